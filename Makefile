@@ -1,0 +1,36 @@
+# Every target sets itself up: the environment is .venv, made from requirements.lock.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test check format bench-dedup lock clean
+
+run: .venv/ready            ## the demo, all phases, to results/demo/
+	$(BIN)/snakemake --cores 1 --resources gpu=1
+
+test: .venv/ready           ## the whole suite, the demo end to end once in it
+	$(BIN)/pytest
+
+check: .venv/ready          ## format, lint, types and the millisecond tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not slow"
+
+format: .venv/ready         ## mend format and what the linter can mend by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench-dedup: .venv/ready    ## exact deduplication against what else one would use
+	$(BIN)/python bench/dedup.py
+
+lock: .venv/ready           ## write what is installed into requirements.lock
+	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+
+clean:                      ## forget results, store and environment
+	rm -rf results .redheart .snakemake .venv
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@

@@ -1,0 +1,92 @@
+"""Files: complete or absent, and the same bytes for the same content."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import pytest
+
+from redheart import files
+from redheart.errors import UserError
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.json"
+    files.write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), files.atomic(path) as stream:
+        stream.write(b"half of the ne")
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_does_not_show_before_it_is_complete(tmp_path):
+    path = tmp_path / "new" / "folder" / "a.bin"
+    with files.atomic(path) as stream:
+        stream.write(b"abc")
+        assert not path.exists()
+    assert path.read_bytes() == b"abc"
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_read_only_target_is_replaced(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("old")
+    path.chmod(0o444)
+    files.write_text(path, "new")
+    assert path.read_text() == "new"
+
+
+def test_json_comes_back_as_it_was(tmp_path):
+    value = {
+        "": [None, True, 0.1, -1e-300, 10**20],
+        "글 😀": "a\u2028b\n\t\0",
+        "z": {"y": [], "x": {}},
+    }
+    files.write_json(tmp_path / "a.json", value)
+    assert files.read_json(tmp_path / "a.json") == value
+
+
+def test_json_is_readable_by_people(tmp_path):
+    files.write_json(tmp_path / "a.json", {"글": [1]})
+    assert (tmp_path / "a.json").read_text("utf-8") == '{\n "글": [\n  1\n ]\n}\n'
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, {"a": [-math.inf]}])
+def test_json_holds_no_number_that_other_readers_refuse(tmp_path, value):
+    with pytest.raises(ValueError):
+        files.write_json(tmp_path / "a.json", value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"absent\.json: the file is missing"):
+        files.read_json(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize("content", [b'{"a": ', b"\xff\xfe", b""])
+def test_a_damaged_file_says_what_to_do(tmp_path, content):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.json: no valid JSON .*delete it to rebuild it"):
+        files.read_json(path)
+
+
+def test_canonical_text_depends_on_the_content_alone():
+    value = {"b": {"d": 1, "c": 2.5}, "a": [1, "é"]}
+    reordered = {"a": [1, "é"], "b": {"c": 2.5, "d": 1}}
+    expected = '{"a":[1,"é"],"b":{"c":2.5,"d":1}}'
+    assert files.canonical(value) == files.canonical(reordered) == expected
+
+
+def test_canonical_text_tells_values_apart():
+    assert files.canonical(1) != files.canonical("1")
+    assert files.canonical([1, 2]) != files.canonical([2, 1])
+
+
+def test_hashes_are_those_of_the_bytes(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes("글".encode())
+    expected = hashlib.sha256("글".encode()).hexdigest()
+    assert files.sha256_file(path) == files.sha256_text("글") == expected
