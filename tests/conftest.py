@@ -1,0 +1,77 @@
+"""Tiny real things that several test files share: forty records, four tasks, a two-layer model."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports torch: threads that spin while they wait are slow on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import numpy as np
+import pytest
+
+from redheart import tokens
+from redheart.model.options import ModelOptions
+from redheart.tasks import Task
+from redheart.training_options import Recipe, TrainOptions
+
+TEXT = "she lied about the money and I told him why nobody came 그는 돈을 빌려 갔다 😀 to dinner"
+
+
+@pytest.fixture(scope="session")
+def tasks():
+    """One task of each kind; `emotion` has the signal chain, and `regret` an advanced analyzer."""
+    return (
+        Task("emotion", "distribution", "emotions", ("joy", "anger", "fear")),
+        Task("verdict", "multiclass", "label", ("AUTHOR", "OTHER", "NOBODY"), weight=2.0),
+        Task("tags", "multilabel", "tags", ("money", "family")),
+        Task("regret", "regression", "regret_factor"),
+    )
+
+
+@pytest.fixture(scope="session")
+def records(tasks):
+    """Forty records of 3 to 30 words; every task lacks its label in some of them."""
+    rng, words, found = np.random.default_rng(7), TEXT.split(), []
+    for i in range(40):
+        record = {
+            "id": f"r{i}",
+            "text": " ".join(rng.choice(words, rng.integers(3, 31))),
+            "emotions": rng.dirichlet(np.ones(3)).tolist(),
+            "label": str(rng.choice(tasks[1].classes)),
+            "tags": [tag for tag in tasks[2].classes if rng.random() < 0.5],
+            "regret_factor": float(rng.random()),
+        }
+        missing = tasks[i % 5].field if i % 5 < len(tasks) and i % 2 else None
+        found.append({key: value for key, value in record.items() if key != missing})
+    return found
+
+
+@pytest.fixture(scope="session")
+def tokenizer_path(records, tmp_path_factory):
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    path.write_text(tokens.train_tokenizer([r["text"] for r in records], 300), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def part(records, tasks, tokenizer_path):
+    """The forty records, encoded."""
+    return tokens.encode_part(records, tasks, tokenizer_path, max_tokens=24)
+
+
+@pytest.fixture(scope="session")
+def recipe(tasks):
+    """Ten micro-batches of four texts, three optimizer steps an epoch, on one thread."""
+    return Recipe(
+        tasks,
+        ModelOptions(dimension=16, layers=2, attention_heads=2, feedforward=32),
+        TrainOptions(
+            schedule_epochs=4,
+            batch_size=4,
+            grad_accumulation=4,
+            precision="fp32",
+            device="cpu",
+            cpu_threads=1,
+        ),
+    )
