@@ -1,0 +1,442 @@
+"""Four parts of a corpus: alike in classes and lengths, without a near-duplicate across them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from redheart.errors import UserError
+from redheart.records import text_statistics
+from redheart.tasks import Record, lookup
+
+PARTS = ("train", "val_select", "val_confirm", "test")
+TRAIN = PARTS.index("train")
+# The order in which parts get a record where there are too few to share out.
+FILL_ORDER = tuple(PARTS.index(part) for part in ("train", "test", "val_select", "val_confirm"))
+# A class of at least this many records is shared out by the fractions.
+SHARED_CLASS = 4
+# How records without a value are called in the report.
+UNLABELLED = "(unlabelled)"
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """How the records are shared out."""
+
+    train: float = 0.75
+    """Share of the records that are trained on; above 0, the four sum to 1."""
+    val_select: float = 0.10
+    """Share on which checkpoints and candidates are chosen; above 0."""
+    val_confirm: float = 0.05
+    """Share on which the choice is accepted or refused; above 0."""
+    test: float = 0.10
+    """Share that is measured once, at the end; above 0."""
+    audit_threshold: float = 0.80
+    """Records at least this similar stay in one part; 0 to 1."""
+    length_bins: int = 10
+    """Least number of quantile bins of a large class's text lengths; each bin is shared out."""
+    seed: int = 0
+    """Another seed is another split; any integer."""
+
+    def __post_init__(self) -> None:
+        given = [getattr(self, part) for part in PARTS]
+        if min(given) <= 0 or not math.isclose(sum(given), 1, abs_tol=1e-6):
+            shares = ", ".join(
+                f"{part} {share:g}" for part, share in zip(PARTS, given, strict=True)
+            )
+            raise UserError(f"the four shares must be above 0 and sum to 1; got {shares}")
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        """The four shares, in the order of `PARTS`, freed of rounding: their sum is 1."""
+        given = [getattr(self, part) for part in PARTS]
+        return tuple(share / sum(given) for share in given)
+
+
+def stratum(record: Record, field: str | None) -> str | None:
+    """Return the value that a record is stratified by; None where it has none.
+
+    Raises
+    ------
+    UserError
+        The field holds something that is no name: a number with a fraction, a list, an object.
+    """
+    value = None if field is None else lookup(record, field)
+    if value is None:
+        return None
+    if not isinstance(value, str | int):
+        raise UserError(
+            f"split: cannot stratify by '{field}': record '{record['id']}' has a "
+            f"{type(value).__name__} there; name a field of strings or whole numbers"
+        )
+    return str(value) if str(value).strip() else None
+
+
+def split_records(
+    records: Sequence[Record],
+    links: Sequence[tuple[int, int]],
+    strata: Sequence[str | None],
+    options: SplitOptions,
+) -> dict[str, list[int]]:
+    """Share records out over the four parts.
+
+    Every class gets its quota in each part, and so does every quantile bin of the class's text
+    lengths; within a bin a seeded hash of the id decides. So the order of the records does not
+    matter, and a record more moves few of the others.
+
+    Parameters
+    ----------
+    links : pairs of record indices that must stay together; so do chains of them.
+    strata : each record's class, None where it has none (a class of its own).
+
+    Returns
+    -------
+    dict of each part's record indices, ascending.
+
+    Raises
+    ------
+    UserError
+        There are too few records to fill each part.
+    """
+    ranks = [_rank(str(record["id"]), options.seed) for record in records]
+    lengths = [len(record["text"]) for record in records]
+    quotas = class_quotas(Counter(strata), options.fractions)
+    placed = _place_groups(records, linked_groups(len(records), links), strata, quotas, options)
+    for value, members in _classes(strata).items():
+        ordered = sorted(members, key=lambda i: (lengths[i], ranks[i]))
+        placed |= _deal_class(ordered, placed, quotas[value], options, ranks)
+    parts: dict[str, list[int]] = {part: [] for part in PARTS}
+    for i in range(len(records)):
+        parts[PARTS[placed[i]]].append(i)
+    _refuse_empty(parts, strata)
+    check_split(parts, links)
+    return parts
+
+
+def split_report(
+    records: Sequence[Record],
+    parts: Mapping[str, Sequence[int]],
+    strata: Sequence[str | None],
+    pairs: Sequence[tuple[int, int, float]],
+    options: SplitOptions,
+) -> dict[str, Any]:
+    """Return the evidence that the parts are alike and that nothing leaks across them.
+
+    Parameters
+    ----------
+    pairs : all pairs of record indices at or above the audit threshold, with their similarity
+        (0 to 1). Pairs below it may be there too; they are reported and may cross.
+
+    Raises
+    ------
+    UserError
+        A pair at or above the audit threshold stands in two parts.
+    """
+    links = [(i, j) for i, j, similarity in pairs if similarity >= options.audit_threshold]
+    check_split(parts, links)
+    whole = range(len(records))
+    return {
+        "seed": options.seed,
+        "length_bins": options.length_bins,
+        "count": len(records),
+        "classes": _class_shares(whole, strata),
+        "length": text_statistics(records),
+        "parts": {
+            part: {"fraction": fraction, **_part_report(records, parts[part], strata)}
+            for part, fraction in zip(PARTS, options.fractions, strict=True)
+        },
+        "leakage": _leakage(records, parts, pairs, options),
+        "linked_groups": _groups_report(records, links, options),
+        "small_classes": _small_classes(parts, strata),
+    }
+
+
+def check_split(parts: Mapping[str, Sequence[int]], links: Iterable[tuple[int, int]]) -> None:
+    """Raise a UserError if a linked pair stands in two parts."""
+    part_of = {i: part for part, members in parts.items() for i in members}
+    for i, j in links:
+        if part_of[i] != part_of[j]:
+            raise UserError(
+                f"split: records number {i} and {j} are near-duplicates but stand in {part_of[i]} "
+                f"and {part_of[j]}; build the split again"
+            )
+
+
+def linked_groups(count: int, links: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Return the connected components of two records or more, each ascending."""
+    root = list(range(count))
+
+    def find(i: int) -> int:
+        while root[i] != i:
+            root[i] = root[root[i]]
+            i = root[i]
+        return i
+
+    for i, j in links:
+        low, high = sorted((find(i), find(j)))
+        root[high] = low
+    groups = defaultdict(list)
+    for i in range(count):
+        groups[find(i)].append(i)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+# --- quotas -----------------------------------------------------------------------------------
+
+
+def class_quotas(
+    sizes: Mapping[str | None, int], fractions: Sequence[float]
+) -> dict[str | None, np.ndarray]:
+    """Return how many records of each class go to each part: int arrays in the order of `PARTS`.
+
+    A class's quota is its share rounded down or up. What remains of one class is rounded where
+    the parts lag behind after the classes before it, so the parts' totals hold too. A class of
+    1 goes to train; classes of 2 and 3 fill train, test, val_select in that order.
+    """
+    quotas: dict[str | None, np.ndarray] = {}
+    lag = np.zeros(len(PARTS))
+    # The small classes come first, so that the others can make up for them.
+    for value in sorted(sizes, key=lambda name: (sizes[name] >= SHARED_CLASS, *_by_name(name))):
+        size = sizes[value]
+        share = (np.array(fractions) * size).round(9)
+        if size < SHARED_CLASS:
+            quota = np.zeros(len(PARTS), dtype=int)
+            quota[list(FILL_ORDER[:size])] = 1
+        else:
+            floor = np.floor(share).astype(int)
+            quota = floor + _deal(size - floor.sum(), lag + share - floor, share > floor)
+        lag += share - quota
+        quotas[value] = quota
+    return quotas
+
+
+def _deal(count: int, lag: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Deal `count` records one by one, each to the part that lags most and has room left."""
+    dealt = np.zeros(len(PARTS), dtype=int)
+    # Where parts lag equally, train is the last to get one: it can best do without.
+    order = (*FILL_ORDER[1:], TRAIN)
+    for _ in range(count):
+        open_parts = [part for part in order if dealt[part] < room[part]]
+        dealt[max(open_parts, key=lambda part: round(float(lag[part] - dealt[part]), 9))] += 1
+    return dealt
+
+
+# --- placing ----------------------------------------------------------------------------------
+
+
+def _rank(identity: str, seed: int) -> float:
+    """Return a record's place in the seeded order: a number from 0 to 1."""
+    digest = hashlib.blake2b(f"{seed}:{identity}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def _classes(strata: Sequence[str | None]) -> dict[str | None, list[int]]:
+    """Return each class's record indices, the classes in order of their names."""
+    members = defaultdict(list)
+    for i, value in enumerate(strata):
+        members[value].append(i)
+    return {value: members[value] for value in sorted(members, key=_by_name)}
+
+
+def _by_name(value: str | None) -> tuple[bool, str]:
+    return value is None, value or ""
+
+
+def _is_oversized(group: Sequence[int], count: int, options: SplitOptions) -> bool:
+    """Tell whether a linked group is larger than the smallest part is to be."""
+    return len(group) > round(count * min(options.fractions), 9)
+
+
+def _place_groups(
+    records: Sequence[Record],
+    groups: Sequence[Sequence[int]],
+    strata: Sequence[str | None],
+    quotas: Mapping[str | None, np.ndarray],
+    options: SplitOptions,
+) -> dict[int, int]:
+    """Place the linked groups: the oversized in train, each other by its hash where it fits.
+
+    Returns the part of each linked record. A group for which no part has room in every class of
+    its records goes where the most room is in all.
+    """
+    left = {value: quota.copy() for value, quota in quotas.items()}
+    bounds = np.cumsum(options.fractions)[:-1]
+    # The smallest id stands for the group, so that one more member rarely moves it.
+    ids = [min(str(records[i]["id"]) for i in group) for group in groups]
+    queue = [
+        (not _is_oversized(group, len(records), options), _rank(identity, options.seed), group)
+        for identity, group in zip(ids, groups, strict=True)
+    ]
+    placed: dict[int, int] = {}
+    for movable, rank, group in sorted(queue):
+        counts = Counter(strata[i] for i in group)
+        choices = (int(np.searchsorted(bounds, rank, side="right")), *FILL_ORDER)
+        fitting = [p for p in choices if all(left[c][p] >= counts[c] for c in counts)]
+        roomiest = int(np.argmax(sum(left.values())))
+        part = [*fitting, roomiest][0] if movable else TRAIN
+        for value, count in counts.items():
+            left[value][part] -= count
+        placed |= dict.fromkeys(group, part)
+    return placed
+
+
+def _deal_class(
+    ordered: Sequence[int],
+    placed: Mapping[int, int],
+    quota: np.ndarray,
+    options: SplitOptions,
+    ranks: Sequence[float],
+) -> dict[int, int]:
+    """Place a class's unlinked records, bin by bin of their lengths.
+
+    After each bin every part has its share of the records so far, the linked ones counted; which
+    of a bin's records go where follows from their ranks.
+    """
+    shares = np.array(options.fractions)
+    given = np.zeros(len(PARTS), dtype=int)
+    linked = Counter(placed[i] for i in ordered if i in placed)
+    room = np.array([max(0, quota[part] - linked[part]) for part in range(len(PARTS))])
+    dealt: dict[int, int] = {}
+    done = 0
+    for members in _length_bins(ordered, options):
+        done += len(members)
+        given += np.bincount([placed[i] for i in members if i in placed], minlength=len(PARTS))
+        free = sorted((i for i in members if i not in placed), key=lambda i: ranks[i])
+        due = quota if done == len(ordered) else shares * done
+        counts = _deal(len(free), due - given, room)
+        dealt |= dict(zip(free, np.repeat(range(len(PARTS)), counts).tolist(), strict=True))
+        given += counts
+        room -= counts
+    return dealt
+
+
+def _length_bins(ordered: Sequence[int], options: SplitOptions) -> list[Sequence[int]]:
+    """Cut a class, sorted by length, into bins of one size; the last takes the remainder.
+
+    A bin holds 1, 2, 4 ... records for the smallest part. So its shares are whole numbers for
+    fractions like the default ones, and its size, unlike a quantile of the class, stays the same
+    when a record is added: only the records at the bins' edges can move.
+    """
+    size = math.ceil(round(1 / min(options.fractions), 9))
+    while len(ordered) >= 2 * size * options.length_bins:
+        size *= 2
+    edges = [size * b for b in range(1, len(ordered) // size)]
+    return [
+        ordered[low:high] for low, high in zip([0, *edges], [*edges, len(ordered)], strict=True)
+    ]
+
+
+def _refuse_empty(parts: Mapping[str, Sequence[int]], strata: Sequence[str | None]) -> None:
+    empty = [part for part, members in parts.items() if not members]
+    if empty:
+        raise UserError(
+            f"split: too few records: {len(strata)} records in {len(set(strata))} classes cannot "
+            f"fill {len(PARTS)} parts ({', '.join(empty)} would be empty; classes of fewer than "
+            f"{SHARED_CLASS} records and large linked groups are not shared out); add "
+            "records, raise that part's share, or stratify by a coarser field"
+        )
+
+
+# --- the evidence -----------------------------------------------------------------------------
+
+
+def ks_distance(sample: Sequence[float], whole: Sequence[float]) -> float:
+    """Return the Kolmogorov-Smirnov distance of two samples: sup |F1(x) - F2(x)|, 0 to 1."""
+    points = np.union1d(sample, whole)
+    cumulative = [
+        np.searchsorted(np.sort(values), points, side="right") / len(values)
+        for values in (sample, whole)
+    ]
+    return float(np.abs(cumulative[0] - cumulative[1]).max())
+
+
+def _class_shares(members: Iterable[int], strata: Sequence[str | None]) -> dict[str, Any]:
+    """Return count and share of every class of the whole among the members."""
+    counts = Counter(strata[i] for i in members)
+    return {
+        _shown(value): {"count": counts[value], "share": counts[value] / max(1, counts.total())}
+        for value in _classes(strata)
+    }
+
+
+def _part_report(
+    records: Sequence[Record], members: Sequence[int], strata: Sequence[str | None]
+) -> dict[str, Any]:
+    """Compare one part with the whole: class shares and text lengths."""
+    classes = _class_shares(members, strata)
+    whole = _class_shares(range(len(records)), strata)
+    deviations = {name: classes[name]["share"] - whole[name]["share"] for name in whole}
+    largest = max(deviations, key=lambda name: abs(deviations[name]))
+    lengths = [len(record["text"]) for record in records]
+    return {
+        "count": len(members),
+        "share": len(members) / len(records),
+        "classes": classes,
+        "largest_class_deviation": {"class": largest, "difference": deviations[largest]},
+        "length": text_statistics([records[i] for i in members]),
+        "ks_distance": ks_distance([lengths[i] for i in members], lengths),
+    }
+
+
+def _leakage(
+    records: Sequence[Record],
+    parts: Mapping[str, Sequence[int]],
+    pairs: Iterable[tuple[int, int, float]],
+    options: SplitOptions,
+) -> dict[str, Any]:
+    """Return the pairs that stand in two parts, the most similar first; null: there is none."""
+    part_of = {i: part for part, members in parts.items() for i in members}
+    crossing: list[dict[str, Any]] = [
+        {
+            "ids": [records[i]["id"], records[j]["id"]],
+            "parts": [part_of[i], part_of[j]],
+            "similarity": similarity,
+        }
+        for i, j, similarity in pairs
+        if part_of[i] != part_of[j]
+    ]
+    crossing.sort(key=lambda pair: (-pair["similarity"], pair["ids"]))
+    return {
+        "audit_threshold": options.audit_threshold,
+        "highest_similarity_across_parts": crossing[0]["similarity"] if crossing else None,
+        "pairs_across_parts": crossing,
+    }
+
+
+def _groups_report(
+    records: Sequence[Record], links: Sequence[tuple[int, int]], options: SplitOptions
+) -> dict[str, Any]:
+    """Count the linked groups and name those that were too large for any part but train."""
+    groups = linked_groups(len(records), links)
+    oversized = [group for group in groups if _is_oversized(group, len(records), options)]
+    return {
+        "count": len(groups),
+        "records": sum(map(len, groups)),
+        "largest": max(map(len, groups), default=0),
+        "forced_to_train": [sorted(records[i]["id"] for i in group) for group in oversized],
+    }
+
+
+def _small_classes(
+    parts: Mapping[str, Sequence[int]], strata: Sequence[str | None]
+) -> list[dict[str, Any]]:
+    """Name the classes that are too small to be shared out by the fractions."""
+    return [
+        {
+            "class": _shown(value),
+            "count": len(members),
+            "parts": {part: len(set(members) & set(parts[part])) for part in PARTS},
+        }
+        for value, members in _classes(strata).items()
+        if len(members) < SHARED_CLASS
+    ]
+
+
+def _shown(value: str | None) -> str:
+    return UNLABELLED if value is None else value
