@@ -1,0 +1,63 @@
+"""Which module belongs to which selection group, and which parameter to which module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.nn import Parameter
+
+    from redheart.model.network import Network
+
+
+def contribution_group(module: str) -> str:
+    """Return the selection group of a module.
+
+    A: the backbone and the heads, chosen together; B: the neural analyzers; C: dsp and kalman;
+    an advanced analyzer is a group of its own, under its own name.
+
+    Raises
+    ------
+    ValueError
+        No module can have that name.
+    """
+    if module == "backbone" or module.startswith("heads."):
+        return "A"
+    if module.startswith("neural_"):
+        return "B"
+    if module in ("dsp", "kalman"):
+        return "C"
+    if module.startswith("advanced_"):
+        return module
+    raise ValueError(f"no module is called '{module}'")
+
+
+def groups(module_names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the modules of each group, in the order given; a group without modules is absent."""
+    members: dict[str, list[str]] = {}
+    for module in module_names:
+        members.setdefault(contribution_group(module), []).append(module)
+    return {group: tuple(modules) for group, modules in members.items()}
+
+
+def parameters_by_module(network: Network) -> dict[str, dict[str, Parameter]]:
+    """Return every parameter of a network under its module and its name in that module.
+
+    Raises
+    ------
+    ValueError
+        A parameter belongs to no module, or to two.
+    """
+    owner: dict[int, str] = {}
+    found: dict[str, dict[str, Parameter]] = {}
+    for module, part in network.modules_by_name().items():
+        found[module] = dict(part.named_parameters())
+        for name, parameter in found[module].items():
+            first = owner.setdefault(id(parameter), module)
+            if first != module:
+                raise ValueError(f"{name} belongs to two modules: {first} and {module}")
+    for name, parameter in network.named_parameters():
+        if id(parameter) not in owner:
+            raise ValueError(f"{name} belongs to no module")
+    return found

@@ -1,0 +1,175 @@
+"""The whole network: modules by name, their contributions to each task, and the fusion of these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from redheart.model.analyzers import AdvancedAnalyzer, NeuralAnalyzer
+from redheart.model.backbone import Backbone, TransformerBackbone
+from redheart.model.heads import ResidualMLP
+from redheart.model.options import Architecture, ModelOptions, resolve
+from redheart.model.signal import KalmanTracker, SignalProcessor
+from redheart.tasks import Task
+
+Contributions = dict[str, dict[str, Tensor]]
+
+
+class Network(nn.Module):
+    """A backbone and, for each task, the modules that contribute to its prediction.
+
+    Only the heads send gradients into the backbone: all other modules read its features detached,
+    and `kalman` reads the series of `dsp` detached. So each module learns from the loss of its own
+    contribution alone (the backbone from those of the heads).
+
+    Parameters
+    ----------
+    architecture
+        All sizes.
+    tasks
+        What is predicted; the same tasks that the architecture was made for.
+    backbone
+        A trunk to take in place of the Transformer of the architecture.
+    """
+
+    def __init__(
+        self, architecture: Architecture, tasks: Sequence[Task], backbone: Backbone | None = None
+    ):
+        super().__init__()
+        self.architecture = architecture
+        self.tasks = tuple(tasks)
+        self.backbone = _transformer(architecture) if backbone is None else backbone
+        self._add_contributors()
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Contributions:
+        """Return each module's contribution to each task.
+
+        Parameters
+        ----------
+        ids
+            Token ids, int64 (batch, tokens), padded on the right.
+        mask
+            bool (batch, tokens), True where there is a token; at least one in every text.
+
+        Returns
+        -------
+        By task, then by module in canonical order: (batch, width) logits, or values where the
+        task is a regression.
+        """
+        features = self.backbone(ids, mask)
+        detached = features.detach()
+        module = self.modules_by_name()
+        contributions: Contributions = {task.name: {} for task in self.tasks}
+        for task, of_task in contributions.items():
+            of_task[f"heads.{task}"] = module[f"heads.{task}"](features.pooled)
+            of_task[f"neural_{task}"] = module[f"neural_{task}"](detached, mask)
+            if task == self.architecture.signal_task:
+                of_task["dsp"], series = module["dsp"](detached, mask)
+                of_task["kalman"] = module["kalman"](series.detach())
+            if task in self.architecture.advanced:
+                of_task[f"advanced_{task}"] = module[f"advanced_{task}"](detached, mask)
+        return contributions
+
+    def modules_by_name(self) -> dict[str, nn.Module]:
+        """Return the modules in canonical order; their states together are the network's."""
+        return {
+            name: self.get_submodule(_attribute(name)) for name in self.architecture.module_names
+        }
+
+    def _add_contributors(self) -> None:
+        sizes, dimension = self.architecture, self.backbone.dimension
+        width = {task.name: task.width for task in self.tasks}
+        for task, head in sizes.heads.items():
+            self._add(f"heads.{task}", ResidualMLP(dimension, head, width[task], sizes.dropout))
+        for task, neural in sizes.neural.items():
+            analyzer = NeuralAnalyzer(dimension, neural, width[task], sizes.dropout)
+            self._add(f"neural_{task}", analyzer)
+        if sizes.signal_task:
+            outputs = width[sizes.signal_task]
+            self._add("dsp", SignalProcessor(dimension, sizes.signal, outputs, sizes.dropout))
+            self._add("kalman", KalmanTracker(sizes.signal, outputs, sizes.dropout))
+        for task, queries in sizes.advanced.items():
+            advanced = AdvancedAnalyzer(dimension, queries, width[task], sizes.dropout)
+            self._add(f"advanced_{task}", advanced)
+
+    def _add(self, name: str, module: nn.Module) -> None:
+        self.add_module(_attribute(name), module)
+
+
+def _transformer(sizes: Architecture) -> Backbone:
+    return TransformerBackbone(sizes.backbone, sizes.vocab_size, sizes.max_tokens, sizes.dropout)
+
+
+def _attribute(name: str) -> str:
+    """Return the attribute that holds a module.
+
+    No ModuleDict: its keys may be neither dotted nor called as its methods are, and a task may
+    well be called `values` or `type`.
+    """
+    return name.replace(".", "_")
+
+
+def build_network(
+    options: ModelOptions,
+    tasks: Sequence[Task],
+    vocab_size: int,
+    max_tokens: int,
+    seed: int,
+    device: str | torch.device = "cpu",
+) -> Network:
+    """Build a network with initial weights that follow from the seed alone.
+
+    The weights are drawn on the CPU, so they are the same on every device; the state of torch's
+    random generators is left as it was.
+
+    Raises
+    ------
+    UserError
+        The options do not fit the tasks or each other.
+    """
+    architecture = resolve(options, tasks, vocab_size, max_tokens)
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would reseed the accelerators too, which are not forked here.
+        torch.default_generator.manual_seed(seed)
+        network = Network(architecture, tasks)
+    return network.to(device)
+
+
+def fuse(contributions: Mapping[str, Tensor], weights: Mapping[str, float] | None = None) -> Tensor:
+    """Return the weighted mean of the modules' contributions to one task.
+
+    Parameters
+    ----------
+    contributions
+        By module, tensors of one shape.
+    weights
+        By module, 0 or more; a module that is not named counts 1, and one without a contribution
+        is left out of the mean. None: all count the same.
+
+    Raises
+    ------
+    ValueError
+        There is no contribution, or no contribution has a positive weight.
+    """
+    share = [1.0 if weights is None else weights.get(name, 1.0) for name in contributions]
+    total = sum(share)
+    if total <= 0:
+        raise ValueError(f"no weight above 0 among the modules {list(contributions)}")
+    stacked = torch.stack(list(contributions.values()))
+    if weights is None:
+        return stacked.mean(dim=0)
+    scale = torch.tensor(share, dtype=stacked.dtype, device=stacked.device) / total
+    return torch.tensordot(scale, stacked, dims=1)
+
+
+def activate(task: Task, fused: Tensor) -> Tensor:
+    """Turn fused contributions into predictions.
+
+    Softmax for a distribution and for classes, sigmoid for a multilabel task; the values of a
+    regression stay as they are.
+    """
+    if task.kind in ("distribution", "multiclass"):
+        return fused.softmax(dim=-1)
+    return fused.sigmoid() if task.kind == "multilabel" else fused
