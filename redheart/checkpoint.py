@@ -1,0 +1,136 @@
+"""Checkpoints by module: their files, their hashes, and reading them without executing anything."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from redheart import files
+from redheart.errors import UserError
+from redheart.groups import parameters_by_module
+from redheart.model.network import Network
+
+ModuleStates = Mapping[str, Mapping[str, Tensor]]
+
+# The ways in which torch says that a file is foreign or would execute something, and those in
+# which its reader stumbles over a damaged one.
+_UNREADABLE = (
+    *(RuntimeError, UnpicklingError, EOFError, ValueError, OSError),
+    *(LookupError, TypeError, AttributeError, AssertionError),
+)
+
+
+def module_states(network: Network) -> dict[str, dict[str, Tensor]]:
+    """Return the network's weights by module and parameter name, on their device, not copied."""
+    return {
+        module: {name: parameter.detach() for name, parameter in parameters.items()}
+        for module, parameters in parameters_by_module(network).items()
+    }
+
+
+@torch.no_grad()
+def load_into(network: Network, states: ModuleStates) -> None:
+    """Copy weights by module into a network.
+
+    Raises
+    ------
+    UserError
+        A module or parameter is missing, unknown or of another shape.
+    """
+    own = parameters_by_module(network)
+    if set(own) != set(states):
+        differing = sorted(set(own) ^ set(states))
+        raise UserError(f"these weights belong to another model: modules {differing} differ")
+    for module, parameters in own.items():
+        if set(parameters) != set(states[module]):
+            raise UserError(f"these weights belong to another model: module {module} differs")
+        for name, parameter in parameters.items():
+            value = states[module][name]
+            if value.shape != parameter.shape:
+                raise UserError(
+                    f"{module}.{name}: expected shape {tuple(parameter.shape)}, "
+                    f"got {tuple(value.shape)}"
+                )
+            parameter.copy_(value)
+
+
+def hash_modules(states: ModuleStates) -> dict[str, str]:
+    """Return a SHA-256 per module over its tensors' names, types, shapes and bytes."""
+    return {module: _hash_state(state) for module, state in states.items()}
+
+
+def _hash_state(state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save_tensors(path: str | Path, value: Any) -> None:
+    """Write nested dicts, lists, numbers and tensors with `torch.save`, atomically.
+
+    The file is written through a stream: given a path, torch would put its name into the bytes.
+    """
+    with files.atomic(path) as stream:
+        torch.save(_on_cpu(value), stream)
+
+
+def load_tensors(path: str | Path) -> Any:
+    """Read what `save_tensors` wrote; nothing in the file is ever executed.
+
+    Raises
+    ------
+    UserError
+        The file is missing, damaged, or holds more than tensors and plain values.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: the file is missing") from None
+    except _UNREADABLE as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path}: not a checkpoint that can be read safely ({first_line}); "
+            "delete it and run the same command again to rebuild it"
+        ) from error
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, Mapping):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    return [_on_cpu(item) for item in value] if isinstance(value, list) else value
+
+
+@torch.no_grad()
+def parameter_statistics(states: ModuleStates) -> dict[str, dict[str, float]]:
+    """Return mean, standard deviation, norm, sparsity and count of each module's weights.
+
+    Streamed: no module is ever copied into one tensor. Sparsity is the share of exact zeros.
+    """
+    return {module: _statistics(list(state.values())) for module, state in states.items()}
+
+
+def _statistics(tensors: list[Tensor]) -> dict[str, float]:
+    count = sum(t.numel() for t in tensors)
+    total = sum(float(t.sum(dtype=torch.float64)) for t in tensors)
+    square = sum(float(t.double().square().sum()) for t in tensors)
+    zeros = sum(int((t == 0).sum()) for t in tensors)
+    mean = total / count
+    variance = max(0.0, square / count - mean * mean)
+    return {
+        "mean": mean,
+        "std": variance**0.5,
+        "norm": square**0.5,
+        "sparsity": zeros / count,
+        "count": count,
+    }

@@ -1,0 +1,86 @@
+"""Clean forward passes: what each module contributes for every text of a part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from redheart.device import autocast, open_device
+from redheart.losses import accuracies, labelled, record_losses
+from redheart.model.network import Network, activate, fuse
+from redheart.tasks import Task
+from redheart.tokens import Encoded, evaluation_batches, pad
+from redheart.training_options import TrainOptions
+
+Contributions = dict[str, dict[str, Tensor]]
+
+
+@torch.inference_mode()
+def contributions(network: Network, part: Encoded, options: TrainOptions) -> Contributions:
+    """Return task -> module -> float32 [n, width], in evaluation mode, on the CPU."""
+    device = open_device(options)
+    was_training = network.training
+    network.eval()
+    batches, outputs = [], []
+    for rows in evaluation_batches(part.lengths):
+        ids, mask = pad([part.ids[row] for row in rows])
+        with autocast(options):
+            output = network(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+        batches.append(rows)
+        outputs.append(output)
+    network.train(was_training)
+    back = torch.from_numpy(np.argsort(np.concatenate(batches), kind="stable"))
+    return {
+        task: {
+            module: torch.cat([output[task][module].float() for output in outputs]).cpu()[back]
+            for module in modules
+        }
+        for task, modules in outputs[0].items()
+    }
+
+
+def predictions(
+    tasks: Sequence[Task], given: Mapping[str, Mapping[str, Tensor]]
+) -> dict[str, np.ndarray]:
+    """Return task -> float32 [n, width]: the modules' weighted mean as probabilities or values."""
+    return {task.name: activate(task, fuse(given[task.name])).numpy() for task in tasks}
+
+
+def module_scores(
+    tasks: Sequence[Task], given: Mapping[str, Mapping[str, Tensor]], part: Encoded
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return module -> task -> mean `loss` and `accuracy` over the labelled records."""
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    for task in tasks:
+        target = torch.from_numpy(part.targets[task.name])
+        count = max(1, int(labelled(target).sum()))
+        for module, output in given[task.name].items():
+            scores.setdefault(module, {})[task.name] = {
+                "loss": float(record_losses(task, output, target).sum()) / count,
+                "accuracy": float(accuracies(task, output, target).sum()) / count,
+            }
+    return scores
+
+
+def mean_losses(
+    tasks: Sequence[Task], given: Mapping[str, Mapping[str, Tensor]], part: Encoded
+) -> tuple[float, float, float]:
+    """Return loss, its standard error over records, and accuracy of a part.
+
+    Modules of a task count equally, tasks by their weight.
+    """
+    total_weight = sum(task.weight for task in tasks) or 1.0
+    loss, accuracy = torch.zeros(len(part)), 0.0
+    for task in tasks:
+        target = torch.from_numpy(part.targets[task.name])
+        count = max(1, int(labelled(target).sum()))
+        outputs = torch.stack(list(given[task.name].values()))
+        share = task.weight / total_weight
+        # Scaled so that the mean over all records is the mean over the labelled ones.
+        loss += record_losses(task, outputs, target).mean(dim=0) * share * len(part) / count
+        accuracy += share * float(accuracies(task, outputs, target).mean(dim=0).sum()) / count
+    error = float(loss.std(unbiased=False)) / len(part) ** 0.5
+    return float(loss.mean()), error, accuracy

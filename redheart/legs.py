@@ -1,0 +1,75 @@
+"""The chain of training legs in the store: where to go on from, and which states to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from redheart import files
+from redheart.store import Store
+
+
+@dataclass(frozen=True)
+class Leg:
+    """The epochs between two checkpoints."""
+
+    start: int
+    """Completed epochs before it."""
+    stop: int
+    """Completed epochs after it."""
+
+    @property
+    def epochs(self) -> dict[str, int]:
+        """Both ends, by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """A checkpoint that training can go on from."""
+
+    weights: Path
+    """Its .pt file."""
+    state: Path
+    """Its optimizer and counters."""
+
+
+def parent_values(manifest: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what a leg uses of its parent: the values of its weights, average and state."""
+    return (
+        None if manifest is None else {name: manifest[name] for name in ("weights", "ema", "state")}
+    )
+
+
+def nearest_ancestor(store: Store, key: str | None) -> Ancestor | None:
+    """Return the nearest checkpoint, from `key` backwards, whose training state is still there.
+
+    None: training starts from the beginning, which gives the same weights and takes longer.
+    """
+    for ancestor, manifest in _chain(store, key):
+        state = store.state_path(ancestor)
+        if state.is_file() and files.sha256_file(state) == manifest["state"]:
+            return Ancestor(store.folder(ancestor) / "weights", state)
+    return None
+
+
+def thin_states(store: Store, key: str, keep_every: int) -> None:
+    """Delete the training states of a chain but the last two and every `keep_every`-th."""
+    keys = [ancestor for ancestor, _ in _chain(store, key)]
+    for age, ancestor in enumerate(keys):
+        number = len(keys) - age
+        if age >= 2 and number % keep_every:
+            store.state_path(ancestor).unlink(missing_ok=True)
+
+
+def _chain(store: Store, key: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the legs from `key` back to the first, as far as the store knows them."""
+    while key:
+        path = store.folder(key) / "manifest"
+        if not path.is_file():
+            return
+        manifest = files.read_json(path)
+        yield key, manifest
+        key = manifest["parent"]

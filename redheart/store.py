@@ -1,0 +1,281 @@
+"""A content-addressed store of step outputs: compute once, restore for ever.
+
+Snakemake decides what to look at; this decides what to compute. An action's key is a hash over
+everything that its result depends on, and nothing else; its value is its output files. The idea is
+that of Bazel's action cache and DVC's run cache.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from redheart import files
+from redheart.errors import UserError
+
+# Snakemake compares checksums of files below this size and touches every output after a job. A
+# hard link shares its time stamp with all other links, so only what is larger is linked.
+LINK_FROM_BYTES = 100_000_000
+
+
+@dataclass(frozen=True)
+class Action:
+    """One computation, named by all that its result depends on."""
+
+    step: str
+    """Name of the step."""
+    params: Mapping[str, Any]
+    """Settings of the step: its own subset of the config; JSON."""
+    code: str
+    """Fingerprint of the code behind the step."""
+    uses: Mapping[str, Any]
+    """The values that the step reads: hashes of input files, or single values; JSON."""
+
+    @property
+    def ingredients(self) -> dict[str, Any]:
+        """Everything that the key covers."""
+        return {"step": self.step, "params": self.params, "code": self.code, "uses": self.uses}
+
+    @property
+    def key(self) -> str:
+        """SHA-256 over the ingredients, in hex."""
+        return files.sha256_text(files.canonical(self.ingredients))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an action."""
+
+    action: Action
+    """The action."""
+    outcome: Literal["computed", "restored"]
+    """Whether its outputs were made now or taken from the store."""
+    seconds: float
+    """Wall time of the computation or the restoration."""
+
+
+class Store:
+    """A folder of results under their keys; several runs and processes may share it."""
+
+    def __init__(self, root: str | Path, link_from_bytes: int = LINK_FROM_BYTES) -> None:
+        self.root = Path(root)
+        self.link_from_bytes = link_from_bytes
+
+    def run(
+        self,
+        action: Action,
+        outputs: Mapping[str, str | Path],
+        compute: Callable[[Path], None],
+    ) -> Outcome:
+        """Bring an action's outputs to their places, computing them only if they are unknown.
+
+        Parameters
+        ----------
+        outputs
+            File name inside the store's entry -> where it shall lie.
+        compute
+            Writes a file of each of those names into the folder that it is given. When it raises,
+            nothing is kept.
+        """
+        started = time.monotonic()
+        with self._lock(action.key):
+            known = self._is_complete(action.key, outputs)
+            if not known:
+                self._compute(action, outputs, compute)
+            for name, target in outputs.items():
+                self._place(self.folder(action.key) / name, Path(target))
+        seconds = time.monotonic() - started
+        return Outcome(action, "restored" if known else "computed", seconds)
+
+    def folder(self, key: str) -> Path:
+        """Return the folder of an entry."""
+        return self.root / "entries" / key[:2] / key
+
+    def state_path(self, key: str) -> Path:
+        """Return where the training state of a leg lies; it may have been thinned away."""
+        return self.root / "states" / key[:2] / f"{key}.pt"
+
+    def ingredients(self, key: str) -> dict[str, Any] | None:
+        """Return what an entry was made from, or None if it is not in the store."""
+        entry = self._entry(key)
+        return entry["ingredients"] if entry else None
+
+    def latest_code(self, step: str) -> str | None:
+        """Return the fingerprint with which a step last computed."""
+        path = self.root / "latest" / step
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+
+    def accept(self, step: str, code: str, counts_as: str, why: str) -> None:
+        """Write down that a fingerprint of a step counts as an older one."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        line = {"step": step, "code": code, "counts_as": counts_as, "why": why, "when": now}
+        _append_line(self.root / "accepted.jsonl", line)
+
+    def accepted(self) -> dict[tuple[str, str], str]:
+        """Return the fingerprint that each accepted one counts as, by step and fingerprint."""
+        lines = _read_lines(self.root / "accepted.jsonl")
+        return {(line["step"], line["code"]): line["counts_as"] for line in lines}
+
+    def _entry(self, key: str) -> dict[str, Any] | None:
+        """Return what an entry says of itself, or None where nothing readable does."""
+        try:
+            return dict(files.read_json(self.folder(key) / "entry.json"))
+        except UserError:
+            return None
+
+    def _is_complete(self, key: str, outputs: Mapping[str, Any]) -> bool:
+        """Tell whether an entry holds all outputs, unharmed; a damaged entry is thrown away."""
+        if not self.folder(key).is_dir():
+            return False
+        entry = self._entry(key)
+        recorded = entry["outputs"] if entry else {}
+        for name in outputs:
+            file = self.folder(key) / name
+            if name not in recorded or not file.is_file():
+                break
+            if files.sha256_file(file) != recorded[name]:
+                print(f"{file}: damaged; it is made again", file=sys.stderr)
+                break
+        else:
+            return True
+        shutil.rmtree(self.folder(key))
+        return False
+
+    def _compute(
+        self, action: Action, outputs: Mapping[str, Any], compute: Callable[[Path], None]
+    ) -> None:
+        work = self.root / "work" / action.key
+        # Whoever left it there no longer holds the lock.
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        try:
+            compute(work)
+            hashes = {name: files.sha256_file(work / name) for name in sorted(outputs)}
+            for name in hashes:
+                (work / name).chmod(0o444)
+            entry = {"ingredients": action.ingredients, "outputs": hashes}
+            files.write_json(work / "entry.json", entry)
+            final = self.folder(action.key)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            work.rename(final)
+            files.write_text(self.root / "latest" / action.step, action.code)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _place(self, source: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.stat().st_size >= self.link_from_bytes and _link(source, target):
+            return
+        with open(source, "rb") as reading, files.atomic(target) as writing:
+            shutil.copyfileobj(reading, writing, 1 << 20)
+
+    @contextmanager
+    def _lock(self, key: str) -> Iterator[None]:
+        """Hold the key's lock; the kernel frees it when its holder dies, so none goes stale."""
+        path = self.root / "locks" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a+", encoding="utf-8") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                holder = stream.read().strip() or "unknown"
+                print(f"waiting for process {holder}, which makes the same", file=sys.stderr)
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.seek(0)
+            stream.truncate()
+            stream.write(f"{os.getpid()} on {os.uname().nodename}")
+            stream.flush()
+            yield
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Hard-link `target` to `source`, replacing it; False where the file system cannot."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        os.link(source, temporary)
+    except OSError:
+        return False
+    os.replace(temporary, target)
+    # A rename of one link over another of the same file does nothing and leaves both.
+    temporary.unlink(missing_ok=True)
+    return True
+
+
+class Ledger:
+    """A run's diary: for every action whether it was computed or restored, and why."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return all lines, oldest first."""
+        return _read_lines(self.path)
+
+    def add(self, outcome: Outcome, target: str, store: Store, **facts: Any) -> None:
+        """Append a line about an outcome; `facts` are further columns."""
+        line = {
+            "step": outcome.action.step,
+            "target": target,
+            "outcome": outcome.outcome,
+            "why": self._why(outcome, target, store),
+            "seconds": round(outcome.seconds, 3),
+            "key": outcome.action.key,
+            **facts,
+        }
+        _append_line(self.path, line)
+
+    def _why(self, outcome: Outcome, target: str, store: Store) -> str:
+        action = outcome.action
+        before = [
+            line["key"]
+            for line in self.lines()
+            if line["step"] == action.step and line["target"] == target
+        ]
+        if not before:
+            return "first time in this run"
+        if before[-1] == action.key:
+            missing = "its result had left the store"
+            return "nothing changed" if outcome.outcome == "restored" else missing
+        known = store.ingredients(before[-1])
+        changed = differences(known, action.ingredients) if known else ["unknown"]
+        return "changed: " + ", ".join(changed)
+
+
+def _append_line(path: Path, line: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a diary; one that a crash cut short is passed over."""
+    found = []
+    # Not splitlines(), which breaks at characters that JSON leaves as they are.
+    for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else ():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return found
+
+
+def differences(before: Any, after: Any, path: str = "") -> list[str]:
+    """Return the dotted paths at which two JSON values differ."""
+    if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
+        return [] if before == after else [path]
+    found = []
+    for key in sorted(set(before) | set(after)):
+        below = f"{path}.{key}" if path else str(key)
+        in_both = key in before and key in after
+        found += differences(before[key], after[key], below) if in_both else [below]
+    return found

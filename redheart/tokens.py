@@ -1,0 +1,175 @@
+"""Texts as numbers: the tokenizer, encoded parts on disk, and batches of similar length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from redheart import files
+from redheart.tasks import Task, target_matrix
+
+PADDING = "[PAD]"
+PADDING_ID = 0
+# Windows of optimizer steps among which texts are sorted by length: enough to save most padding,
+# few enough that a window remains a fair sample.
+POOL_WINDOWS = 8
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> str:
+    """Train a byte-level BPE tokenizer and return it as JSON.
+
+    Bytes are the alphabet, so that any script can be encoded and nothing is unknown.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PADDING],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        min_frequency=2,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return str(tokenizer.to_str(pretty=True)) + "\n"
+
+
+def encode(tokenizer_path: str | Path, texts: Sequence[str], max_tokens: int) -> list[np.ndarray]:
+    """Return each text's first `max_tokens` token ids: int32 arrays, never empty."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tokenizer_path))
+    tokenizer.enable_truncation(max_tokens)
+    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    return [np.array(e.ids or [PADDING_ID], dtype=np.int32) for e in encodings]
+
+
+def vocabulary_size(tokenizer_path: str | Path) -> int:
+    """Return the number of tokens that a tokenizer file knows."""
+    return len(files.read_json(tokenizer_path)["model"]["vocab"])
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A part of the corpus as training reads it."""
+
+    ids: tuple[np.ndarray, ...]
+    """Token ids of each text: int32, at least one."""
+    targets: Mapping[str, np.ndarray]
+    """Task -> float32 [n, width], NaN where unlabelled."""
+    vocab_size: int
+    """Number of tokens of the tokenizer."""
+    max_tokens: int
+    """Tokens kept per text."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens per text: int64 [n]."""
+        return np.array([len(row) for row in self.ids], dtype=np.int64)
+
+    def head(self, count: int) -> Encoded:
+        """Return the first `count` texts."""
+        targets = {name: rows[:count] for name, rows in self.targets.items()}
+        return Encoded(self.ids[:count], targets, self.vocab_size, self.max_tokens)
+
+
+def encode_part(
+    records: Sequence[Mapping[str, Any]],
+    tasks: Sequence[Task],
+    tokenizer_path: str | Path,
+    max_tokens: int,
+) -> Encoded:
+    """Encode the texts and targets of one part."""
+    return Encoded(
+        tuple(encode(tokenizer_path, [r["text"] for r in records], max_tokens)),
+        {task.name: target_matrix(task, records) for task in tasks},
+        vocabulary_size(tokenizer_path),
+        max_tokens,
+    )
+
+
+def save_encoded(path: str | Path, part: Encoded) -> None:
+    """Write a part as .npz: flat ids, where each text begins, and a matrix a task."""
+    arrays = {f"target.{name}": rows for name, rows in sorted(part.targets.items())}
+    with files.atomic(path) as stream:
+        np.savez(
+            stream,
+            ids=np.concatenate([*part.ids, np.zeros(0, np.int32)]),
+            offsets=np.concatenate([[0], np.cumsum(part.lengths)]),
+            sizes=np.array([part.vocab_size, part.max_tokens]),
+            **arrays,  # type: ignore[arg-type]
+        )
+
+
+def load_encoded(path: str | Path) -> Encoded:
+    """Read a part that `save_encoded` wrote."""
+    with np.load(path, allow_pickle=False) as archive:
+        offsets = archive["offsets"]
+        flat = archive["ids"]
+        targets = {
+            name.removeprefix("target."): archive[name]
+            for name in archive.files
+            if name.startswith("target.")
+        }
+        vocab_size, max_tokens = archive["sizes"].tolist()
+    ids = tuple(flat[a:b] for a, b in pairwise(offsets))
+    return Encoded(ids, targets, vocab_size, max_tokens)
+
+
+def pad(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return token ids int64 [B, T], padded to the longest, and a mask, True where a token is."""
+    lengths = np.array([len(row) for row in rows])
+    ids = np.full((len(rows), lengths.max()), PADDING_ID, dtype=np.int64)
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    ids[mask] = np.concatenate(rows)
+    return ids, mask
+
+
+def training_windows(
+    lengths: np.ndarray, batch_size: int, accumulation: int, seed: int, epoch: int
+) -> Iterator[list[np.ndarray]]:
+    """Yield an epoch's optimizer steps: for each, its micro-batches as arrays of text indices.
+
+    Texts are shuffled, sorted by length within a pool of several windows, and cut into windows of
+    `batch_size * accumulation`, the last of which may be smaller. A window's texts depend on that
+    product alone, so another micro-batch size leaves the result the same.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    window = batch_size * accumulation
+    order = generator.permutation(len(lengths))
+    pools = [
+        order[i : i + window * POOL_WINDOWS] for i in range(0, len(order), window * POOL_WINDOWS)
+    ]
+    order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
+    windows = [order[i : i + window] for i in range(0, len(order), window)]
+    for index in generator.permutation(len(windows)):
+        texts = windows[index]
+        yield [texts[i : i + batch_size] for i in range(0, len(texts), batch_size)]
+
+
+def windows_per_epoch(texts: int, batch_size: int, accumulation: int) -> int:
+    """Return the number of optimizer steps in an epoch."""
+    return -(-texts // (batch_size * accumulation))
+
+
+def evaluation_batches(lengths: np.ndarray, tokens_per_batch: int = 8192) -> Iterator[np.ndarray]:
+    """Yield text indices in batches of similar length, of about `tokens_per_batch` tokens."""
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        stop = start + 1
+        while stop < len(order) and lengths[order[stop]] * (stop + 1 - start) <= tokens_per_batch:
+            stop += 1
+        yield order[start:stop]
+        start = stop

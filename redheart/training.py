@@ -1,0 +1,289 @@
+"""Training: epochs, and the legs between two checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from redheart import checkpoint, files, optim
+from redheart.device import autocast, open_device, precision
+from redheart.errors import UserError
+from redheart.groups import parameters_by_module
+from redheart.legs import Ancestor, Leg
+from redheart.losses import labelled, training_losses
+from redheart.model.network import Network, build_network
+from redheart.model.options import resolve
+from redheart.tasks import Task
+from redheart.tokens import Encoded, pad, training_windows, windows_per_epoch
+from redheart.training_options import Recipe, TrainOptions
+
+# Called after every optimizer step with the epoch, the step in it, the steps of an epoch, the loss.
+Report = Callable[[int, int, int, float], None]
+
+
+class NonFiniteLoss(Exception):
+    """The loss or a gradient is no longer a number; the weights are those of before the step."""
+
+
+@dataclass
+class TrainingState:
+    """Everything that an epoch of training reads and changes."""
+
+    network: Network
+    """The model, on its device."""
+    optimizer: torch.optim.AdamW
+    """AdamW over all parameters."""
+    average: optim.MovingAverage
+    """The weights' moving average."""
+    scaler: torch.amp.GradScaler
+    """Loss scaling; does nothing but in fp16."""
+    tasks: Sequence[Task]
+    """What is learned."""
+    options: TrainOptions
+    """The recipe."""
+    peak: float
+    """The learning rate at the schedule's beginning."""
+    seed: int
+    """Seed of weights, order and dropout."""
+    epoch: int = 0
+    """Completed epochs."""
+    step: int = 0
+    """Completed optimizer steps."""
+    units: dict[str, list[torch.nn.Parameter]] = field(default_factory=dict)
+    """Parameters that are clipped together, by name."""
+
+
+def prepare(recipe: Recipe, data: Encoded, peak: float, seed: int) -> TrainingState:
+    """Return the state before the first step; equal seeds give equal weights at every rate.
+
+    Parameters
+    ----------
+    data
+        The training part; its vocabulary and text length decide shapes of the network.
+    peak
+        The learning rate at the schedule's beginning.
+    """
+    options = recipe.train
+    device = open_device(options)
+    sizes = (data.vocab_size, data.max_tokens)
+    network = build_network(recipe.model, recipe.tasks, *sizes, seed, device=device)
+    parameters = parameters_by_module(network)
+    return TrainingState(
+        network,
+        optim.build_optimizer(network, options),
+        optim.MovingAverage(parameters, options.ema_decay),
+        torch.amp.GradScaler(device.type, enabled=precision(options) == "fp16"),
+        recipe.tasks,
+        options,
+        peak,
+        seed,
+        units=optim.clipping_units(parameters),
+    )
+
+
+def count_parameters(recipe: Recipe, data: Encoded) -> int:
+    """Return the number of weights without allocating any."""
+    with torch.device("meta"):
+        architecture = resolve(recipe.model, recipe.tasks, data.vocab_size, data.max_tokens)
+        network = Network(architecture, recipe.tasks)
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def train_epoch(
+    state: TrainingState, data: Encoded, report: Report | None = None
+) -> dict[str, Any]:
+    """Train one epoch and return its statistics, taken before gradients are cleared.
+
+    Raises
+    ------
+    NonFiniteLoss
+        Before the update that would have spread it.
+    """
+    options = state.options
+    # Order and dropout follow from seed and epoch alone, so no leg has random state to hand on.
+    torch.manual_seed(_epoch_seed(state.seed, state.epoch))
+    state.network.train()
+    targets = {t.name: torch.from_numpy(data.targets[t.name]) for t in state.tasks}
+    steps = windows_per_epoch(len(data), options.batch_size, options.grad_accumulation)
+    windows = training_windows(
+        data.lengths, options.batch_size, options.grad_accumulation, state.seed, state.epoch
+    )
+    losses, norms = [], []
+    for index, window in enumerate(windows):
+        loss = _accumulate(state, data, targets, window)
+        norms.append(_update(state, loss, total_steps=steps * options.schedule_epochs))
+        losses.append(loss)
+        if report:
+            report(state.epoch + 1, index + 1, steps, loss)
+    state.epoch += 1
+    return {
+        "epoch": state.epoch,
+        "loss": float(np.mean(losses)),
+        "gradient_norm": _norm_statistics(norms),
+        "update_ratio": optim.update_ratio(state.optimizer),
+    }
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:7], "big")
+
+
+def _accumulate(
+    state: TrainingState, data: Encoded, targets: Mapping[str, Tensor], window: list[np.ndarray]
+) -> float:
+    """Add up the gradients of a window's micro-batches; return its loss.
+
+    Each task's sum is divided by its labelled records in the whole window, so the micro-batch's
+    size changes no result.
+    """
+    rows = torch.from_numpy(np.concatenate(window))
+    counts = {name: max(1, int(labelled(t[rows]).sum())) for name, t in targets.items()}
+    total = torch.zeros((), device=next(state.network.parameters()).device)
+    for batch in window:
+        loss = _batch_loss(state, data, targets, batch, counts)
+        state.scaler.scale(loss).backward()
+        total += loss.detach()
+    return float(total)
+
+
+def _batch_loss(
+    state: TrainingState,
+    data: Encoded,
+    targets: Mapping[str, Tensor],
+    batch: np.ndarray,
+    counts: Mapping[str, int],
+) -> Tensor:
+    """Return a micro-batch's share of the window's loss: every module on its own contribution."""
+    options, device = state.options, next(state.network.parameters()).device
+    ids, mask = (torch.from_numpy(array).to(device) for array in pad([data.ids[i] for i in batch]))
+    if options.rdrop > 0:
+        ids, mask = torch.cat([ids, ids]), torch.cat([mask, mask])
+    with autocast(options):
+        outputs = state.network(ids, mask)
+    loss = torch.zeros((), device=device)
+    for task in state.tasks:
+        target = targets[task.name][batch].to(device)
+        stacked = torch.stack(list(outputs[task.name].values()))
+        each = training_losses(task, stacked, target, options.label_smoothing, options.rdrop)
+        loss = loss + task.weight * each.sum() / counts[task.name]
+    return loss
+
+
+def _update(state: TrainingState, loss: float, total_steps: int) -> dict[str, float]:
+    """Take one optimizer step; return the gradient norms before clipping, by unit and `all`."""
+    if not math.isfinite(loss):
+        raise NonFiniteLoss(f"the loss became {loss} in epoch {state.epoch + 1}")
+    options = state.options
+    state.scaler.unscale_(state.optimizer)
+    clipped = optim.clip(state.units, options.clip_norm)
+    values = torch.stack(list(clipped.values())).tolist()
+    if not state.scaler.is_enabled() and not all(map(math.isfinite, values)):
+        raise NonFiniteLoss(f"a gradient became infinite in epoch {state.epoch + 1}")
+    rate = optim.learning_rate(state.peak, state.step, total_steps, options.final_rate)
+    optim.set_learning_rate(state.optimizer, rate)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.average.update(state.step)
+    state.step += 1
+    return {**dict(zip(clipped, values, strict=True)), "all": math.hypot(*values)}
+
+
+def _norm_statistics(norms: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Return mean, std, max and min over an epoch's steps, by unit; fp16's skipped steps aside."""
+    statistics = {}
+    for unit in norms[0]:
+        values = np.array([step[unit] for step in norms if math.isfinite(step[unit])] or [0.0])
+        statistics[unit] = {
+            "mean": float(values.mean()),
+            "std": float(values.std()),
+            "max": float(values.max()),
+            "min": float(values.min()),
+        }
+    return statistics
+
+
+def train_leg(
+    state: TrainingState,
+    data: Encoded,
+    leg: Leg,
+    ancestor: Ancestor | None = None,
+    report: Report | None = None,
+) -> list[dict[str, Any]]:
+    """Train up to the leg's end and return the statistics of its own epochs.
+
+    Without an ancestor it trains from the beginning; from an older one than the leg's start it
+    replays the epochs in between, which gives the same weights.
+
+    Raises
+    ------
+    UserError
+        The loss ceased to be a number. Nothing of the leg is kept; what was saved before stands.
+    """
+    if ancestor:
+        restore(state, ancestor)
+    try:
+        statistics = [train_epoch(state, data, report) for _ in range(state.epoch, leg.stop)]
+    except NonFiniteLoss as error:
+        raise UserError(
+            f"training stopped before the update: {error}. Earlier checkpoints stand. Lower "
+            "sweep.learning_rates or train.clip_norm, or set train.precision: fp32"
+        ) from error
+    return [row for row in statistics if row["epoch"] > leg.start]
+
+
+def restore(state: TrainingState, ancestor: Ancestor) -> None:
+    """Take up weights, average, optimizer and counters of a checkpoint."""
+    saved = checkpoint.load_tensors(ancestor.weights)
+    checkpoint.load_into(state.network, saved["weights"])
+    state.average.load(saved["ema"])
+    extra = checkpoint.load_tensors(ancestor.state)
+    state.optimizer.load_state_dict(extra["optimizer"])
+    state.scaler.load_state_dict(extra["scaler"])
+    state.epoch, state.step = extra["epoch"], extra["step"]
+
+
+def save_leg(
+    state: TrainingState,
+    statistics: list[dict[str, Any]],
+    folder: Path,
+    state_path: Path,
+    keys: Mapping[str, str | None],
+) -> None:
+    """Write `weights`, the training state and, last, the `manifest` that makes them complete.
+
+    Parameters
+    ----------
+    folder
+        Where checkpoint and manifest go.
+    state_path
+        Where optimizer and counters go.
+    keys
+        The leg's own `key` and its `parent`'s.
+    """
+    weights = checkpoint.module_states(state.network)
+    average = state.average.state()
+    saved = {"epoch": state.epoch, "weights": weights, "ema": average}
+    checkpoint.save_tensors(folder / "weights", saved)
+    progress = {"epoch": state.epoch, "step": state.step}
+    optimizer = {"optimizer": state.optimizer.state_dict(), "scaler": state.scaler.state_dict()}
+    checkpoint.save_tensors(state_path, {**progress, **optimizer})
+    manifest = {
+        **progress,
+        "seed": state.seed,
+        "learning_rate": state.peak,
+        **keys,
+        "weights": checkpoint.hash_modules(weights),
+        "ema": checkpoint.hash_modules(average),
+        "state": files.sha256_file(state_path),
+        "training": statistics,
+    }
+    files.write_json(folder / "manifest", manifest)

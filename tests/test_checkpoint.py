@@ -1,0 +1,217 @@
+"""Checkpoints: nothing in a file is executed, nothing foreign is loaded, every bit is hashed."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from redheart import checkpoint, files
+from redheart.errors import UserError
+from redheart.model.network import build_network
+from redheart.model.options import ModelOptions
+
+SIZES = ModelOptions(dimension=8, layers=1, attention_heads=2, feedforward=8)
+
+
+def build(tasks, seed=0, **sizes):
+    options = ModelOptions(**{**vars(SIZES), **sizes})
+    return build_network(options, tasks, vocab_size=20, max_tokens=8, seed=seed)
+
+
+@pytest.fixture
+def states():
+    return {
+        "backbone": {"w": torch.tensor([[1.0, -2.0], [0.0, 4.0]]), "b": torch.zeros(3)},
+        "dsp": {"scale": torch.tensor(0.5), "half": torch.ones(2, dtype=torch.bfloat16)},
+    }
+
+
+# --- files ----------------------------------------------------------------------------------
+
+
+def test_tensors_and_plain_values_come_back(tmp_path, states):
+    path = tmp_path / "a.pt"
+    value = {"weights": states, "epoch": 4, "list": [1, 2.5, None, "글", torch.arange(3)]}
+    checkpoint.save_tensors(path, value)
+    found = checkpoint.load_tensors(path)
+    assert found["epoch"] == 4
+    assert found["list"][:4] == [1, 2.5, None, "글"]
+    assert checkpoint.hash_modules(found["weights"]) == checkpoint.hash_modules(states)
+    assert found["weights"]["dsp"]["half"].dtype == torch.bfloat16
+
+
+def test_the_bytes_depend_on_the_content_and_not_on_the_name(tmp_path, states):
+    checkpoint.save_tensors(tmp_path / "a.pt", states)
+    checkpoint.save_tensors(tmp_path / "folder" / "other_name.pt", states)
+    assert files.sha256_file(tmp_path / "a.pt") == files.sha256_file(
+        tmp_path / "folder" / "other_name.pt"
+    )
+
+
+def test_saving_detaches_from_the_graph(tmp_path, tasks):
+    network = build(tasks)
+    checkpoint.save_tensors(tmp_path / "a.pt", {"p": next(network.parameters())})
+    assert not checkpoint.load_tensors(tmp_path / "a.pt")["p"].requires_grad
+
+
+class Intruder:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize(
+    "write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))]
+)
+def test_a_file_that_would_execute_something_is_refused_unexecuted(tmp_path, write):
+    path, made = tmp_path / "evil.pt", tmp_path / "made"
+    write({"weights": Intruder(made)}, path)
+    with pytest.raises(UserError, match=r"evil\.pt: not a checkpoint that can be read safely"):
+        checkpoint.load_tensors(path)
+    assert not made.exists()
+    # The trap is a real one.
+    torch.load(path, weights_only=False) if write is torch.save else pickle.loads(path.read_bytes())
+    assert made.exists()
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"absent\.pt: the file is missing"):
+        checkpoint.load_tensors(tmp_path / "absent.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04"])
+def test_a_foreign_file_is_refused(tmp_path, content):
+    path = tmp_path / "a.pt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.pt: .*delete it and run the same command again"):
+        checkpoint.load_tensors(path)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.99])
+def test_a_truncated_file_is_refused(tmp_path, states, share):
+    path = tmp_path / "a.pt"
+    checkpoint.save_tensors(path, states)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(UserError, match="not a checkpoint that can be read safely"):
+        checkpoint.load_tensors(path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_flipped_bit_never_ends_in_a_traceback(tmp_path, states):
+    path = tmp_path / "a.pt"
+    checkpoint.save_tensors(path, states)
+    whole, generator = path.read_bytes(), random.Random(0)
+    structure = whole.index(b"data/0")  # the tensors' bytes follow; a hash covers those
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(whole)
+        damaged[generator.randrange(structure)] ^= 1 << generator.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            checkpoint.load_tensors(path)
+        except UserError:
+            refused += 1
+    assert refused > 50
+
+
+# --- into a network and out of it -----------------------------------------------------------
+
+
+def test_weights_go_from_one_network_into_another(tasks):
+    one, other = build(tasks, seed=0), build(tasks, seed=1)
+    checkpoint.load_into(other, checkpoint.module_states(one))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    # A copy: the networks stay independent.
+    with torch.no_grad():
+        next(one.parameters()).add_(1)
+    assert not torch.equal(next(one.parameters()), next(other.parameters()))
+
+
+def test_a_networks_states_hold_every_weight_once(tasks):
+    network = build(tasks)
+    states = checkpoint.module_states(network)
+    assert tuple(states) == network.architecture.module_names
+    counted = sum(value.numel() for state in states.values() for value in state.values())
+    assert counted == sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_weights_of_other_tasks_are_refused(tasks):
+    states = checkpoint.module_states(build(tasks[:3]))
+    with pytest.raises(UserError, match=r"another model: modules .*'heads\.regret'.* differ"):
+        checkpoint.load_into(build(tasks), states)
+
+
+def test_weights_with_another_number_of_layers_are_refused(tasks):
+    states = checkpoint.module_states(build(tasks, layers=2))
+    with pytest.raises(UserError, match="another model: module backbone differs"):
+        checkpoint.load_into(build(tasks), states)
+
+
+def test_weights_of_another_shape_are_refused_with_both_shapes(tasks):
+    states = checkpoint.module_states(build(tasks, feedforward=4))
+    message = (
+        r"backbone\.layers\.0\.feedforward\.widen\.weight: expected shape \(8, 8\), got \(4, 8\)"
+    )
+    with pytest.raises(UserError, match=message):
+        checkpoint.load_into(build(tasks), states)
+
+
+# --- hashes and statistics ------------------------------------------------------------------
+
+
+def test_a_hash_covers_every_bit_name_type_and_shape(states):
+    before = checkpoint.hash_modules(states)["backbone"]
+    weight, bias = states["backbone"]["w"], states["backbone"]["b"]
+    flipped = weight.clone()
+    flipped.view(torch.int32)[1, 0] ^= -(2**31)  # 0.0 becomes -0.0, which is equal to it
+    assert torch.equal(flipped, weight)
+    for changed in (
+        {"w": flipped, "b": bias},
+        {"w": weight.T.contiguous(), "b": bias},
+        {"w": weight.reshape(4), "b": bias},
+        {"w": weight.double(), "b": bias},
+        {"v": weight, "b": bias},
+        {"w": weight},
+    ):
+        assert checkpoint.hash_modules({"backbone": changed})["backbone"] != before
+
+
+def test_a_hash_does_not_depend_on_memory_layout_or_order(states):
+    weight, bias = states["backbone"]["w"], states["backbone"]["b"]
+    same = {"backbone": {"b": bias.clone(), "w": weight.T.contiguous().T}}
+    assert checkpoint.hash_modules(same)["backbone"] == checkpoint.hash_modules(states)["backbone"]
+
+
+def test_one_modules_hash_does_not_depend_on_another(states):
+    before = checkpoint.hash_modules(states)
+    states["dsp"]["scale"] = torch.tensor(0.25)
+    after = checkpoint.hash_modules(states)
+    assert after["backbone"] == before["backbone"]
+    assert after["dsp"] != before["dsp"]
+
+
+def test_statistics_equal_those_of_numpy(tasks):
+    network = build(tasks)
+    states = checkpoint.module_states(network)
+    found = checkpoint.parameter_statistics(states)
+    assert set(found) == set(states)
+    for module, state in states.items():
+        flat = np.concatenate([value.double().numpy().ravel() for value in state.values()])
+        expected = {
+            "mean": flat.mean(),
+            "std": flat.std(),
+            "norm": np.linalg.norm(flat),
+            "sparsity": (flat == 0).mean(),
+            "count": flat.size,
+        }
+        assert found[module] == pytest.approx(expected, rel=1e-9, abs=1e-12), module

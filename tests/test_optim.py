@@ -1,0 +1,178 @@
+"""The optimizer: rates by hand, torch's schedule, copies and naive loops as oracles."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from redheart import optim
+from redheart.groups import parameters_by_module
+from redheart.model.network import build_network
+from redheart.model.options import ModelOptions
+from redheart.training_options import TrainOptions
+
+
+@pytest.fixture(scope="module")
+def network(tasks):
+    options = ModelOptions(dimension=8, layers=3, attention_heads=2, feedforward=16)
+    return build_network(options, tasks, vocab_size=20, max_tokens=8, seed=0)
+
+
+# --- learning rates -------------------------------------------------------------------------
+
+
+def test_rates_fall_with_depth_and_are_lower_for_analyzers(network):
+    found = optim.rate_multipliers(network, TrainOptions(layer_decay=0.9, analyzer_rate=0.7))
+    backbone = {name.removesuffix(".weight"): rate for name, rate in found["backbone"].items()}
+    assert backbone["embedding"] == pytest.approx(0.9**2)
+    assert backbone["layers.0.query_key_value"] == pytest.approx(0.9**2)
+    assert backbone["layers.1.query_key_value"] == pytest.approx(0.9)
+    assert backbone["layers.2.query_key_value"] == 1
+    assert backbone["norm"] == 1
+    for module, rates in found.items():
+        if module != "backbone":
+            expected = 1.0 if module.startswith("heads.") else 0.7
+            assert set(rates.values()) == {expected}, module
+
+
+def test_every_parameter_is_in_exactly_one_group_at_its_rate(network):
+    options = TrainOptions(layer_decay=0.5, analyzer_rate=0.7)
+    optimizer = optim.build_optimizer(network, options)
+    grouped = [(id(p), g["multiplier"]) for g in optimizer.param_groups for p in g["params"]]
+    assert len(grouped) == len(list(network.parameters()))
+    multipliers = optim.rate_multipliers(network, options)
+    assert dict(grouped) == {
+        id(parameter): multipliers[module][name]
+        for module, parameters in parameters_by_module(network).items()
+        for name, parameter in parameters.items()
+    }
+    assert {group["multiplier"] for group in optimizer.param_groups} == {0.25, 0.5, 0.7, 1.0}
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {options.weight_decay}
+
+
+def test_every_group_gets_its_multiple_of_the_rate(network):
+    optimizer = optim.build_optimizer(network, TrainOptions(layer_decay=1.0, analyzer_rate=0.5))
+    optim.set_learning_rate(optimizer, 0.01)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.005, 0.01]
+
+
+@pytest.mark.parametrize("final_rate", [0.0, 0.1, 1.0])
+def test_the_schedule_is_the_cosine_of_torch(final_rate):
+    peak, steps = 3e-3, 30
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=peak)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, peak * final_rate)
+    for step in range(steps + 1):
+        found = optim.learning_rate(peak, step, steps, final_rate)
+        assert found == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-15)
+        optimizer.step()
+        schedule.step()
+
+
+def test_after_the_schedule_the_rate_stays_at_its_end():
+    assert optim.learning_rate(0.1, 31, 30, 0.25) == optim.learning_rate(0.1, 99, 30, 0.25) == 0.025
+    assert optim.learning_rate(0.1, 99, 30, 0.0) == 0
+
+
+# --- clipping -------------------------------------------------------------------------------
+
+
+def test_backbone_and_heads_share_a_norm_and_every_other_module_has_its_own(network):
+    units = optim.clipping_units(parameters_by_module(network))
+    assert set(units) == {
+        "trunk",
+        *(f"neural_{task}" for task in ("emotion", "verdict", "tags", "regret")),
+        *("dsp", "kalman", "advanced_emotion", "advanced_regret"),
+    }
+    clipped = [id(parameter) for parameters in units.values() for parameter in parameters]
+    assert sorted(clipped) == sorted(map(id, network.parameters()))
+    in_trunk = set(map(id, units["trunk"]))
+    assert all(id(parameter) in in_trunk for parameter in network.backbone.parameters())
+
+
+def test_a_huge_gradient_shrinks_no_other_modules_step():
+    units = {name: [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))] for name in "ab"}
+    for parameter in units["a"]:
+        parameter.grad = torch.full((2,), 1e6)
+    for parameter in units["b"]:
+        parameter.grad = torch.tensor([0.3, -0.4])
+    norms = optim.clip(units, 1.0)
+    assert norms["a"].item() == pytest.approx(2e6)
+    assert norms["b"].item() == pytest.approx(math.sqrt(0.5))
+    assert all(torch.equal(p.grad, torch.tensor([0.3, -0.4])) for p in units["b"])
+    left = torch.cat([p.grad for p in units["a"]])
+    torch.testing.assert_close(left, torch.full((4,), 0.5))
+
+
+# --- the update ratio -----------------------------------------------------------------------
+
+
+def test_the_update_ratio_equals_that_of_a_copy():
+    generator = torch.Generator().manual_seed(0)
+    weights = [nn.Parameter(torch.randn(5, 3, generator=generator)) for _ in range(3)]
+    idle = nn.Parameter(torch.randn(4, generator=generator))
+    optimizer = torch.optim.AdamW(
+        [{"params": weights[:2], "lr": 0.02}, {"params": [weights[2], idle], "lr": 0.05}],
+        weight_decay=0.3,
+    )
+    assert optim.update_ratio(optimizer) == 0
+    for _ in range(4):
+        before = torch.cat([w.detach().flatten() for w in weights])
+        for weight in weights:
+            weight.grad = torch.randn(5, 3, generator=generator)
+        optimizer.step()
+        after = torch.cat([w.detach().flatten() for w in weights])
+        expected = float((after - before).norm() / before.norm())
+        assert optim.update_ratio(optimizer) == pytest.approx(expected, rel=1e-4)
+
+
+# --- the moving average ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.999])
+def test_the_average_equals_a_loop_in_double_precision(decay):
+    generator = torch.Generator().manual_seed(0)
+    named = {"backbone": {"w": nn.Parameter(torch.randn(7, generator=generator))}}
+    named["dsp"] = {"b": nn.Parameter(torch.randn(2, generator=generator))}
+    sources = {(m, n): p for m, ps in named.items() for n, p in ps.items()}
+    average = optim.MovingAverage(named, decay)
+    expected = {key: p.detach().double().clone() for key, p in sources.items()}
+    for step in range(40):
+        share = min(decay, (1 + step) / (10 + step))
+        for key, parameter in sources.items():
+            parameter.data = torch.randn(parameter.shape, generator=generator)
+            expected[key] = share * expected[key] + (1 - share) * parameter.detach().double()
+        average.update(step)
+    for (module, name), value in expected.items():
+        found = average.state()[module][name].double()
+        torch.testing.assert_close(found, value, rtol=1e-5, atol=1e-6)
+
+
+def test_the_average_is_in_full_precision_even_of_half_precision_weights():
+    parameter = nn.Parameter(torch.ones(1, dtype=torch.bfloat16))
+    average = optim.MovingAverage({"dsp": {"w": parameter}}, 0.999)
+    parameter.data = torch.full((1,), 1.0078125, dtype=torch.bfloat16)  # the next bfloat16
+    for step in range(10_000, 10_100):
+        average.update(step)
+    value = average.state()["dsp"]["w"]
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(1 + 0.0078125 * (1 - 0.999**100), rel=1e-6)
+
+
+def test_an_average_starts_at_the_weights_and_is_no_view_of_them():
+    parameter = nn.Parameter(torch.ones(2))
+    average = optim.MovingAverage({"dsp": {"w": parameter}}, 0.9)
+    parameter.data.zero_()
+    assert average.state()["dsp"]["w"].tolist() == [1, 1]
+
+
+def test_a_saved_average_is_taken_up():
+    named = {"dsp": {"w": nn.Parameter(torch.ones(2))}}
+    average = optim.MovingAverage(named, 0.9)
+    saved = {"dsp": {"w": torch.tensor([3.0, 4.0])}}
+    average.load(saved)
+    average.update(1000)
+    assert average.state()["dsp"]["w"].tolist() == pytest.approx([2.8, 3.7])
+    assert saved["dsp"]["w"].tolist() == [3, 4]

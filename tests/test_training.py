@@ -1,0 +1,282 @@
+"""Training: legs that equal one run bit for bit, windows that equal one batch, honest failures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from redheart import checkpoint, files, scoring, training
+from redheart.errors import UserError
+from redheart.groups import parameters_by_module
+from redheart.legs import Ancestor, Leg
+from redheart.tokens import training_windows, windows_per_epoch
+
+RATE = 1e-2
+
+
+def prepare(recipe, part, seed=0, **options):
+    recipe = replace(recipe, train=replace(recipe.train, **options))
+    return training.prepare(recipe, part, RATE, seed)
+
+
+def weights_of(state):
+    return {name: value.detach().clone() for name, value in state.network.named_parameters()}
+
+
+def equal(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+# --- one optimizer step ---------------------------------------------------------------------
+
+
+def gradients(recipe, part, batch_size, accumulation, index=0):
+    """Loss and gradients of one window, without dropout."""
+    recipe = replace(recipe, model=replace(recipe.model, dropout=0.0))
+    state = prepare(recipe, part, batch_size=batch_size, grad_accumulation=accumulation)
+    state.network.train()
+    targets = {name: torch.from_numpy(rows) for name, rows in part.targets.items()}
+    windows = list(training_windows(part.lengths, batch_size, accumulation, 0, 0))
+    loss = training._accumulate(state, part, targets, windows[index])
+    return loss, {name: p.grad.clone() for name, p in state.network.named_parameters()}
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_the_size_of_the_micro_batch_changes_no_step(recipe, part, index):
+    loss, whole = gradients(recipe, part, 16, 1, index)
+    for sizes in ((8, 2), (4, 4)):
+        other_loss, cut = gradients(recipe, part, *sizes, index)
+        assert other_loss == pytest.approx(loss, rel=1e-5)
+        for name, gradient in whole.items():
+            torch.testing.assert_close(cut[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_the_loss_is_the_mean_over_labelled_records_of_each_modules_own(recipe, part):
+    recipe = replace(recipe, model=replace(recipe.model, dropout=0.0))
+    state = prepare(
+        recipe, part, rdrop=0.0, label_smoothing=0.0, batch_size=40, grad_accumulation=1
+    )
+    targets = {name: torch.from_numpy(rows) for name, rows in part.targets.items()}
+    (window,) = training_windows(part.lengths, 40, 1, 0, 0)
+    # The recipe has one weight other than 1, and every task lacks some labels.
+    from redheart.inference import contributions, module_scores
+
+    scores = module_scores(recipe.tasks, contributions(state.network, part, recipe.train), part)
+    weight = {task.name: task.weight for task in recipe.tasks}
+    expected = sum(
+        weight[task] * score["loss"]
+        for by_task in scores.values()
+        for task, score in by_task.items()
+    )
+    assert training._accumulate(state, part, targets, window) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_task_that_no_record_of_a_window_has_costs_nothing(recipe, part):
+    unlabelled = {**part.targets, "regret": np.full_like(part.targets["regret"], np.nan)}
+    loss, found = gradients(recipe, replace(part, targets=unlabelled), 16, 1)
+    assert np.isfinite(loss)
+    for name, gradient in found.items():
+        assert gradient.isfinite().all(), name
+        assert gradient.any() != ("regret" in name), name
+
+
+def test_a_task_of_weight_zero_moves_nothing_of_its_own(recipe, part):
+    tasks = tuple(replace(t, weight=0.0 if t.name == "regret" else 1.0) for t in recipe.tasks)
+    _, found = gradients(replace(recipe, tasks=tasks), part, 16, 1)
+    assert not any(found[name].any() for name in found if "regret" in name)
+    assert any(found[name].any() for name in found if "verdict" in name)
+
+
+# --- an epoch -------------------------------------------------------------------------------
+
+
+def test_an_epoch_reports_its_steps_and_returns_its_statistics(recipe, part):
+    state, seen = prepare(recipe, part), []
+    found = training.train_epoch(state, part, lambda *step: seen.append(step))
+    steps = windows_per_epoch(len(part), 4, 4)
+    assert [step[:3] for step in seen] == [(1, index, steps) for index in range(1, steps + 1)]
+    assert found["epoch"] == state.epoch == 1
+    assert state.step == steps == 3
+    assert found["loss"] == pytest.approx(np.mean([loss for *_, loss in seen]))
+    assert 0 < found["update_ratio"] < 1
+    assert set(found["gradient_norm"]) == {*state.units, "all"}
+    for norms in found["gradient_norm"].values():
+        assert 0 < norms["min"] <= norms["mean"] <= norms["max"]
+        assert norms["std"] >= 0
+    units = [found["gradient_norm"][unit]["max"] for unit in state.units]
+    assert max(units) < found["gradient_norm"]["all"]["max"] <= np.hypot.reduce(units) * (1 + 1e-6)
+
+
+def test_the_rate_falls_over_the_whole_schedule(recipe, part):
+    state = prepare(recipe, part, schedule_epochs=2)
+    for _ in range(2):
+        training.train_epoch(state, part)
+    # The rate of the last of 6 steps: a cosine that would reach 0 after it.
+    expected = RATE * (1 + np.cos(np.pi * 5 / 6)) / 2
+    assert max(g["lr"] for g in state.optimizer.param_groups) == pytest.approx(expected)
+
+
+def test_equal_seeds_start_from_equal_weights_at_every_rate(recipe, part):
+    one, other, third = (
+        weights_of(training.prepare(recipe, part, rate, seed))
+        for rate, seed in ((0.1, 0), (0.001, 0), (0.1, 1))
+    )
+    assert equal(one, other)
+    assert not equal(one, third)
+
+
+def test_parameters_are_counted_without_a_network(recipe, part):
+    state = prepare(recipe, part)
+    expected = sum(parameter.numel() for parameter in state.network.parameters())
+    assert training.count_parameters(recipe, part) == expected
+
+
+# --- losses that are no number --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["backbone", "neural_regret"])
+def test_a_loss_that_is_no_number_stops_before_the_update(recipe, part, module):
+    state = prepare(recipe, part)
+    parameters_by_module(state.network)[module].popitem()[1].data.fill_(torch.nan)
+    before, average = weights_of(state), [value.clone() for value in state.average.values]
+    with pytest.raises(training.NonFiniteLoss, match="the loss became nan in epoch 1"):
+        training.train_epoch(state, part)
+    after = weights_of(state)
+    assert all(torch.equal(before[n], after[n]) for n in before if before[n].isfinite().all())
+    assert state.step == state.epoch == 0
+    for value, old in zip(state.average.values, average, strict=True):
+        torch.testing.assert_close(value, old, equal_nan=True)
+
+
+def test_a_gradient_that_is_no_number_stops_before_the_update(recipe, part):
+    state = prepare(recipe, part)
+    first = next(state.network.parameters())
+    first.register_hook(lambda gradient: torch.full_like(gradient, torch.inf))
+    before = weights_of(state)
+    with pytest.raises(training.NonFiniteLoss, match="a gradient became infinite in epoch 1"):
+        training.train_epoch(state, part)
+    assert equal(before, weights_of(state))
+
+
+def test_a_leg_that_diverges_says_what_to_do(recipe, part):
+    state = prepare(recipe, part)
+    next(state.network.parameters()).data.fill_(torch.nan)
+    with pytest.raises(UserError, match=r"stopped before the update.*Lower sweep\.learning_rates"):
+        training.train_leg(state, part, Leg(0, 1))
+
+
+# --- legs -----------------------------------------------------------------------------------
+
+
+def train(recipe, part, folder, leg, ancestor=None, seed=0):
+    """Train one leg as the script does; return what later legs and steps go on from."""
+    state = prepare(recipe, part, seed)
+    statistics = training.train_leg(state, part, leg, ancestor)
+    keys = {"key": f"leg {leg.stop}", "parent": f"leg {leg.start}" if leg.start else None}
+    training.save_leg(state, statistics, folder, folder / "state", keys)
+    return Ancestor(folder / "weights", folder / "state")
+
+
+@pytest.fixture(scope="module")
+def legs(recipe, part, tmp_path_factory):
+    """Checkpoints of epochs 2 and 4, the second trained from the first."""
+    folder = tmp_path_factory.mktemp("legs")
+    first = train(recipe, part, folder / "002", Leg(0, 2))
+    train(recipe, part, folder / "004", Leg(2, 4), first)
+    return folder
+
+
+def same_files(one, other):
+    return all(
+        files.sha256_file(one / name) == files.sha256_file(other / name)
+        for name in ("weights", "state")
+    )
+
+
+def manifest_without_parent(folder):
+    found = files.read_json(folder / "manifest")
+    return {key: value for key, value in found.items() if key not in ("key", "parent", "training")}
+
+
+@pytest.mark.slow
+def test_two_legs_of_two_epochs_equal_one_of_four_bit_for_bit(recipe, part, legs, tmp_path):
+    train(recipe, part, tmp_path, Leg(0, 4))
+    assert same_files(tmp_path, legs / "004")
+    assert manifest_without_parent(tmp_path) == manifest_without_parent(legs / "004")
+    # The second leg's statistics are those of its own epochs.
+    whole, leg = (files.read_json(f / "manifest")["training"] for f in (tmp_path, legs / "004"))
+    assert [row["epoch"] for row in leg] == [3, 4]
+    assert whole[2:] == leg
+
+
+@pytest.mark.slow
+def test_evaluations_of_two_legs_and_of_one_are_equal(recipe, part, legs, tmp_path):
+    train(recipe, part, tmp_path, Leg(0, 4))
+    tables = []
+    for folder in (tmp_path, legs / "004"):
+        table = scoring.evaluate_checkpoint(
+            prepare(recipe, part, seed=5).network,
+            checkpoint.load_tensors(folder / "weights"),
+            files.read_json(folder / "manifest"),
+            part.head(20),
+            part,
+            recipe,
+            None,
+        )
+        # These compare with the previous checkpoint, and average over the leg's own epochs.
+        for group in table["groups"].values():
+            del group["stability"], group["gradient_norm"]
+        del table["improvement"]
+        tables.append(table)
+    assert files.canonical(tables[0]) == files.canonical(tables[1])
+
+
+@pytest.mark.slow
+def test_a_replay_from_an_older_ancestor_gives_the_same(recipe, part, legs, tmp_path):
+    first = train(recipe, part, tmp_path / "001", Leg(0, 1))
+    train(recipe, part, tmp_path / "004", Leg(2, 4), first)
+    assert same_files(tmp_path / "004", legs / "004")
+    assert (
+        files.read_json(tmp_path / "004" / "manifest")["training"]
+        == (files.read_json(legs / "004" / "manifest")["training"])
+    )
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_files_and_another_does_not(recipe, part, legs, tmp_path):
+    train(recipe, part, tmp_path / "again", Leg(0, 2))
+    assert same_files(tmp_path / "again", legs / "002")
+    train(recipe, part, tmp_path / "other", Leg(0, 2), seed=1)
+    assert not same_files(tmp_path / "other", legs / "002")
+
+
+@pytest.mark.slow
+def test_dropout_and_order_do_not_depend_on_what_ran_before(recipe, part, legs, tmp_path):
+    torch.manual_seed(99)
+    torch.rand(7)
+    np.random.default_rng().random()
+    train(recipe, part, tmp_path, Leg(2, 4), Ancestor(legs / "002/weights", legs / "002/state"))
+    assert same_files(tmp_path, legs / "004")
+
+
+@pytest.mark.slow
+def test_a_manifest_says_what_the_checkpoint_is(recipe, part, legs):
+    found = files.read_json(legs / "004" / "manifest")
+    saved = checkpoint.load_tensors(legs / "004" / "weights")
+    assert found["weights"] == checkpoint.hash_modules(saved["weights"])
+    assert found["ema"] == checkpoint.hash_modules(saved["ema"])
+    assert found["weights"] != found["ema"]
+    assert found["state"] == files.sha256_file(legs / "004" / "state")
+    assert (found["epoch"], saved["epoch"], found["step"]) == (4, 4, 12)
+    assert (found["key"], found["parent"]) == ("leg 4", "leg 2")
+    assert (found["seed"], found["learning_rate"]) == (0, RATE)
+
+
+@pytest.mark.slow
+def test_training_learns(recipe, part):
+    state = prepare(recipe, part, schedule_epochs=8)
+    losses = [training.train_epoch(state, part)["loss"] for _ in range(8)]
+    assert losses[-1] < 0.8 * losses[0]
