@@ -1,0 +1,182 @@
+"""The evaluation of a checkpoint: losses and metrics per module, group and whole, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from redheart import checkpoint, files, metrics
+from redheart.device import open_device
+from redheart.groups import groups
+from redheart.inference import Contributions, contributions, mean_losses, module_scores, predictions
+from redheart.model.network import Network, activate, build_network
+from redheart.tasks import Task
+from redheart.tokens import Encoded, load_encoded
+from redheart.training_options import Recipe, ScoringOptions
+
+Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
+
+
+def score_files(
+    inputs: Any, outputs: Any, recipe: Recipe, options: ScoringOptions
+) -> dict[str, Any]:
+    """Evaluate the checkpoint of a leg, given the leg's files.
+
+    Parameters
+    ----------
+    inputs
+        Paths `train`, `val_select`, and `parent_metrics`, a list of one or none.
+    outputs
+        Paths `weights` and `manifest` of the checkpoint.
+    """
+    train, validation = load_encoded(inputs.train), load_encoded(inputs.val_select)
+    network = build_network(
+        recipe.model, recipe.tasks, train.vocab_size, train.max_tokens, 0, open_device(recipe.train)
+    )
+    return evaluate_checkpoint(
+        network,
+        checkpoint.load_tensors(outputs.weights),
+        files.read_json(outputs.manifest),
+        train.head(options.scored_train_records),
+        validation,
+        recipe,
+        next(map(files.read_json, inputs.parent_metrics), None),
+    )
+
+
+def evaluate_checkpoint(
+    network: Network,
+    saved: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    train: Encoded,
+    validation: Encoded,
+    recipe: Recipe,
+    previous: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return everything that later phases read of a checkpoint.
+
+    Parameters
+    ----------
+    saved
+        The checkpoint: `weights` and `ema` by module.
+    train
+        Training records on which the training loss is taken, in evaluation mode.
+    validation
+        The part val_select.
+    previous
+        The same table of the checkpoint before, or None.
+    """
+    tasks = recipe.tasks
+    fused = {"ema": _fused(network, saved["ema"], validation, recipe)[0]}
+    fused["raw"], on_validation = _fused(network, saved["weights"], validation, recipe)
+    on_train = contributions(network, train, recipe.train)
+    modules = _module_table(
+        module_scores(tasks, on_train, train), module_scores(tasks, on_validation, validation)
+    )
+    for task in tasks:
+        for module, output in on_validation[task.name].items():
+            score = metrics.main_metric(
+                task, activate(task, output).numpy(), validation.targets[task.name]
+            )
+            modules[module][task.name]["val_metric"] = _finite(score)
+    by_group = _group_table(modules, manifest, tasks)
+    return {
+        "epoch": manifest["epoch"],
+        "modules": modules,
+        "fused": fused,
+        "groups": by_group,
+        "parameters": checkpoint.parameter_statistics(saved["weights"]),
+        "improvement": _improvement(by_group, previous),
+        "overfitting": _overfitting(by_group),
+        "training": manifest["training"][-1],
+    }
+
+
+def _fused(
+    network: Network,
+    states: checkpoint.ModuleStates,
+    part: Encoded,
+    recipe: Recipe,
+) -> tuple[dict[str, Any], Contributions]:
+    """Load a set of weights; return the whole model's scores and the modules' contributions."""
+    checkpoint.load_into(network, states)
+    tasks = recipe.tasks
+    given = contributions(network, part, recipe.train)
+    predicted = predictions(tasks, given)
+    scores = {
+        "val_loss": mean_losses(tasks, given, part)[0],
+        "macro": _finite(metrics.macro(tasks, predicted, part.targets)),
+        "tasks": {
+            task.name: metrics.task_metrics(task, predicted[task.name], part.targets[task.name])
+            for task in tasks
+        },
+    }
+    return scores, given
+
+
+def _module_table(train: Scores, validation: Scores) -> dict[str, dict[str, dict[str, Any]]]:
+    return {
+        module: {
+            task: {
+                "train_loss": train[module][task]["loss"],
+                "val_loss": scores["loss"],
+                "train_accuracy": train[module][task]["accuracy"],
+                "val_accuracy": scores["accuracy"],
+            }
+            for task, scores in by_task.items()
+        }
+        for module, by_task in validation.items()
+    }
+
+
+def _group_table(
+    modules: Mapping[str, Mapping[str, Mapping[str, float]]],
+    manifest: Mapping[str, Any],
+    tasks: Sequence[Task],
+) -> dict[str, dict[str, Any]]:
+    """Return each group's own losses, weighted by task, and the calm of its gradients."""
+    weights = {task.name: task.weight for task in tasks}
+    table = {}
+    for group, members in groups(tuple(manifest["weights"])).items():
+        rows = [
+            (weights[task], row)
+            for module in members
+            for task, row in modules.get(module, {}).items()
+        ]
+        total = sum(weight for weight, _ in rows) or 1.0
+        norms = _group_norms(members, manifest["training"])
+        table[group] = {
+            "train_loss": sum(weight * row["train_loss"] for weight, row in rows) / total,
+            "val_loss": sum(weight * row["val_loss"] for weight, row in rows) / total,
+            "stability": 1 / (1 + norms["std"]),
+            "gradient_norm": norms,
+        }
+    return table
+
+
+def _group_norms(members: Sequence[str], epochs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the gradient-norm statistics of a group: the mean over its units and the epochs."""
+    units = {"trunk" if m == "backbone" or m.startswith("heads.") else m for m in members}
+    rows = [epoch["gradient_norm"][unit] for epoch in epochs for unit in sorted(units)]
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def _improvement(
+    now: Mapping[str, Mapping[str, float]], previous: Mapping[str, Any] | None
+) -> dict[str, float | None]:
+    if previous is None:
+        return dict.fromkeys(now)
+    return {
+        group: previous["groups"][group]["val_loss"] - row["val_loss"] for group, row in now.items()
+    }
+
+
+def _overfitting(now: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    gaps = {group: row["val_loss"] - row["train_loss"] for group, row in now.items()}
+    return {group: {"gap": gap, "generalization_error": abs(gap)} for group, gap in gaps.items()}
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,112 @@
+"""The folder that ships: everything that it takes to predict, and the evidence for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redheart import files
+from redheart.options import read_recipe
+from redheart.tokens import Encoded, encode, vocabulary_size
+
+
+def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
+    """Return the model card: what it predicts, how it was chosen, how well it does, what it is not.
+
+    Parameters
+    ----------
+    config
+        The effective config.
+    comparison
+        The candidates, what ships, and how it compares with the linear baseline.
+    """
+    shipped = comparison["shipped"]
+    rows = [_row(name, result) for name, result in comparison["candidates"].items()]
+    tasks = [f"- **{name}**: {_described(task)}" for name, task in config["tasks"].items()]
+    return "\n".join(
+        [
+            f"# {run}",
+            "",
+            comparison["baseline_sentence"],
+            "",
+            f"Ships: `{shipped['candidate']}`, seed {shipped['seed']}. {shipped['reason']}",
+            "",
+            "## What it predicts",
+            "",
+            *tasks,
+            "",
+            "## Evidence",
+            "",
+            "Macro score (0 to 1, the mean over tasks of each one's main metric), and on test the",
+            "difference to the best single checkpoint with its 95 % interval.",
+            "",
+            "| candidate | val_select | val_confirm | test | against best single | passes |",
+            "|---|---|---|---|---|---|",
+            *rows,
+            "",
+            "## Limits",
+            "",
+            "It knows what its training texts and their labels taught it, their noise and bias",
+            "included, and was measured on held-out texts of that same source and no other.",
+            "",
+            "## Use",
+            "",
+            "    redheart predict THIS_FOLDER texts.jsonl",
+            "",
+        ]
+    )
+
+
+def _described(task: Mapping[str, Any]) -> str:
+    classes = ", ".join(str(name).replace("|", "\\|") for name in task.get("classes", []))
+    return f"{task['kind']} from field `{task['field']}`" + (f" ({classes})" if classes else "")
+
+
+def _row(name: str, result: Mapping[str, Any]) -> str:
+    versus = result["test"]["versus_best_single"]
+    difference, low, high = (_signed(versus[name]) for name in ("difference", "low", "high"))
+    interval = f"{difference} [{low}, {high}]"
+    scores = (result["val_select"], result["val_confirm"], result["test"]["macro"])
+    shown = " | ".join("-" if score is None else f"{score:.3f}" for score in scores)
+    return f"| {name} | {shown} | {interval} | {result['forward_passes']} |"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3f}"
+
+
+@dataclass(frozen=True)
+class ShippedModel:
+    """A model folder, opened."""
+
+    folder: Path
+    """The folder `model/` of a run."""
+
+    def predict(self, texts: Sequence[str]) -> list[dict[str, dict[str, float]]]:
+        """Return for each text task -> output -> probability, or value of a regression."""
+        from redheart import candidates, checkpoint
+
+        recipe = read_recipe(files.read_json(self.folder / "config.json"))
+        part = self._encoded(texts)
+        network = candidates.empty_network(recipe, part)
+        members = checkpoint.load_tensors(self.folder / "weights.pt")["members"]
+        predicted = candidates.mean_prediction(
+            [candidates.predict(network, states, part, recipe) for states in members]
+        )
+        return [
+            {
+                task.name: dict(
+                    zip(task.output_names, predicted[task.name][row].tolist(), strict=True)
+                )
+                for task in recipe.tasks
+            }
+            for row in range(len(texts))
+        ]
+
+    def _encoded(self, texts: Sequence[str]) -> Encoded:
+        tokenizer = self.folder / "tokenizer.json"
+        max_tokens = files.read_json(self.folder / "config.json")["train"]["max_tokens"]
+        ids = tuple(encode(tokenizer, texts, max_tokens))
+        return Encoded(ids, {}, vocabulary_size(tokenizer), max_tokens)
