@@ -1,0 +1,107 @@
+"""`redheart` on the command line: what stands beside the workflow."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from redheart import __version__
+from redheart.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return 0, or 1 after saying in one line what is wrong."""
+    given = _parser().parse_args(arguments)
+    try:
+        given.run(given)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="redheart", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    check = commands.add_parser("check", help="check a config and print it with all defaults")
+    check.add_argument("config", nargs="+", help="config files, later ones over earlier ones")
+    check.set_defaults(run=_check)
+
+    predict = commands.add_parser("predict", help="predict texts with a model that shipped")
+    predict.add_argument("model", type=Path, help="the folder results/<run>/model")
+    predict.add_argument("texts", help="JSON Lines with a `text` each; - reads standard input")
+    predict.set_defaults(run=_predict)
+
+    ledger = commands.add_parser("ledger", help="tell what was computed or restored, and why")
+    ledger.add_argument("run_folder", type=Path, help="the folder results/<run>")
+    ledger.set_defaults(run=_ledger)
+
+    accept = commands.add_parser("accept", help="let a refactoring of a step cost no computation")
+    accept.add_argument("steps", nargs="+", metavar="STEP", help="steps as the ledger names them")
+    accept.add_argument("--why", default="", help="a reason, for the record")
+    accept.add_argument("--store", default=".redheart/store", help="the folder of the store")
+    accept.set_defaults(run=_accept)
+    return parser
+
+
+def _check(given: argparse.Namespace) -> None:
+    import yaml
+
+    from redheart import config
+
+    print(yaml.safe_dump(config.read(given.config), allow_unicode=True, sort_keys=False), end="")
+
+
+def _predict(given: argparse.Namespace) -> None:
+    from redheart.shipping import ShippedModel
+
+    lines = sys.stdin if given.texts == "-" else _open(given.texts)
+    texts = [_text(line, number) for number, line in enumerate(lines, 1) if line.strip()]
+    for prediction in ShippedModel(given.model).predict(texts) if texts else ():
+        print(json.dumps(prediction, ensure_ascii=False))
+
+
+def _open(path: str) -> Sequence[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+
+
+def _text(line: str, number: int) -> str:
+    try:
+        text = json.loads(line)["text"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        text = None
+    if not isinstance(text, str) or not text.strip():
+        raise UserError(f'line {number}: expected a JSON object with a text, {{"text": "..."}}')
+    return text
+
+
+def _ledger(given: argparse.Namespace) -> None:
+    from redheart.store import Ledger
+
+    path = given.run_folder / "ledger.jsonl"
+    lines = Ledger(path).lines()
+    if not lines:
+        raise UserError(f"{path}: no ledger there; name a run's folder, such as results/demo")
+    for line in lines:
+        when = f"{line['outcome']:9}{line['seconds']:8.1f} s"
+        print(f"{when}  {line['step']:20} {line['target']}: {line['why']}")
+
+
+def _accept(given: argparse.Namespace) -> None:
+    from redheart import steps
+    from redheart.store import Store
+
+    for step in given.steps:
+        print(steps.accept(step, Store(given.store), given.why))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

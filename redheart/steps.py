@@ -1,0 +1,132 @@
+"""The plan as a table: which settings and which code reach which step.
+
+A step runs again when one of its settings, its code or the content of its inputs changes, and for
+no other reason. `tests/test_steps.py` holds this table to the rules and to the config.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from redheart import files
+from redheart.errors import UserError
+from redheart.fingerprint import fingerprint
+from redheart.store import Store
+from redheart.sweep import ChoiceOptions
+from redheart.training_options import ScoringOptions, TrainOptions
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step depends on besides its inputs."""
+
+    keys: tuple[str, ...]
+    """Config keys, dotted; a section stands for all its keys, `labels` for tasks but weights."""
+    code: tuple[str, ...]
+    """Library modules that it is built from; what they import counts too."""
+
+
+def _keys(section: str, *kinds: type) -> tuple[str, ...]:
+    return tuple(f"{section}.{field.name}" for kind in kinds for field in fields(kind))
+
+
+_TRAINING = ("tasks", "model", *_keys("train", TrainOptions))
+
+STEPS: dict[str, Step] = {
+    # phase 0
+    "generate_corpus": Step(("demo",), ("redheart.corpus", "redheart.records")),
+    "read_records": Step(
+        ("data.max_rejected_share", "data.max_text_characters", "labels"), ("redheart.records",)
+    ),
+    "deduplicate_records": Step(
+        ("dedup", "stratify_by"), ("redheart.dedup", "redheart.records", "redheart.split")
+    ),
+    "split_records": Step(("split", "stratify_by"), ("redheart.split", "redheart.dedup")),
+    "train_tokenizer": Step(("tokenizer",), ("redheart.tokens",)),
+    "encode_part": Step(("labels", "train.max_tokens"), ("redheart.tokens",)),
+    # phase 1
+    "sweep_rate": Step((*_TRAINING, "sweep.epochs"), ("redheart.sweep_training",)),
+    "join_sweep": Step((), ("redheart.sweep",)),
+    "choose_rate": Step(_keys("sweep", ChoiceOptions), ("redheart.sweep",)),
+    # phase 2
+    "train_leg": Step(_TRAINING, ("redheart.training",)),
+    "evaluate_checkpoint": Step(
+        (*_TRAINING, *_keys("train", ScoringOptions)), ("redheart.scoring",)
+    ),
+    # phase 3
+    "find_sweet_spots": Step(("sweet_spots",), ("redheart.sweet_spots", "redheart.groups")),
+    # phase 4
+    "stitch_crossover": Step((), ("redheart.stitching",)),
+    "stitch_variant": Step((), ("redheart.stitching",)),
+    "make_soups": Step(_TRAINING, ("redheart.candidates",)),
+    # the end
+    "fit_baseline": Step(("labels",), ("redheart.baseline", "redheart.predictions")),
+    "predict_candidates": Step(_TRAINING, ("redheart.candidates", "redheart.predictions")),
+    "compare_candidates": Step(
+        ("tasks", "evaluation"), ("redheart.selection", "redheart.predictions", "redheart.tokens")
+    ),
+    "ship_model": Step((), ("redheart.shipping",)),
+    "make_report": Step(("run", "tasks"), ("redheart.report",)),
+}
+
+
+def parameters(config: Mapping[str, Any], step: str) -> str:
+    """Return the step's own subset of the effective config, as JSON with sorted keys."""
+    return files.canonical({key: _select(config, key) for key in STEPS[step].keys})
+
+
+def settings(parameters: str) -> dict[str, Any]:
+    """Turn `parameters` back into nested sections, as in the config file."""
+    nested: dict[str, Any] = {}
+    for key, value in json.loads(parameters).items():
+        section, _, name = key.partition(".")
+        if name:
+            nested.setdefault(section, {})[name] = value
+        else:
+            nested["tasks" if section == "labels" else section] = value
+    return nested
+
+
+def code(step: str, store: Store) -> str:
+    """Return the fingerprint of the code behind a step, or the older one that it counts as."""
+    found = fingerprint(STEPS[step].code)
+    return store.accepted().get((step, found), found)
+
+
+def accept(step: str, store: Store, why: str) -> str:
+    """Let the present code of a step count as the one that last computed, and write that down.
+
+    For a refactoring that changes no result, so that it costs no computation. It is a promise of
+    the user's: results of the old code are then taken for those of the new one.
+
+    Returns
+    -------
+    A sentence about what was done.
+    """
+    if step not in STEPS:
+        near = difflib.get_close_matches(step, STEPS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"steps: {', '.join(STEPS)}"
+        raise UserError(f"there is no step '{step}'; {hint}")
+    found, latest = fingerprint(STEPS[step].code), store.latest_code(step)
+    if latest is None:
+        return f"{step}: has never computed anything; nothing to accept"
+    if code(step, store) == latest:
+        return f"{step}: its code counts as unchanged already"
+    store.accept(step, found, latest, why)
+    return f"{step}: code {found[:12]} now counts as {latest[:12]}"
+
+
+def _select(config: Mapping[str, Any], key: str) -> Any:
+    if key == "labels":
+        return {
+            name: {option: value for option, value in task.items() if option != "weight"}
+            for name, task in config["tasks"].items()
+        }
+    value: Any = config
+    for part in key.split("."):
+        value = value[part]
+    return value
