@@ -1,0 +1,29 @@
+"""Write the report: one page, its figures and its tables."""
+
+from pathlib import Path
+
+from job import Job
+
+from redheart import files, report
+from redheart.tasks import parse_tasks
+
+job = Job(snakemake)
+others = [name for name, _ in job.input.items() if name != "results"]
+results = report.without_clock(files.read_json(job.input.results))
+
+
+def by_seed(paths):
+    return {Path(path).parent.name.removeprefix("seed_"): files.read_json(path) for path in paths}
+
+
+def compute(folder):
+    tasks = parse_tasks(job.settings["tasks"])
+    seeds = by_seed(job.input.sources), by_seed(job.input.spots)
+    parts = {Path(path).stem: files.read_json(path) for path in job.input.parts}
+    single = {name: files.read_json(job.input[name]) for name in report.SINGLE_FILES}
+    inputs = report.ReportInputs(tasks, results, *seeds, parts, **single)
+    for name, content in report.build_report(inputs).items():
+        files.write_text(folder / name, content)
+
+
+job.build(compute, uses={**job.content(*others), "results": results})
