@@ -1,0 +1,95 @@
+# The config, checked before any rule exists, and what all rules share: paths, lists, parameters.
+import os
+import shlex
+import sys
+from functools import cache
+from pathlib import Path
+
+from redheart import config as settings
+from redheart import files, steps
+from redheart.errors import UserError
+from redheart.options import build
+from redheart.store import Store
+from redheart.training_options import PlanOptions, checkpoint_epochs
+
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+try:
+    CONFIG = settings.effective(config, workflow.configfiles)
+except UserError as error:
+    print(f"error: the config cannot be used\n{error}", file=sys.stderr)
+    sys.exit(1)
+
+RUN = f"results/{CONFIG['run']}"
+DEMO = CONFIG["data"]["source"] == "demo"
+PARTS = ["train", "val_select", "val_confirm", "test"]
+SEEDS = CONFIG["seeds"]
+RATES = [str(float(rate)) for rate in CONFIG["sweep"]["learning_rates"]]
+EPOCHS = [f"{e:03d}" for e in checkpoint_epochs(build(PlanOptions, CONFIG["train"]))]
+OFFSETS = CONFIG["crossover"]["offsets"]
+STORE = Store(CONFIG["store"]["path"])
+
+# Jobs inherit these; as parameters of the rules they would invalidate results without need.
+# Threads that spin while they wait make training several times slower on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ["REDHEART_STORE"] = CONFIG["store"]["path"]
+os.environ["REDHEART_LEDGER"] = f"{RUN}/ledger.jsonl"
+os.environ["REDHEART_COMMAND"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+wildcard_constraints:
+    part="|".join(PARTS),
+    seed=r"\d+",
+    epoch=r"\d{3}",
+    offset=r"-?\d+",
+    rate=r"[0-9.e+-]+",
+
+
+def checkpoints(pattern):
+    """All of a seed's files of one kind, in the order of their epochs."""
+    return expand(f"{RUN}/seed_{{{{seed}}}}/ckpt/{pattern}", epoch=EPOCHS)
+
+
+@cache
+def shared(step):
+    """The parameters of every rule: its own settings and the fingerprint of its code."""
+    return {"settings": steps.parameters(CONFIG, step), "code": steps.code(step, STORE)}
+
+
+def every_artefact(wildcards):
+    return [
+        f"{RUN}/config.json",
+        *rules.dedupe.input,
+        *rules.split.input,
+        *rules.sweep.input,
+        *rules.train.input,
+        *rules.sweet_spots.input,
+        *rules.crossover.input,
+        *rules.evaluate.input,
+        *rules.report.input,
+    ]
+
+
+def say_results():
+    """Two lines at the end that say what came out and where to read on."""
+    results = Path(f"{RUN}/final_results.json")
+    if results.is_file():
+        found = files.read_json(results)
+        name = found["shipped"]["candidate"]
+        macro = found["candidates"][name]["test"]["macro"]
+        print(f"{name} ships (macro {macro:.3f} on test): {RUN}/model/", file=sys.stderr)
+        print(f"the whole story: {RUN}/report.html", file=sys.stderr)
+
+
+rule write_config:
+    output:
+        config=f"{RUN}/config.json",
+    log:
+        f"{RUN}/logs/write_config.log",
+    params:
+        config=files.canonical(CONFIG),
+    script:
+        "../scripts/write_config.py"

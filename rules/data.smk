@@ -1,0 +1,93 @@
+# Phase 0: raw source -> records -> deduped -> split -> tokenizer -> encoded parts.
+
+rule generate_corpus:
+    output:
+        corpus=f"{RUN}/data/corpus.jsonl",
+        truth=f"{RUN}/data/corpus_truth.json",
+    log:
+        f"{RUN}/logs/generate_corpus.log",
+    params:
+        **shared("generate_corpus"),
+    script:
+        "../scripts/generate_corpus.py"
+
+
+rule read_records:
+    input:
+        source=f"{RUN}/data/corpus.jsonl" if DEMO else CONFIG["data"]["source"],
+    output:
+        records=f"{RUN}/data/records.jsonl",
+        report=f"{RUN}/data/records_report.json",
+    log:
+        f"{RUN}/logs/read_records.log",
+    params:
+        **shared("read_records"),
+    script:
+        "../scripts/read_records.py"
+
+
+rule deduplicate_records:
+    input:
+        records=f"{RUN}/data/records.jsonl",
+    output:
+        deduped=f"{RUN}/data/deduped.json",
+        report=f"{RUN}/data/dedup_report.json",
+    log:
+        f"{RUN}/logs/deduplicate_records.log",
+    benchmark:
+        f"{RUN}/benchmarks/deduplicate_records.tsv"
+    params:
+        **shared("deduplicate_records"),
+    script:
+        "../scripts/deduplicate_records.py"
+
+
+rule split_records:
+    input:
+        deduped=f"{RUN}/data/deduped.json",
+    output:
+        **{part: f"{RUN}/data/split/{part}.json" for part in PARTS},
+        report=f"{RUN}/data/split_report.json",
+    log:
+        f"{RUN}/logs/split_records.log",
+    params:
+        **shared("split_records"),
+    script:
+        "../scripts/split_records.py"
+
+
+rule train_tokenizer:
+    input:
+        train=f"{RUN}/data/split/train.json",
+    output:
+        tokenizer=f"{RUN}/data/tokenizer.json",
+    log:
+        f"{RUN}/logs/train_tokenizer.log",
+    params:
+        **shared("train_tokenizer"),
+    script:
+        "../scripts/train_tokenizer.py"
+
+
+rule encode_part:
+    input:
+        records=f"{RUN}/data/split/{{part}}.json",
+        tokenizer=f"{RUN}/data/tokenizer.json",
+    output:
+        encoded=f"{RUN}/data/encoded/{{part}}.npz",
+    log:
+        f"{RUN}/logs/encode_part_{{part}}.log",
+    params:
+        **shared("encode_part"),
+    script:
+        "../scripts/encode_part.py"
+
+
+rule dedupe:
+    input:
+        rules.deduplicate_records.output,
+
+
+rule split:
+    input:
+        rules.split_records.output,

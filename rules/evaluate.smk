@@ -1,0 +1,144 @@
+# The end: every candidate on held-out data, the decision, the model that ships, the report.
+from redheart.report import FILES as REPORT_FILES
+from redheart.report import TEMPLATE as REPORT_TEMPLATE
+
+STITCHED = [
+    "soups/uniform.pt",
+    "soups/greedy.pt",
+    "crossover/optimal.pt",
+    *(f"variants/offset_{offset}.pt" for offset in OFFSETS),
+]
+
+rule fit_baseline:
+    input:
+        **{part: f"{RUN}/data/split/{part}.json" for part in PARTS},
+    output:
+        predictions=f"{RUN}/baseline/predictions.npz",
+        report=f"{RUN}/baseline/report.json",
+    log:
+        f"{RUN}/logs/fit_baseline.log",
+    params:
+        **shared("fit_baseline"),
+    script:
+        "../scripts/fit_baseline.py"
+
+
+rule predict_candidates:
+    input:
+        metrics=checkpoints("metrics_{epoch}.json"),
+        weights=checkpoints("epoch_{epoch}.pt"),
+        manifests=checkpoints("epoch_{epoch}.json"),
+        stitched=[f"{RUN}/seed_{{seed}}/{file}" for file in STITCHED],
+        soup_recipe=f"{RUN}/seed_{{seed}}/soups/recipe.json",
+        crossover_recipe=f"{RUN}/seed_{{seed}}/crossover/recipe.json",
+        variant_recipes=[f"{RUN}/seed_{{seed}}/variants/offset_{o}.json" for o in OFFSETS],
+        val_select=f"{RUN}/data/encoded/val_select.npz",
+        val_confirm=f"{RUN}/data/encoded/val_confirm.npz",
+        test=f"{RUN}/data/encoded/test.npz",
+    output:
+        predictions=f"{RUN}/seed_{{seed}}/predictions.npz",
+        sources=f"{RUN}/seed_{{seed}}/candidates.json",
+    log:
+        f"{RUN}/logs/predict_candidates_seed_{{seed}}.log",
+    params:
+        **shared("predict_candidates"),
+    resources:
+        gpu=1,
+    script:
+        "../scripts/predict_candidates.py"
+
+
+rule compare_candidates:
+    input:
+        predictions=expand(f"{RUN}/seed_{{seed}}/predictions.npz", seed=SEEDS),
+        baseline=f"{RUN}/baseline/predictions.npz",
+        sources=expand(f"{RUN}/seed_{{seed}}/candidates.json", seed=SEEDS),
+        val_select=f"{RUN}/data/encoded/val_select.npz",
+        val_confirm=f"{RUN}/data/encoded/val_confirm.npz",
+        test=f"{RUN}/data/encoded/test.npz",
+    output:
+        comparison=f"{RUN}/comparison.json",
+    log:
+        f"{RUN}/logs/compare_candidates.log",
+    params:
+        **shared("compare_candidates"),
+        seeds=SEEDS,
+    script:
+        "../scripts/compare_candidates.py"
+
+
+rule ship_model:
+    input:
+        comparison=f"{RUN}/comparison.json",
+        sources=expand(f"{RUN}/seed_{{seed}}/candidates.json", seed=SEEDS),
+        weights=expand(f"{RUN}/seed_{{seed}}/ckpt/epoch_{{epoch}}.pt", seed=SEEDS, epoch=EPOCHS),
+        stitched=expand(f"{RUN}/seed_{{seed}}/{{file}}", seed=SEEDS, file=STITCHED),
+        tokenizer=f"{RUN}/data/tokenizer.json",
+        config=f"{RUN}/config.json",
+    output:
+        weights=f"{RUN}/model/weights.pt",
+        tokenizer=f"{RUN}/model/tokenizer.json",
+        config=f"{RUN}/model/config.json",
+        recipe=f"{RUN}/model/recipe.json",
+        card=f"{RUN}/model/README.md",
+    log:
+        f"{RUN}/logs/ship_model.log",
+    params:
+        **shared("ship_model"),
+        run=CONFIG["run"],
+        seeds=SEEDS,
+    script:
+        "../scripts/ship_model.py"
+
+
+rule write_results:
+    input:
+        comparison=f"{RUN}/comparison.json",
+        records=f"{RUN}/data/records_report.json",
+        dedup=f"{RUN}/data/dedup_report.json",
+        split=f"{RUN}/data/split_report.json",
+        best=f"{RUN}/sweep/best_lr.json",
+        spots=expand(f"{RUN}/seed_{{seed}}/sweet_spots.json", seed=SEEDS),
+        config=f"{RUN}/config.json",
+    output:
+        results=f"{RUN}/final_results.json",
+    log:
+        f"{RUN}/logs/write_results.log",
+    params:
+        run=CONFIG["run"],
+        seeds=SEEDS,
+    script:
+        "../scripts/write_results.py"
+
+
+rule make_report:
+    input:
+        results=f"{RUN}/final_results.json",
+        sources=expand(f"{RUN}/seed_{{seed}}/candidates.json", seed=SEEDS),
+        dedup=f"{RUN}/data/dedup_report.json",
+        split=f"{RUN}/data/split_report.json",
+        records=f"{RUN}/data/records_report.json",
+        best=f"{RUN}/sweep/best_lr.json",
+        curves=f"{RUN}/sweep/curves.json",
+        spots=expand(f"{RUN}/seed_{{seed}}/sweet_spots.json", seed=SEEDS),
+        parts=expand(f"{RUN}/data/split/{{part}}.json", part=PARTS),
+        template=str(REPORT_TEMPLATE),
+    output:
+        **{name: f"{RUN}/{path}" for name, path in REPORT_FILES.items()},
+    log:
+        f"{RUN}/logs/make_report.log",
+    params:
+        **shared("make_report"),
+    script:
+        "../scripts/make_report.py"
+
+
+rule evaluate:
+    input:
+        rules.write_results.output,
+        rules.ship_model.output,
+
+
+rule report:
+    input:
+        rules.make_report.output,

@@ -1,0 +1,21 @@
+"""Encode the texts and targets of one part."""
+
+from job import Job
+
+from redheart import files, tokens
+from redheart.tasks import parse_tasks
+
+job = Job(snakemake)
+
+
+def compute(folder):
+    part = tokens.encode_part(
+        files.read_json(job.input.records),
+        parse_tasks(job.settings["tasks"]),
+        job.input.tokenizer,
+        job.settings["train"]["max_tokens"],
+    )
+    tokens.save_encoded(folder / "encoded", part)
+
+
+job.build(compute)

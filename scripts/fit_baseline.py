@@ -1,0 +1,24 @@
+"""Fit the yardstick of every report: a linear model on TF-IDF features."""
+
+from job import Job
+
+from redheart import baseline, files, predictions
+from redheart.tasks import parse_tasks, target_matrix
+
+job = Job(snakemake)
+
+
+def compute(folder):
+    tasks = parse_tasks(job.settings["tasks"])
+    parts = {name: files.read_json(path) for name, path in job.input.items()}
+    texts = {name: [record["text"] for record in part] for name, part in parts.items()}
+    targets = {
+        name: {task.name: target_matrix(task, part) for task in tasks}
+        for name, part in parts.items()
+    }
+    fitted = baseline.fit_tfidf_linear(tasks, texts, targets)
+    predictions.save(folder / "predictions", {"tfidf_linear": fitted.predictions})
+    files.write_json(folder / "report", fitted.hyperparameters)
+
+
+job.build(compute)

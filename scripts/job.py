@@ -1,0 +1,146 @@
+"""The one bridge between Snakemake's job object and the library."""
+
+import json
+import logging
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from redheart import files, steps
+from redheart.errors import UserError
+from redheart.store import Action, Ledger, Outcome, Store
+
+VERSIONED = ("redheart", "torch", "snakemake", "numpy", "rapidfuzz", "tokenizers", "scikit-learn")
+
+
+class Job:
+    """A Snakemake job whose outputs come from the store, or go there."""
+
+    def __init__(self, snakemake: Any) -> None:
+        self.input, self.output = snakemake.input, snakemake.output
+        self.wildcards, self.params = snakemake.wildcards, snakemake.params
+        self.rule = snakemake.rule
+        self.store = Store(os.environ["REDHEART_STORE"])
+        self.ledger = Ledger(os.environ["REDHEART_LEDGER"])
+        self.settings = steps.settings(self.params.get("settings", "{}"))
+        Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
+        logging.basicConfig(
+            filename=snakemake.log[0], filemode="w", level=logging.INFO, format="%(message)s"
+        )
+        sys.excepthook = _one_line
+
+    def settings_of(self, step: str) -> dict[str, Any]:
+        """Return the settings of the second step of a rule of two."""
+        return steps.settings(self.params[step]["settings"])
+
+    def build(
+        self,
+        compute: Callable[[Path], None],
+        *,
+        step: str | None = None,
+        names: Sequence[str] | None = None,
+        uses: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Outcome:
+        """Make or restore the outputs of the rule, or those named.
+
+        `compute` gets a folder and writes a file there for each output, under the output's name in
+        the rule. By default the action uses the content of every input file; `extra` are values
+        beside the settings, such as wildcards. A rule of two actions keeps the parameters of its
+        second one under that one's `step`.
+        """
+        outputs = {name: self.output[name] for name in names or dict(self.output.items())}
+        action = self.action(step, uses, extra)
+        outcome = self.store.run(action, outputs, compute)
+        target = os.path.relpath(next(iter(outputs.values())), self.ledger.path.parent)
+        facts = _facts() if outcome.outcome == "computed" else {}
+        self.ledger.add(outcome, target, self.store, **facts)
+        logging.info("%s: %s", action.step, outcome.outcome)
+        return outcome
+
+    def action(
+        self,
+        step: str | None = None,
+        uses: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Action:
+        """Name a computation by all that it depends on."""
+        params = self.params[step] if step else self.params
+        return Action(
+            step or self.rule,
+            {**json.loads(params["settings"]), **(extra or {})},
+            params["code"],
+            self.content() if uses is None else uses,
+        )
+
+    def content(self, *names: str) -> dict[str, Any]:
+        """Return the hashes of the input files, of all or of those named."""
+        return {
+            name: files.sha256_file(value)
+            if isinstance(value, str)
+            else [files.sha256_file(path) for path in value]
+            for name, value in self.input.items()
+            if not names or name in names
+        }
+
+
+def _facts() -> dict[str, Any]:
+    """Return what the ledger tells of a computation and no artefact holds."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        peak = max(peak, torch.cuda.max_memory_allocated())
+    return {
+        "peak_memory_bytes": peak,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "versions": versions(),
+    }
+
+
+def commit() -> str | None:
+    """Return the commit of the working folder, if it is one of git's."""
+    asked = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip() or None
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
+    found = {name: metadata.version(name) for name in VERSIONED}
+    return {"python": sys.version.split()[0], **found}
+
+
+def _one_line(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Show the user's errors as what they are; a traceback is for bugs."""
+    if issubclass(kind, UserError):
+        logging.error("%s", error)
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        logging.error("a bug", exc_info=(kind, error, trace))
+        sys.__excepthook__(kind, error, trace)
+
+
+def manifests_by_epoch(paths: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """Read the manifests of checkpoints."""
+    return {manifest["epoch"]: manifest for manifest in map(files.read_json, paths)}
+
+
+def chosen_epochs(path: str) -> tuple[dict[str, int], dict[str, list[str]]]:
+    """Read sweet spots as epoch by group and modules by group."""
+    groups = files.read_json(path)["groups"]
+    epochs = {group: spot["epoch"] for group, spot in groups.items()}
+    return epochs, {group: spot["modules"] for group, spot in groups.items()}
+
+
+def member_paths(source: Mapping[str, Any], paths: Sequence[str]) -> list[tuple[str, str]]:
+    """Return where a candidate's members lie, among the paths of one seed's files."""
+    by_place = {"/".join(Path(path).parts[-2:]): path for path in paths}
+    return [(by_place[file], which) for file, which in source["members"]]

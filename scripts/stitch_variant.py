@@ -1,0 +1,23 @@
+"""Stitch one variant: all sweet spots shifted by an offset."""
+
+from job import Job, chosen_epochs, manifests_by_epoch
+
+from redheart import crossover, files
+
+job = Job(snakemake)
+offset = int(job.wildcards.offset)
+epochs, modules_by_group = chosen_epochs(job.input.spots)
+manifests = manifests_by_epoch(job.input.manifests)
+variant = crossover.variants(epochs, job.params.offsets, manifests)[offset]
+recipe = crossover.make_recipe(variant["epochs"], modules_by_group, manifests)
+recipe |= {"offset": offset, "clamped": variant["clamped"], "same_as": variant["same_as"]}
+
+
+def compute(folder):
+    from redheart import stitching
+
+    stitching.write_stitched(folder / "weights", recipe, job.input.weights)
+    files.write_json(folder / "recipe", recipe)
+
+
+job.build(compute, uses={"recipe": recipe})

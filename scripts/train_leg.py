@@ -1,0 +1,49 @@
+"""Train a leg and evaluate its checkpoint: two actions, so that a new metric costs no training."""
+
+from job import Job
+
+from redheart import device, files, legs
+from redheart.options import build, read_recipe
+from redheart.training_options import ScoringOptions
+
+job = Job(snakemake)
+recipe = read_recipe(job.settings)
+parent = next(map(files.read_json, job.input.parent_manifest), None)
+rate = files.read_json(job.input.best)["best_learning_rate"]
+leg = legs.Leg(parent["epoch"] if parent else 0, int(job.wildcards.epoch))
+environment = {"environment": device.environment(recipe.train)}
+
+
+def train(folder):
+    from redheart import memory, tokens, training
+    from redheart.progress import training_progress
+
+    data = tokens.load_encoded(job.input.train)
+    memory.check_budget(training.count_parameters(recipe, data), job.params.budget_gb)
+    state = training.prepare(recipe, data, rate, int(job.wildcards.seed))
+    ancestor = legs.nearest_ancestor(job.store, keys["parent"])
+    with training_progress(f"epochs {leg.start + 1} to {leg.stop}", leg.stop) as report:
+        statistics = training.train_leg(state, data, leg, ancestor, report)
+    training.save_leg(state, statistics, folder, job.store.state_path(keys["key"]), keys)
+
+
+def evaluate(folder):
+    from redheart import scoring
+
+    options = build(ScoringOptions, job.settings_of("evaluate_checkpoint")["train"])
+    table = scoring.score_files(job.input, job.output, recipe, options)
+    files.write_json(folder / "metrics", table)
+
+
+uses = {**job.content("train"), "rate": rate, "parent": legs.parent_values(parent)}
+extra = {"seed": int(job.wildcards.seed), **leg.epochs, **environment}
+keys = {"key": job.action(uses=uses, extra=extra).key, "parent": parent and parent["key"]}
+job.build(train, names=("weights", "manifest"), uses=uses, extra=extra)
+legs.thin_states(job.store, keys["key"], job.params.keep_every)
+
+manifest = files.read_json(job.output.manifest)
+uses = {
+    **job.content("train", "val_select", "parent_metrics"),
+    **{name: manifest[name] for name in ("weights", "ema", "training")},
+}
+job.build(evaluate, step="evaluate_checkpoint", names=("metrics",), uses=uses, extra=environment)

@@ -1,0 +1,103 @@
+"""The demo, end to end, once: what a newcomer's first command gives."""
+
+import json
+
+import jsonschema
+import pytest
+from test_workflow import ROOT, Project
+
+from redheart.report import FILES
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("demo"))
+    project.default_config()
+    project.snakemake()
+    return project
+
+
+@pytest.fixture(scope="module")
+def results(demo):
+    return json.loads(demo.result("final_results.json").read_text())
+
+
+def read(demo, path):
+    return json.loads(demo.result(path).read_text())
+
+
+def test_every_artefact_is_there(demo):
+    for epoch in range(2, 61, 2):
+        for name in ("epoch_{:03d}.pt", "epoch_{:03d}.json", "metrics_{:03d}.json"):
+            assert demo.result(f"seed_0/ckpt/{name.format(epoch)}").is_file()
+    for offset in (-4, -2, 0, 2, 4):
+        assert demo.result(f"seed_0/variants/offset_{offset}.pt").is_file()
+    for path in FILES.values():
+        assert demo.result(path).stat().st_size > 0
+    for name in ("weights.pt", "tokenizer.json", "config.json", "recipe.json", "README.md"):
+        assert demo.result(f"model/{name}").is_file()
+
+
+def test_nothing_is_left_to_do(demo):
+    done = demo.snakemake("--dry-run")
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_results_fit_their_schema(results):
+    schema = json.loads((ROOT / "config/schemas/results.schema.json").read_text())
+    jsonschema.validate(results, schema)
+    assert list(results["candidates"]) == [
+        "last",
+        "best_single",
+        "ema",
+        "uniform_soup",
+        "greedy_soup",
+        "crossover",
+        "variants_ensemble",
+        "tfidf_linear",
+    ]
+    assert results["shipped"]["candidate"] != "tfidf_linear"
+    assert all(0 <= c["test"]["macro"] <= 1 for c in results["candidates"].values())
+
+
+def test_planted_duplicates_are_found(demo, results):
+    truth = read(demo, "data/corpus_truth.json")
+    removed = {pair["removed"] for pair in read(demo, "data/dedup_report.json")["pairs"]}
+    planted = [{entry["id"], entry["of"]} for entry in truth["duplicates"]]
+    assert all(pair & removed for pair in planted)
+    assert results["data"]["removed"] == len(planted)
+    assert sum(results["data"]["parts"].values()) == results["data"]["kept"]
+
+
+def test_the_model_learns_and_stays_below_the_ceiling(demo, results):
+    truth = read(demo, "data/corpus_truth.json")
+    shipped = results["candidates"][results["shipped"]["candidate"]]["test"]
+    first = read(demo, "seed_0/ckpt/metrics_002.json")["fused"]["raw"]["macro"]
+    assert shipped["macro"] > first + 0.1
+    ceiling = sum(truth["ceilings"].values()) / len(truth["ceilings"])
+    assert shipped["macro"] < ceiling + 0.05
+
+
+def test_the_split_leaks_nothing(demo):
+    report = read(demo, "data/split_report.json")
+    assert all(p["similarity"] < 0.80 for p in report["leakage"]["pairs_across_parts"])
+
+
+def test_the_manifest_names_its_weights(demo):
+    from redheart import checkpoint
+
+    manifest = read(demo, "seed_0/ckpt/epoch_060.json")
+    saved = checkpoint.load_tensors(demo.result("seed_0/ckpt/epoch_060.pt"))
+    assert checkpoint.hash_modules(saved["weights"]) == manifest["weights"]
+    assert checkpoint.hash_modules(saved["ema"]) == manifest["ema"]
+    assert manifest["epoch"] == 60
+
+
+def test_what_shipped_predicts(demo):
+    from redheart.shipping import ShippedModel
+
+    (prediction,) = ShippedModel(demo.result("model")).predict(["My sister took my last umbrella."])
+    assert sum(prediction["verdict"].values()) == pytest.approx(1, abs=1e-5)
+    assert set(prediction) == {"emotion", "bentham", "regret", "surd", "verdict"}
