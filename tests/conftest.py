@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 # Before anything imports torch: threads that spin while they wait are slow on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -62,16 +63,49 @@ def part(records, tasks, tokenizer_path):
 
 @pytest.fixture(scope="session")
 def recipe(tasks):
-    """Ten micro-batches of four texts, three optimizer steps an epoch, on one thread."""
+    """Three optimizer steps an epoch, of two micro-batches of eight texts, on one thread."""
     return Recipe(
         tasks,
         ModelOptions(dimension=16, layers=2, attention_heads=2, feedforward=32),
         TrainOptions(
             schedule_epochs=4,
-            batch_size=4,
-            grad_accumulation=4,
+            batch_size=8,
+            grad_accumulation=2,
             precision="fp32",
             device="cpu",
             cpu_threads=1,
         ),
     )
+
+
+@pytest.fixture(scope="session")
+def members(recipe, part):
+    """Two networks that ship together."""
+    from redheart.model.network import build_network
+
+    sizes = (part.vocab_size, part.max_tokens)
+    return [build_network(recipe.model, recipe.tasks, *sizes, seed) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="session")
+def shipped_config(tasks, recipe):
+    """What of the config it takes to predict."""
+    own = {"kind", "field", "classes"}
+    return {
+        "tasks": {t.name: {k: v for k, v in vars(t).items() if k in own and v} for t in tasks},
+        "model": {key: value for key, value in vars(recipe.model).items() if value is not None},
+        "train": {"max_tokens": 24, "device": "cpu", "cpu_threads": 1, "epochs": 60},
+    }
+
+
+@pytest.fixture(scope="session")
+def model_folder(members, shipped_config, tokenizer_path, tmp_path_factory):
+    """A folder as a run ships it: an ensemble of the two members."""
+    from redheart import checkpoint, files
+
+    folder = tmp_path_factory.mktemp("model")
+    states = [checkpoint.module_states(network) for network in members]
+    checkpoint.save_tensors(folder / "weights.pt", {"members": states})
+    shutil.copy(tokenizer_path, folder / "tokenizer.json")
+    files.write_json(folder / "config.json", shipped_config)
+    return folder

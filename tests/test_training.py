@@ -11,6 +11,7 @@ import torch
 from redheart import checkpoint, files, scoring, training
 from redheart.errors import UserError
 from redheart.groups import parameters_by_module
+from redheart.inference import contributions, module_scores
 from redheart.legs import Ancestor, Leg
 from redheart.tokens import training_windows, windows_per_epoch
 
@@ -33,25 +34,40 @@ def equal(one, other):
 # --- one optimizer step ---------------------------------------------------------------------
 
 
-def gradients(recipe, part, batch_size, accumulation, index=0):
-    """Loss and gradients of one window, without dropout."""
+def gradients(recipe, part, batch_size, accumulation):
+    """Loss and gradients of the first window, without dropout."""
     recipe = replace(recipe, model=replace(recipe.model, dropout=0.0))
     state = prepare(recipe, part, batch_size=batch_size, grad_accumulation=accumulation)
     state.network.train()
     targets = {name: torch.from_numpy(rows) for name, rows in part.targets.items()}
-    windows = list(training_windows(part.lengths, batch_size, accumulation, 0, 0))
-    loss = training._accumulate(state, part, targets, windows[index])
+    window = next(training_windows(part.lengths, batch_size, accumulation, 0, 0))
+    loss = training._accumulate(state, part, targets, window)
     return loss, {name: p.grad.clone() for name, p in state.network.named_parameters()}
 
 
-@pytest.mark.parametrize("index", [0, 1, 2])
-def test_the_size_of_the_micro_batch_changes_no_step(recipe, part, index):
-    loss, whole = gradients(recipe, part, 16, 1, index)
-    for sizes in ((8, 2), (4, 4)):
-        other_loss, cut = gradients(recipe, part, *sizes, index)
-        assert other_loss == pytest.approx(loss, rel=1e-5)
-        for name, gradient in whole.items():
-            torch.testing.assert_close(cut[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
+@pytest.fixture(scope="module")
+def gradients_of_a_whole_batch(recipe, part):
+    return gradients(recipe, part, 16, 1)
+
+
+@pytest.mark.parametrize("sizes", [(8, 2), (4, 4)])
+def test_the_size_of_the_micro_batch_changes_no_step(
+    recipe, part, gradients_of_a_whole_batch, sizes
+):
+    loss, whole = gradients_of_a_whole_batch
+    other_loss, cut = gradients(recipe, part, *sizes)
+    assert other_loss == pytest.approx(loss, rel=1e-5)
+    for name, gradient in whole.items():
+        torch.testing.assert_close(cut[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_a_window_that_is_not_full_is_divided_by_its_own_labels(recipe, part):
+    few = part.head(10)
+    loss, whole = gradients(recipe, few, 16, 1)
+    other_loss, cut = gradients(recipe, few, 4, 4)
+    assert other_loss == pytest.approx(loss, rel=1e-5)
+    for name, gradient in whole.items():
+        torch.testing.assert_close(cut[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_the_loss_is_the_mean_over_labelled_records_of_each_modules_own(recipe, part):
@@ -61,9 +77,7 @@ def test_the_loss_is_the_mean_over_labelled_records_of_each_modules_own(recipe, 
     )
     targets = {name: torch.from_numpy(rows) for name, rows in part.targets.items()}
     (window,) = training_windows(part.lengths, 40, 1, 0, 0)
-    # The recipe has one weight other than 1, and every task lacks some labels.
-    from redheart.inference import contributions, module_scores
-
+    # The recipe has a weight other than 1, and every task lacks some labels.
     scores = module_scores(recipe.tasks, contributions(state.network, part, recipe.train), part)
     weight = {task.name: task.weight for task in recipe.tasks}
     expected = sum(
@@ -96,7 +110,7 @@ def test_a_task_of_weight_zero_moves_nothing_of_its_own(recipe, part):
 def test_an_epoch_reports_its_steps_and_returns_its_statistics(recipe, part):
     state, seen = prepare(recipe, part), []
     found = training.train_epoch(state, part, lambda *step: seen.append(step))
-    steps = windows_per_epoch(len(part), 4, 4)
+    steps = windows_per_epoch(len(part), 8, 2)
     assert [step[:3] for step in seen] == [(1, index, steps) for index in range(1, steps + 1)]
     assert found["epoch"] == state.epoch == 1
     assert state.step == steps == 3
@@ -112,10 +126,9 @@ def test_an_epoch_reports_its_steps_and_returns_its_statistics(recipe, part):
 
 def test_the_rate_falls_over_the_whole_schedule(recipe, part):
     state = prepare(recipe, part, schedule_epochs=2)
-    for _ in range(2):
-        training.train_epoch(state, part)
-    # The rate of the last of 6 steps: a cosine that would reach 0 after it.
-    expected = RATE * (1 + np.cos(np.pi * 5 / 6)) / 2
+    training.train_epoch(state, part)
+    # The last of 3 steps, of a cosine that reaches 0 after 6.
+    expected = RATE * (1 + np.cos(np.pi * 2 / 6)) / 2
     assert max(g["lr"] for g in state.optimizer.param_groups) == pytest.approx(expected)
 
 
@@ -148,7 +161,7 @@ def test_a_loss_that_is_no_number_stops_before_the_update(recipe, part, module):
     assert all(torch.equal(before[n], after[n]) for n in before if before[n].isfinite().all())
     assert state.step == state.epoch == 0
     for value, old in zip(state.average.values, average, strict=True):
-        torch.testing.assert_close(value, old, equal_nan=True)
+        assert torch.equal(value, old)
 
 
 def test_a_gradient_that_is_no_number_stops_before_the_update(recipe, part):
@@ -277,6 +290,7 @@ def test_a_manifest_says_what_the_checkpoint_is(recipe, part, legs):
 
 @pytest.mark.slow
 def test_training_learns(recipe, part):
-    state = prepare(recipe, part, schedule_epochs=8)
-    losses = [training.train_epoch(state, part)["loss"] for _ in range(8)]
+    recipe = replace(recipe, model=replace(recipe.model, dropout=0.0))
+    state = prepare(recipe, part, schedule_epochs=12, rdrop=0.0)
+    losses = [training.train_epoch(state, part)["loss"] for _ in range(12)]
     assert losses[-1] < 0.8 * losses[0]
