@@ -40,9 +40,9 @@ TASKS = (
     Task("verdict", "multiclass", "label", VERDICTS),
 )
 
-# Standard deviation of the noise on a field. Noise can only be memorised, so the noisier a task,
-# the earlier its validation loss turns. Emotions and SURD are pure functions of the factors.
-NOISE = {"regret_factor": 0.25, "bentham_scores": 0.15}
+# Standard deviation of the noise on a field. Noise can only be memorised: the validation loss of
+# the noisy tasks turns early, that of tasks which hardly hold any falls for as long as one trains.
+NOISE = {"regret_factor": 0.3, "bentham_scores": 0.1}
 
 # The defaults of the split's audit and of the removal, as fuzz.ratio (0 to 100).
 DISTINCT_BELOW, DUPLICATE_FROM = 80.0, 92.0
@@ -162,7 +162,7 @@ def generate(options: CorpusOptions) -> tuple[list[Record], dict[str, Any]]:
     truth : `duplicates`, the planted pairs with their similarity (0 to 1); `noisy`, the originals
         whose verdict was replaced; `ceilings`, the main metric by task that the pure labels reach
         on the originals' recorded ones (to score higher is to know the noise); `planted`, the
-        factors by id, and `overfitting`, tasks in the order in which their validation loss turns.
+        factors by id, and `overfitting`, which tasks overfit early and which late.
 
     Raises
     ------
@@ -210,7 +210,7 @@ def labels_of(factors: Factors) -> Record:
     return {
         "label": verdict_of(factors),
         "emotions": (moods / moods.sum()).round(6).tolist(),
-        "regret_factor": round(harm * (0.4 + 0.6 * gravity), 4),
+        "regret_factor": round(harm * (0.7 + 0.3 * gravity), 4),
         "bentham_scores": dict(zip(BENTHAM, np.round(bentham, 4).tolist(), strict=True)),
         "surd_metrics": dict(zip(SURD, np.round(surd, 4).tolist(), strict=True)),
     }
@@ -344,6 +344,6 @@ def _assemble(drafts: Sequence[Record], rng: Generator) -> tuple[list[Record], d
         "noisy": {"verdict": [ids[i] for i in order if "noisy" in notes[i]]},
         "planted": {
             "factors": {ids[i]: notes[i]["factors"] for i in order},
-            "overfitting": ["regret", "bentham", "emotion"],
+            "overfitting": {"early": ["regret", "verdict"], "late": ["emotion", "bentham", "surd"]},
         },
     }
