@@ -68,7 +68,8 @@ def _predict(given: argparse.Namespace) -> None:
 
 def _open(path: str) -> Sequence[str]:
     try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
+        # Not splitlines(), which breaks at characters that JSON leaves as they are.
+        return Path(path).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
 
@@ -76,9 +77,11 @@ def _open(path: str) -> Sequence[str]:
 def _text(line: str, number: int) -> str:
     try:
         text = json.loads(line)["text"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        text = None
-    if not isinstance(text, str) or not text.strip():
+        # Raises where it is no text, or holds half a character: a lone surrogate.
+        str.encode(text)
+    except (KeyError, TypeError, ValueError):
+        text = ""
+    if not text.strip():
         raise UserError(f'line {number}: expected a JSON object with a text, {{"text": "..."}}')
     return text
 

@@ -1,0 +1,179 @@
+"""The command line: what a person types, and what stands in the terminal then."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from redheart import __version__, cli, config, steps
+from redheart.store import Action, Ledger, Store
+
+ROOT = Path(__file__).parents[1]
+DEMO = str(ROOT / "config" / "config.yaml")
+
+
+def run(capsys, *arguments):
+    """Exit code, standard output and standard error of one command."""
+    code = cli.main([str(argument) for argument in arguments])
+    output = capsys.readouterr()
+    return code, output.out, output.err
+
+
+# --- check ------------------------------------------------------------------------------------
+
+
+def test_check_prints_the_effective_config(capsys):
+    code, output, errors = run(capsys, "check", DEMO)
+    assert (code, errors) == (0, "")
+    assert yaml.safe_load(output) == config.read([DEMO])
+
+
+def test_check_reads_later_files_over_earlier_ones(capsys, tmp_path):
+    above = tmp_path / "above.yaml"
+    above.write_text("train: {epochs: 66}\n")
+    _, output, _ = run(capsys, "check", DEMO, above)
+    assert yaml.safe_load(output)["train"]["epochs"] == 66
+
+
+def test_check_says_what_is_wrong_in_one_line_and_fails(capsys, tmp_path):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("tasks: {regret: {kind: regression, field: r}}\ntrain: {epocs: 3}\n")
+    assert run(capsys, "check", bad) == (
+        1,
+        "",
+        f"error: {bad}: train.epocs: unknown key; did you mean 'epochs'?\n",
+    )
+
+
+def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
+    with pytest.raises(SystemExit) as error:
+        cli.main(["chek"])
+    assert error.value.code == 2
+    assert "'check', 'predict', 'ledger', 'accept'" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as error:
+        cli.main(["--version"])
+    assert (error.value.code, capsys.readouterr().out) == (0, f"{__version__}\n")
+
+
+def test_it_is_a_command_of_its_own():
+    done = subprocess.run(
+        [Path(sys.executable).with_name("redheart"), "check", DEMO], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- predict ----------------------------------------------------------------------------------
+
+
+def test_predict_writes_a_line_for_each_text(capsys, tmp_path, model_folder):
+    texts = tmp_path / "texts.jsonl"
+    rows = [{"text": "she lied"}, {"id": 7, "text": "그는\u2028갔다 😀"}, {"text": "why"}]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    texts.write_text(f"{lines[0]}\n\n{lines[1]}\r\n{lines[2]}", "utf-8")
+    code, output, errors = run(capsys, "predict", model_folder, texts)
+    assert (code, errors) == (0, "")
+    found = [json.loads(line) for line in output.splitlines()]
+    assert len(found) == 3
+    assert set(found[0]) == {"emotion", "verdict", "tags", "regret"}
+    assert found[0] != found[1] != found[2]
+
+
+def test_predict_reads_standard_input(capsys, tmp_path, model_folder, monkeypatch):
+    line = '{"text": "she lied about the money"}\n'
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text(line)
+    _, expected, _ = run(capsys, "predict", model_folder, texts)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(line))
+    assert run(capsys, "predict", model_folder, "-") == (0, expected, "")
+
+
+def test_predict_of_no_text_prints_nothing(capsys, tmp_path, model_folder):
+    (tmp_path / "empty.jsonl").write_text("\n")
+    assert run(capsys, "predict", model_folder, tmp_path / "empty.jsonl") == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "line", ["no json", '{"txt": "a"}', '{"text": 3}', '{"text": "  "}', "[1]", '"text"', "null"]
+)
+def test_a_line_that_is_no_text_is_named(capsys, tmp_path, model_folder, line):
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text(f'{{"text": "fine"}}\n{line}\n')
+    expected = 'error: line 2: expected a JSON object with a text, {"text": "..."}\n'
+    assert run(capsys, "predict", model_folder, texts) == (1, "", expected)
+
+
+def test_half_a_character_is_named_too(capsys, tmp_path, model_folder):
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text('{"text": "half \\ud83d"}\n')
+    code, _, errors = run(capsys, "predict", model_folder, texts)
+    assert (code, errors[:14]) == (1, "error: line 1:")
+
+
+def test_missing_files_are_named(capsys, tmp_path, model_folder):
+    code, _, errors = run(capsys, "predict", model_folder, tmp_path / "absent.jsonl")
+    assert (code, errors[:7]) == (1, "error: ")
+    assert "absent.jsonl: cannot be read" in errors
+    (tmp_path / "texts.jsonl").write_text('{"text": "fine"}\n')
+    code, _, errors = run(capsys, "predict", tmp_path / "nowhere", tmp_path / "texts.jsonl")
+    assert code == 1
+    assert "nowhere/config.json: the file is missing" in errors
+
+
+# --- ledger -----------------------------------------------------------------------------------
+
+
+def test_ledger_tells_what_was_done_and_why(capsys, tmp_path):
+    store, ledger = Store(tmp_path / "store"), Ledger(tmp_path / "run" / "ledger.jsonl")
+    action = Action("split_records", {}, "c0de", {})
+    for _ in range(2):
+        outcome = store.run(
+            action, {"train": tmp_path / "run" / "train.json"}, lambda f: (f / "train").touch()
+        )
+        ledger.add(outcome, "data/split/train.json", store)
+    code, output, _ = run(capsys, "ledger", tmp_path / "run")
+    assert code == 0
+    first, second = output.splitlines()
+    assert first.split()[0] == "computed"
+    assert first.endswith(" s  split_records        data/split/train.json: first time in this run")
+    assert second.split()[0] == "restored"
+    assert second.endswith("data/split/train.json: nothing changed")
+
+
+def test_a_folder_without_a_ledger_is_refused(capsys, tmp_path):
+    code, _, errors = run(capsys, "ledger", tmp_path)
+    assert code == 1
+    assert errors.endswith("no ledger there; name a run's folder, such as results/demo\n")
+
+
+# --- accept -----------------------------------------------------------------------------------
+
+
+def test_accept_lets_new_code_count_as_the_old(capsys, tmp_path, monkeypatch):
+    store = Store(tmp_path / "store")
+    action = Action("train_leg", {}, "an older fingerprint", {})
+    store.run(action, {"weights": tmp_path / "a"}, lambda f: (f / "weights").touch())
+    code, output, _ = run(
+        capsys, "accept", "train_leg", "sweep_rate", "--why", "renamed", "--store", store.root
+    )
+    assert code == 0
+    assert output.splitlines()[0].endswith("now counts as an older fin")
+    assert output.splitlines()[1] == "sweep_rate: has never computed anything; nothing to accept"
+    assert steps.code("train_leg", store) == "an older fingerprint"
+
+
+def test_accept_of_an_unknown_step_changes_nothing(capsys, tmp_path):
+    code, _, errors = run(capsys, "accept", "train_legs", "--store", tmp_path / "store")
+    assert (code, errors) == (
+        1,
+        "error: there is no step 'train_legs'; did you mean 'train_leg'?\n",
+    )
+    assert not (tmp_path / "store").exists()
