@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from redheart.dedup import connected_components
 from redheart.errors import UserError
 from redheart.records import text_statistics
 from redheart.tasks import Record, lookup
@@ -170,20 +171,11 @@ def check_split(parts: Mapping[str, Sequence[int]], links: Iterable[tuple[int, i
 
 def linked_groups(count: int, links: Iterable[tuple[int, int]]) -> list[list[int]]:
     """Return the connected components of two records or more, each ascending."""
-    root = list(range(count))
-
-    def find(i: int) -> int:
-        while root[i] != i:
-            root[i] = root[root[i]]
-            i = root[i]
-        return i
-
-    for i, j in links:
-        low, high = sorted((find(i), find(j)))
-        root[high] = low
+    pairs = list(links)
+    first, second = zip(*pairs, strict=True) if pairs else ((), ())
     groups = defaultdict(list)
-    for i in range(count):
-        groups[find(i)].append(i)
+    for i, component in enumerate(connected_components(count, first, second).tolist()):
+        groups[component].append(i)
     return [group for group in groups.values() if len(group) > 1]
 
 
