@@ -41,10 +41,14 @@ def read_or_generate(rng: np.random.Generator) -> list[str]:
         with gzip.open(SCRUPLES, "rt", encoding="utf-8") as lines:
             texts = [json.loads(line)["text"] for line in lines]
         return [text for text in texts if sentences_of(text)]
-    words = ["".join(rng.choice(list("etaoinshrdlu"), rng.integers(2, 9))) for _ in range(4000)]
-    share = 1 / np.arange(1, len(words) + 1)
+    letters = list("etaoinshrdlcumwfgypbvkjxqz")
+    letter_shares = 0.9 ** np.arange(len(letters))
+    letter_shares /= letter_shares.sum()
+    words = ["".join(rng.choice(letters, n, p=letter_shares)) for n in rng.integers(2, 9, 4000)]
+    word_shares = 1 / np.arange(1, len(words) + 1)
     lengths = rng.lognormal(5.6, 0.6, 10_000).astype(int) + 10
-    return [" ".join(rng.choice(words, n, p=share / share.sum())) + "." for n in lengths]
+    drawn = rng.choice(words, lengths.sum(), p=word_shares / word_shares.sum())
+    return [" ".join(part) + ". " for part in np.split(drawn, np.cumsum(lengths)[:-1])]
 
 
 def sentences_of(text: str) -> list[str]:

@@ -32,23 +32,31 @@ from rapidfuzz.distance import Indel
 
 from redheart.errors import UserError
 
-# Characters are counted in this many buckets; the 64 most frequent ones in one each.
+# These decide the speed alone; the answer is the same for any of their values.
+
+# Characters are counted in so many buckets (at most 256).
 BUCKETS = 64
-# A part of the alphabet holds at least this share of all characters, in at least so many buckets,
-PART_SHARE, PART_BUCKETS = 1 / 12, 3
-# and its buckets are told apart by at most this many symbols.
+# A part of the alphabet has at least this share of all characters and this many buckets ...
+PART_SHARE = 1 / 12
+PART_BUCKETS = 3
+# ... of which every 16th counts as the same symbol, so that no part has many.
 SYMBOLS = 16
-# Pairs are tried in blocks of so many texts by so many, which bounds the memory.
-BLOCK_ROWS, BLOCK_COLUMNS = 512, 2048
-# How frequent a character is, is taken from about so many texts, cut to so many characters.
-SAMPLED_TEXTS, SAMPLED_CHARACTERS = 1000, 4096
+# The frequencies of the characters come from about so many texts, cut to so many characters.
+SAMPLED_TEXTS = 1000
+SAMPLED_CHARACTERS = 4096
 # Texts are encoded in batches of so many characters, 4 bytes each.
 ENCODING_CHARACTERS = 1 << 22
-# Wider than the rounding error of any ratio, narrower than the step between two of them.
+# Pairs are tried in blocks of so many texts by so many, which bounds the memory.
+BLOCK_ROWS = 512
+BLOCK_COLUMNS = 2048
+
+# More than any rounding error of (1 - threshold) * length, less than an edit.
 ROUNDING = 1e-6
+# More than the rounding error of a float32 near 100.
 CUTOFF_MARGIN = 1e-3
 
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
+NO_PAIRS: Pairs = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
 
 
 class Alphabet(NamedTuple):
@@ -66,7 +74,7 @@ class Index(NamedTuple):
     """Texts, sorted by length, as the filters see them."""
 
     alphabet: Alphabet
-
+    """Of which the restricted texts keep one part each."""
     reach: np.ndarray
     """int64 [n]: the texts from this one on are too long to match."""
     lengths: np.ndarray
@@ -134,11 +142,10 @@ def near_duplicate_pairs(
         copies.setdefault(text, []).append(position)
     if "" in copies:
         raise UserError("a text is empty: reject it before looking for duplicates")
-    unique = sorted(copies, key=len)
-    matches = _unique_matches(
-        unique, threshold, workers or _cpus(), _compiled_kernels() if compiled else NUMPY
-    )
-    return _with_copies([copies[text] for text in unique], *matches)
+    distinct = sorted(copies, key=len)
+    kernels = _compiled_kernels() if compiled else NUMPY
+    matches = _distinct_matches(distinct, threshold, workers or _cpus(), kernels)
+    return _with_copies([copies[text] for text in distinct], *matches)
 
 
 def _cpus() -> int:
@@ -165,17 +172,19 @@ def _compiled_kernels() -> Kernels:
 # The search
 
 
-def _unique_matches(texts: list[str], threshold: float, workers: int, kernels: Kernels) -> Pairs:
+def _distinct_matches(texts: list[str], threshold: float, workers: int, kernels: Kernels) -> Pairs:
     """Return the matches among distinct texts that are sorted by length."""
     if len(texts) < 2:
-        return _joined([])
+        return NO_PAIRS
     index = _build_index(texts, threshold, kernels)
-    matches = [
-        _verified(texts, i, j, threshold, workers)
-        for i, j in _survivors(index, workers, kernels)
-        if len(i)
-    ]
-    return _joined(matches)
+    survivors = _survivors(index, workers, kernels)
+    matches = [_verified(texts, i, j, threshold, workers) for i, j in survivors if len(i)]
+    return _joined([NO_PAIRS, *matches])
+
+
+def _joined(pairs: list[Pairs]) -> Pairs:
+    i, j, value = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
+    return i, j, value
 
 
 def _survivors(
@@ -213,8 +222,8 @@ def _verified(
     # The cutoff lets rapidfuzz stop early. It is lowered because cpdist rounds it to a float32,
     # which may be above a pair that ties with the threshold.
     ratio = process.cpdist(
-        [texts[k] for k in i],
-        [texts[k] for k in j],
+        [texts[k] for k in i.tolist()],
+        [texts[k] for k in j.tolist()],
         scorer=fuzz.ratio,
         score_cutoff=100 * threshold - CUTOFF_MARGIN,
         dtype=np.float64,
@@ -224,40 +233,40 @@ def _verified(
     return i[match], j[match], ratio[match] / 100
 
 
-def _joined(matches: list[Pairs]) -> Pairs:
-    kinds = (np.int64, np.int64, np.float64)
-    columns = zip(*matches, strict=True) if matches else ([], [], [])
-    i, j, similarity = (
-        np.concatenate([np.empty(0, kind), *arrays]).astype(kind)
-        for kind, arrays in zip(kinds, columns, strict=True)
-    )
-    return i, j, similarity
-
-
 def _with_copies(
     copies: list[list[int]], i: np.ndarray, j: np.ndarray, similarity: np.ndarray
 ) -> Pairs:
-    """Turn matches of distinct texts into matches of all texts: copies match what one matches."""
-    position = np.concatenate([np.empty(0, np.int64), *map(np.asarray, copies)]).astype(np.int64)
+    """Turn pairs of distinct texts into pairs of positions: all copies match what one matches."""
+    across_i, across_j, pair = _copies_of_pairs(copies, i, j)
+    within_i, within_j = _pairs_of_copies(copies)
+    one = np.concatenate([across_i, within_i])
+    other = np.concatenate([across_j, within_j])
+    similarity = np.concatenate([similarity[pair], np.ones(len(within_i))])
+    i, j = np.minimum(one, other), np.maximum(one, other)
+    order = np.lexsort((j, i))
+    return i[order], j[order], similarity[order]
+
+
+def _copies_of_pairs(copies: list[list[int]], i: np.ndarray, j: np.ndarray) -> Pairs:
+    """Return each copy of i[k] with each copy of j[k], and k."""
+    position = np.array([position for members in copies for position in members], dtype=np.int64)
     count = np.array([len(members) for members in copies], dtype=np.int64)
     first = np.cumsum(count) - count
-    match = np.repeat(np.arange(len(i)), count[i] * count[j])
-    nth = np.arange(len(match)) - np.searchsorted(match, match)
-    left = position[first[i][match] + nth // count[j][match]]
-    right = position[first[j][match] + nth % count[j][match]]
+    pair = np.repeat(np.arange(len(i)), count[i] * count[j])
+    i, j = i[pair], j[pair]
+    nth = np.arange(len(pair)) - np.searchsorted(pair, pair)
+    return position[first[i] + nth // count[j]], position[first[j] + nth % count[j]], pair
 
-    same = [
-        np.array(members)[np.triu_indices(len(members), 1)[side]]
-        for members in copies
-        if len(members) > 1
-        for side in (0, 1)
-    ]
-    left = np.concatenate([left, *same[0::2]])
-    right = np.concatenate([right, *same[1::2]])
-    similarity = np.concatenate([similarity[match], np.ones(len(left) - len(match))])
-    left, right = np.minimum(left, right), np.maximum(left, right)
-    order = np.lexsort((right, left))
-    return left[order], right[order], similarity[order]
+
+def _pairs_of_copies(copies: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return each pair of copies of the same text."""
+    found = [NO_PAIRS[:2]]
+    for members in map(np.array, copies):
+        if len(members) > 1:
+            one, other = np.triu_indices(len(members), 1)
+            found.append((members[one], members[other]))
+    i, j = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    return i, j
 
 
 # The index
@@ -265,14 +274,13 @@ def _with_copies(
 
 def _build_index(texts: list[str], threshold: float, kernels: Kernels) -> Index:
     lengths = np.array([len(text) for text in texts], dtype=np.int32)
+    length_sums = np.arange(2 * int(lengths[-1]) + 1)
     bucket, alphabet = _alphabet(texts)
     index = Index(
         alphabet=alphabet,
         reach=np.searchsorted(lengths, lengths * (2 - threshold) / threshold + ROUNDING, "right"),
         lengths=lengths,
-        allowed=np.floor((1 - threshold) * np.arange(2 * int(lengths[-1]) + 1) + ROUNDING).astype(
-            np.int32
-        ),
+        allowed=((1 - threshold) * length_sums + ROUNDING).astype(np.int32),
         bags=np.empty((len(texts), BUCKETS), np.uint8),
         symbols=np.empty(lengths.sum(dtype=np.int64), np.uint8),
         starts=np.empty((len(texts), len(alphabet.bounds)), np.int64),
@@ -306,7 +314,7 @@ def _encoded(text: str) -> np.ndarray:
 def _alphabet(texts: list[str]) -> tuple[np.ndarray, Alphabet]:
     """Return the bucket of every code point (uint8) and what becomes of the buckets.
 
-    The 64 most frequent characters get a bucket each, the most frequent one the last; all others
+    The most frequent characters get a bucket each, the most frequent one the last; the others
     follow back and forth, so that the buckets stay balanced where characters are thousands.
     """
     sample = texts[:: 1 + len(texts) // SAMPLED_TEXTS]
@@ -355,7 +363,7 @@ def _bag_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _candidates(index: Index, row: int, row_stop: int, column: int, column_stop: int) -> Pairs:
-    found = [(np.empty(0, np.int64),) * 3]
+    found = [NO_PAIRS]
     for text in range(row, row_stop):
         start, stop = max(text + 1, column), min(index.reach[text], column_stop)
         if start < stop:
@@ -363,8 +371,7 @@ def _candidates(index: Index, row: int, row_stop: int, column: int, column_stop:
             slack = allowed - _bag_distance(index.bags[start:stop], index.bags[text])
             possible = np.flatnonzero(slack >= 0)
             found.append((np.full(len(possible), text), start + possible, slack[possible]))
-    i, j, slack = (np.concatenate(columns) for columns in zip(*found, strict=True))
-    return i, j, slack
+    return _joined(found)
 
 
 def _narrow(index: Index, part: int, i: np.ndarray, j: np.ndarray, slack: np.ndarray) -> Pairs:
