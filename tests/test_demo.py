@@ -64,7 +64,7 @@ def test_results_fit_their_schema(results):
 
 def test_planted_duplicates_are_found(demo, results):
     truth = read(demo, "data/corpus_truth.json")
-    removed = {pair["removed"] for pair in read(demo, "data/dedup_report.json")["pairs"]}
+    removed = {pair["removed"] for pair in read(demo, "data/dedup_report.json")["removed_pairs"]}
     planted = [{entry["id"], entry["of"]} for entry in truth["duplicates"]]
     assert all(pair & removed for pair in planted)
     assert results["data"]["removed"] == len(planted)
