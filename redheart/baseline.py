@@ -142,67 +142,29 @@ def _fit_classes(features: Any, target: np.ndarray, strength: float) -> Predicto
     present = np.flatnonzero(known.sum(axis=0))
     if len(present) < 2:
         return _constant(np.eye(width)[present[0]] if len(present) else np.full(width, 1 / width))
-    weights, intercept = softmax_regression(features[labelled], known[:, present], strength)
+    # scikit-learn takes one class a record: a distribution is a copy of the record for each class,
+    # weighted by its share.
+    rows, classes = np.nonzero(known[:, present])
+    model = _logistic(strength).fit(
+        features[np.flatnonzero(labelled)[rows]],
+        classes,
+        sample_weight=known[rows, present[classes]],
+    )
 
     def predict(matrix: Any) -> np.ndarray:
         probabilities = np.zeros((matrix.shape[0], width), dtype=np.float32)
-        probabilities[:, present] = np.exp(_log_softmax(matrix @ weights + intercept))
+        probabilities[:, present] = _probabilities(model, matrix)
         return probabilities
 
     return predict
 
 
-def softmax_regression(
-    features: Any, target: np.ndarray, strength: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Minimise the mean cross-entropy with soft targets + |weights|² / (2 n strength).
-
-    On one-hot targets this is scikit-learn's `LogisticRegression(C=strength)`. That takes one class
-    a record: a distribution would cost it a copy of the record per class.
-
-    Parameters
-    ----------
-    features
-        Matrix of shape (n, columns), dense or sparse.
-    target
-        Shape (n, width); rows sum to 1, and no column is 0 throughout.
-
-    Returns
-    -------
-    Weights of shape (columns, width) and intercept of shape (width,), in the features' type.
-    """
-    from scipy.optimize import minimize
-
-    n, shape = len(target), (features.shape[1] + 1, target.shape[1])
-    start = np.zeros(shape)
-    start[-1] = np.log(target.mean(axis=0))
-
-    def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weights, intercept = flat.reshape(shape)[:-1], flat.reshape(shape)[-1]
-        logits = features @ weights.astype(features.dtype) + intercept
-        log_probabilities = _log_softmax(logits)
-        error = (np.exp(log_probabilities) - target) / n
-        gradient = np.empty(shape)
-        gradient[:-1] = features.T @ error.astype(features.dtype) + weights / (n * strength)
-        gradient[-1] = error.sum(axis=0)
-        penalty = np.sum(weights**2) / (2 * n * strength)
-        return penalty - np.sum(target * log_probabilities) / n, gradient.ravel()
-
-    options = {"gtol": TOLERANCE, "ftol": 1e-12, "maxiter": MAX_ITERATIONS}
-    found = minimize(loss_and_gradient, start.ravel(), jac=True, method="L-BFGS-B", options=options)
-    fitted = found.x.reshape(shape).astype(features.dtype)
-    return fitted[:-1], fitted[-1]
-
-
 def _fit_labels(features: Any, target: np.ndarray, strength: float) -> Predictor:
     """Fit one logistic regression per label, on the records where it is known."""
-    from scipy.special import expit
-    from sklearn.linear_model import LogisticRegression
 
     def fit(known: np.ndarray, values: np.ndarray) -> Predictor:
-        model = LogisticRegression(C=strength, tol=TOLERANCE, max_iter=MAX_ITERATIONS)
-        model.fit(features[known], values)
-        return lambda matrix: expit(matrix @ model.coef_[0] + model.intercept_)
+        model = _logistic(strength).fit(features[known], values)
+        return lambda matrix: _probabilities(model, matrix)[:, 1]
 
     return _by_column(target, 0.5, fit)
 
@@ -249,6 +211,12 @@ def _constant(value: np.ndarray) -> Predictor:
     return lambda matrix: np.tile(row, (matrix.shape[0], *[1] * row.ndim))
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+def _logistic(strength: float) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=strength, tol=TOLERANCE, max_iter=MAX_ITERATIONS)
+
+
+def _probabilities(model: Any, matrix: Any) -> np.ndarray:
+    # scikit-learn refuses an empty part.
+    return model.predict_proba(matrix) if matrix.shape[0] else np.zeros((0, len(model.classes_)))

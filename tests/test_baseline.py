@@ -8,10 +8,9 @@ import sys
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from redheart import baseline
-from redheart.baseline import LinearBaseline, fit_tfidf_linear, softmax_regression
+from redheart.baseline import LinearBaseline, fit_tfidf_linear
 from redheart.metrics import main_metric
 from redheart.tasks import Task
 
@@ -163,22 +162,6 @@ def test_rotation_changes_no_prediction(
     sparse = fit_tfidf_linear(TASKS, texts, targets)
     assert sparse.hyperparameters == rotated.hyperparameters
     assert same_predictions(sparse, rotated, 2e-2)
-
-
-def test_softmax_regression_is_scikit_learns() -> None:
-    rng = np.random.default_rng(0)
-    features, classes = rng.normal(size=(80, 6)), rng.integers(0, 3, 80)
-    soft = rng.dirichlet([1] * 3, 80)
-    for strength in (0.3, 12.0):
-        oracle = LogisticRegression(C=strength, tol=1e-6, max_iter=1000)
-        hard, _ = softmax_regression(features, np.eye(3)[classes], strength)
-        oracle.fit(features, classes)
-        assert np.allclose(hard.T, oracle.coef_, rtol=0, atol=2e-3)
-        # A distribution is a record per class, weighted with its probability.
-        weights, _ = softmax_regression(features, soft, strength)
-        copies = np.repeat(features, 3, axis=0)
-        oracle.fit(copies, np.tile([0, 1, 2], 80), sample_weight=soft.ravel())
-        assert np.allclose(weights.T, oracle.coef_, rtol=0, atol=2e-3)
 
 
 @pytest.mark.slow
