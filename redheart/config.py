@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -219,7 +220,8 @@ def _numbers(value: Any, schema: Mapping[str, Any]) -> Any:
         value = float(value)
     if "integer" in wanted and isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value
+    # No setting may be infinite or NaN; as texts they are refused with the rest.
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
 
 
 Problem = tuple[list[str], str]

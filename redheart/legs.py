@@ -50,7 +50,9 @@ def nearest_ancestor(store: Store, key: str | None) -> Ancestor | None:
     """
     for ancestor, manifest in _chain(store, key):
         state = store.state_path(ancestor)
-        if state.is_file() and files.sha256_file(state) == manifest["state"]:
+        if not (state.is_file() and files.sha256_file(state) == manifest["state"]):
+            continue
+        if store.is_intact(ancestor, ["weights"]):
             return Ancestor(store.folder(ancestor) / "weights", state)
     return None
 

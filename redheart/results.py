@@ -27,7 +27,7 @@ PHASES = {
     "sweet_spots": ("find_sweet_spots",),
     "crossover": ("stitch_crossover", "stitch_variant", "make_soups"),
     "evaluate": ("fit_baseline", "predict_candidates", "compare_candidates", "ship_model"),
-    "report": ("make_report",),
+    "report": ("write_results", "make_report"),
 }
 
 

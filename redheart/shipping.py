@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,8 @@ class ShippedModel:
         from redheart import candidates, checkpoint
 
         recipe = read_recipe(files.read_json(self.folder / "config.json"))
+        # It may have been trained on a device that this machine lacks.
+        recipe = replace(recipe, train=replace(recipe.train, device="auto"))
         part = self._encoded(texts)
         network = candidates.empty_network(recipe, part)
         members = checkpoint.load_tensors(self.folder / "weights.pt")["members"]

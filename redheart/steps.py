@@ -70,6 +70,7 @@ STEPS: dict[str, Step] = {
         ("tasks", "evaluation"), ("redheart.selection", "redheart.predictions", "redheart.tokens")
     ),
     "ship_model": Step((), ("redheart.shipping",)),
+    "write_results": Step((), ("redheart.results",)),
     "make_report": Step(("run", "tasks"), ("redheart.report",)),
 }
 

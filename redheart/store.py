@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +88,9 @@ class Store:
         """
         started = time.monotonic()
         with self._lock(action.key):
-            known = self._is_complete(action.key, outputs)
+            known = self.is_intact(action.key, outputs)
             if not known:
+                shutil.rmtree(self.folder(action.key), ignore_errors=True)
                 self._compute(action, outputs, compute)
             for name, target in outputs.items():
                 self._place(self.folder(action.key) / name, Path(target))
@@ -108,6 +109,19 @@ class Store:
         """Return what an entry was made from, or None if it is not in the store."""
         entry = self._entry(key)
         return entry["ingredients"] if entry else None
+
+    def is_intact(self, key: str, names: Iterable[str]) -> bool:
+        """Tell whether an entry holds these files with the content that they had when made."""
+        entry = self._entry(key)
+        recorded = entry["outputs"] if entry else {}
+        for name in names:
+            file = self.folder(key) / name
+            if name not in recorded or not file.is_file():
+                return False
+            if files.sha256_file(file) != recorded[name]:
+                print(f"{file}: damaged; it is made again", file=sys.stderr)
+                return False
+        return entry is not None
 
     def latest_code(self, step: str) -> str | None:
         """Return the fingerprint with which a step last computed."""
@@ -131,24 +145,6 @@ class Store:
             return dict(files.read_json(self.folder(key) / "entry.json"))
         except UserError:
             return None
-
-    def _is_complete(self, key: str, outputs: Mapping[str, Any]) -> bool:
-        """Tell whether an entry holds all outputs, unharmed; a damaged entry is thrown away."""
-        if not self.folder(key).is_dir():
-            return False
-        entry = self._entry(key)
-        recorded = entry["outputs"] if entry else {}
-        for name in outputs:
-            file = self.folder(key) / name
-            if name not in recorded or not file.is_file():
-                break
-            if files.sha256_file(file) != recorded[name]:
-                print(f"{file}: damaged; it is made again", file=sys.stderr)
-                break
-        else:
-            return True
-        shutil.rmtree(self.folder(key))
-        return False
 
     def _compute(
         self, action: Action, outputs: Mapping[str, Any], compute: Callable[[Path], None]

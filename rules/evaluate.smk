@@ -105,6 +105,7 @@ rule write_results:
     log:
         f"{RUN}/logs/write_results.log",
     params:
+        **shared("write_results"),
         run=CONFIG["run"],
         seeds=SEEDS,
     script:

@@ -316,3 +316,11 @@ def test_an_empty_file_lacks_tasks(tmp_path):
 def test_without_a_file_the_key_alone_is_named():
     with pytest.raises(UserError, match=r"^train\.epochs: expected 1 or more, got 0$"):
         config.effective({"tasks": REGRET, "train": {"epochs": 0}})
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+def test_no_setting_is_infinite_or_nan(tmp_path, value):
+    path = write(tmp_path, f"{yaml.safe_dump({'tasks': REGRET})}train: {{clip_norm: {value}}}\n")
+    assert problems(path) == [
+        f"mine.yaml: train.clip_norm: expected number, got '{float(value.replace('.', ''))}'"
+    ]

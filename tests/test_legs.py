@@ -6,20 +6,26 @@ import pytest
 
 from redheart import files
 from redheart.legs import Ancestor, Leg, nearest_ancestor, parent_values, thin_states
-from redheart.store import Store
+from redheart.store import Action, Store
 
-KEYS = [f"{number:02d}" * 32 for number in range(1, 11)]
+LEGS = [Action("train_leg", {"stop": stop}, "code", {}) for stop in range(2, 22, 2)]
+KEYS = [leg.key for leg in LEGS]
 
 
 @pytest.fixture
 def store(tmp_path):
     """Ten legs, each the parent of the next, with their training states."""
-    store = Store(tmp_path)
-    for parent, key in zip([None, *KEYS], KEYS, strict=False):
-        state = store.state_path(key)
-        files.write_text(state, f"state of {key}")
+    store = Store(tmp_path / "store")
+    for parent, leg in zip([None, *KEYS], LEGS, strict=False):
+        state = store.state_path(leg.key)
+        files.write_text(state, f"state of {leg.key}")
         manifest = {"parent": parent, "state": files.sha256_file(state)}
-        files.write_json(store.folder(key) / "manifest", manifest)
+
+        def train(folder, manifest=manifest):
+            files.write_text(folder / "weights", manifest["state"])
+            files.write_json(folder / "manifest", manifest)
+
+        store.run(leg, {name: tmp_path / name for name in ("weights", "manifest")}, train)
     return store
 
 
@@ -47,6 +53,13 @@ def test_it_goes_back_as_far_as_the_states_are_gone(store):
 
 def test_a_damaged_state_is_passed_over(store):
     store.state_path(KEYS[5]).write_text("damaged")
+    assert nearest_ancestor(store, KEYS[5]) == ancestor(store, KEYS[4])
+
+
+def test_damaged_weights_are_passed_over(store):
+    weights = store.folder(KEYS[5]) / "weights"
+    weights.chmod(0o644)
+    weights.write_text("damaged")
     assert nearest_ancestor(store, KEYS[5]) == ancestor(store, KEYS[4])
 
 
