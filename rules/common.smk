@@ -20,11 +20,13 @@ if not workflow.overwrite_configfiles:
 try:
     CONFIG = settings.effective(config, workflow.configfiles)
 except UserError as error:
-    print(f"error: the config cannot be used\n{error}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(f"error: the config cannot be used\n{error}")
+
+SOURCE = CONFIG["data"]["source"]
+if SOURCE != "demo" and not Path(SOURCE).is_file():
+    sys.exit(f"error: data.source: there is no file {SOURCE}; name your corpus, or `demo`")
 
 RUN = f"results/{CONFIG['run']}"
-DEMO = CONFIG["data"]["source"] == "demo"
 PARTS = ["train", "val_select", "val_confirm", "test"]
 SEEDS = CONFIG["seeds"]
 RATES = [str(float(rate)) for rate in CONFIG["sweep"]["learning_rates"]]
