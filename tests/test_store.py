@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -187,7 +188,7 @@ def test_the_order_of_settings_does_not_change_the_key():
 
 
 def test_a_key_is_the_same_in_every_process():
-    program = "from tests.test_store import ACTION; print(ACTION.key)"
+    program = "from test_store import ACTION; print(ACTION.key)"
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -201,15 +202,19 @@ def test_a_key_is_the_same_in_every_process():
 # --- two processes --------------------------------------------------------------------------
 
 SECOND_PROCESS = """
+import json
 import sys
-from redheart.store import Action, Store
 from pathlib import Path
+
+from redheart.store import Action, Store
+
+folder = Path(sys.argv[1])
 
 def refuse(folder):
     raise SystemExit("it was computed twice")
 
-action = Action(*eval(sys.argv[2]))
-print(Store(Path(sys.argv[1]) / "store").run(action, {"weights": Path(sys.argv[1]) / "b"}, refuse).outcome)
+action = Action(**json.loads(sys.argv[2]))
+print(Store(folder / "store").run(action, {"weights": folder / "b"}, refuse).outcome)
 """
 
 
@@ -217,9 +222,8 @@ def test_a_second_process_waits_for_the_first_and_takes_its_result(store, tmp_pa
     others = []
 
     def compute_while_another_waits(folder):
-        arguments = repr((ACTION.step, ACTION.params, ACTION.code, ACTION.uses))
         other = subprocess.Popen(
-            [sys.executable, "-c", SECOND_PROCESS, str(tmp_path), arguments],
+            [sys.executable, "-c", SECOND_PROCESS, str(tmp_path), json.dumps(ACTION.ingredients)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

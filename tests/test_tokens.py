@@ -29,6 +29,7 @@ def decoded(path, ids) -> str:
         "가족👨‍👩‍👧 and 😀\n\ttabs",
         "never seen: ქართული ☃ \u2028",
         "cafe\u0301",
+        "½ ① ﬁ ㎏ ｆｕｌｌ",
     ],
 )
 def test_any_text_comes_back_from_its_tokens(tokenizer_path, text):

@@ -132,6 +132,20 @@ def test_the_rate_falls_over_the_whole_schedule(recipe, part):
     assert max(g["lr"] for g in state.optimizer.param_groups) == pytest.approx(expected)
 
 
+def test_the_average_follows_the_weights_of_every_step(recipe, part):
+    state = prepare(recipe, part, ema_decay=0.15)
+    followed = [value.double() for value in state.average.values]
+
+    def follow(epoch, step, steps, loss):
+        decay = min(0.15, step / (9 + step))
+        for value, source in zip(followed, state.average.sources, strict=True):
+            value.mul_(decay).add_(source.detach().double(), alpha=1 - decay)
+
+    training.train_epoch(state, part, follow)
+    for value, expected in zip(state.average.values, followed, strict=True):
+        torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_equal_seeds_start_from_equal_weights_at_every_rate(recipe, part):
     one, other, third = (
         weights_of(training.prepare(recipe, part, rate, seed))
