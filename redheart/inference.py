@@ -65,22 +65,22 @@ def module_scores(
     return scores
 
 
-def mean_losses(
+def part_losses(
     tasks: Sequence[Task], given: Mapping[str, Mapping[str, Tensor]], part: Encoded
-) -> tuple[float, float, float]:
-    """Return loss, its standard error over records, and accuracy of a part.
+) -> tuple[Tensor, float]:
+    """Return each record's share in the loss of a part, whose mean is that loss, and the accuracy.
 
-    Modules of a task count equally, tasks by their weight.
+    Modules of a task count equally, tasks by their weight; a task's loss is the mean over the
+    records that carry its label.
     """
     total_weight = sum(task.weight for task in tasks) or 1.0
-    loss, accuracy = torch.zeros(len(part)), 0.0
+    losses, accuracy = torch.zeros(len(part)), 0.0
     for task in tasks:
         target = torch.from_numpy(part.targets[task.name])
         count = max(1, int(labelled(target).sum()))
         outputs = torch.stack(list(given[task.name].values()))
         share = task.weight / total_weight
         # Scaled so that the mean over all records is the mean over the labelled ones.
-        loss += record_losses(task, outputs, target).mean(dim=0) * share * len(part) / count
+        losses += record_losses(task, outputs, target).mean(dim=0) * share * len(part) / count
         accuracy += share * float(accuracies(task, outputs, target).mean(dim=0).sum()) / count
-    error = float(loss.std(unbiased=False)) / len(part) ** 0.5
-    return float(loss.mean()), error, accuracy
+    return losses, accuracy

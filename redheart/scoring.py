@@ -10,7 +10,7 @@ import numpy as np
 from redheart import checkpoint, files, metrics
 from redheart.device import open_device
 from redheart.groups import groups
-from redheart.inference import Contributions, contributions, mean_losses, module_scores, predictions
+from redheart.inference import Contributions, contributions, module_scores, part_losses, predictions
 from redheart.model.network import Network, activate, build_network
 from redheart.tasks import Task
 from redheart.tokens import Encoded, load_encoded
@@ -106,7 +106,7 @@ def _fused(
     given = contributions(network, part, recipe.train)
     predicted = predictions(tasks, given)
     scores = {
-        "val_loss": mean_losses(tasks, given, part)[0],
+        "val_loss": float(part_losses(tasks, given, part)[0].mean()),
         "macro": _finite(metrics.macro(tasks, predicted, part.targets)),
         "tasks": {
             task.name: metrics.task_metrics(task, predicted[task.name], part.targets[task.name])

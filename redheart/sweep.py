@@ -79,8 +79,8 @@ def join_repeats(repeats: Sequence[Mapping[str, Any]]) -> Json:
     """Join the repeats of one learning rate (one `seed_<s>.json` each) into its `metrics.json`.
 
     Means and errors are over the repeats that did not diverge. `standard_error` is the one of
-    `val_loss` across seeds, null with fewer than two; `record_standard_error` the one over the
-    validation records.
+    `val_loss` across seeds, null with fewer than two; `record_losses` are those of the validation
+    records, whose mean is `val_loss`.
     """
     rates = sorted({repeat["learning_rate"] for repeat in repeats})
     if len(rates) != 1:
@@ -100,10 +100,9 @@ def join_repeats(repeats: Sequence[Mapping[str, Any]]) -> Json:
         "mean": _mean_epochs([repeat["epochs"] for repeat in complete]),
         "val_loss": _mean(losses),
         "standard_error": _standard_error(losses),
-        "record_standard_error": _mean(
-            # All epochs see the same records, so their mean has no smaller error than each.
-            [epoch["val_loss_se"] for r in complete for epoch in r["epochs"][-LAST_EPOCHS:]]
-        ),
+        "record_losses": [
+            fmean(each) for each in zip(*(r["record_losses"] for r in complete), strict=True)
+        ],
     }
 
 
@@ -191,8 +190,8 @@ class _Choice:
     """The rate with the best score; another one than `rate` where the tie rule decided."""
     tie: list[float]
     """The rates that the criterion cannot tell from the leader, ascending."""
-    errors: dict[float, float | None]
-    """Standard error of each rate's validation loss."""
+    errors: dict[float, float]
+    """Standard error by which each rate is compared with the leader."""
     reason: str
     """Why, in words, with the numbers."""
 
@@ -201,23 +200,26 @@ def _choose_by_one_standard_error(
     rates: Sequence[Mapping[str, Any]], scores: Mapping[float, float]
 ) -> _Choice:
     """Take the smallest rate within one standard error of the best (Breiman et al. 1984, 3.4.3)."""
-    errors, kind = _standard_errors(rates)
-    ranked = sorted(errors, key=lambda rate: (scores[rate], rate))
+    ranked = sorted((rate["learning_rate"] for rate in rates), key=lambda r: (scores[r], r))
     leader = ranked[0]
-    limit = scores[leader] + (errors[leader] or 0.0)
-    tie = sorted(rate for rate in ranked if scores[rate] <= limit)
+    errors, kind = _standard_errors(rates, leader)
+    tie = sorted(r for r in ranked if scores[r] - scores[leader] <= errors[r])
     reason = (
         f"{leader} has the lowest mean validation loss of the last {LAST_EPOCHS} epochs, "
-        f"{scores[leader]:.4g} (standard error {_shown(errors[leader])}, {kind})"
+        f"{scores[leader]:.4g}"
     )
     if len(tie) > 1:
         others = _listed({rate: scores[rate] for rate in tie if rate != leader})
         reason += (
-            f"; within one standard error of it: {others}"
+            f"; within one standard error of it ({kind}): {others}"
             f"; of these tied rates the smallest, {tie[0]}, is taken: {TIE_RULE}"
         )
     elif len(ranked) > 1:
-        reason += f"; the next best, {ranked[1]} ({scores[ranked[1]]:.4g}), is further away"
+        second = ranked[1]
+        reason += (
+            f"; the next best, {second} ({scores[second]:.4g}), is further away than one standard "
+            f"error ({errors[second]:.2g}, {kind})"
+        )
     return _Choice(tie[0], leader, tie, errors, reason + ".")
 
 
@@ -225,9 +227,9 @@ def _choose_by_weighted(
     rates: Sequence[Mapping[str, Any]], scores: Mapping[float, float]
 ) -> _Choice:
     """Take the highest weighted score; of equal ones the smallest rate."""
-    errors, _ = _standard_errors(rates)
-    ranked = sorted(errors, key=lambda rate: (-scores[rate], rate))
+    ranked = sorted((rate["learning_rate"] for rate in rates), key=lambda r: (-scores[r], r))
     leader = ranked[0]
+    errors, _ = _standard_errors(rates, leader)
     tie = [rate for rate in ranked if scores[rate] == scores[leader]]
     reason = f"{leader} has the highest weighted score, {scores[leader]:.4g}"
     if len(tie) > 1:
@@ -257,18 +259,22 @@ _CRITERIA: Mapping[
 
 
 def _standard_errors(
-    rates: Sequence[Mapping[str, Any]],
-) -> tuple[dict[float, float | None], str]:
-    """Return the standard error of each rate's validation loss, and its kind in words.
+    rates: Sequence[Mapping[str, Any]], leader: float
+) -> tuple[dict[float, float], str]:
+    """Return the standard error by which each rate is compared with the leader, and its kind.
 
-    Two or three seeds estimate a variance badly, so it is pooled over the rates, weighted by
-    their degrees of freedom.
+    Across seeds it is that of the leader's mean; two or three seeds estimate a variance badly, so
+    it is pooled over the rates, weighted by their degrees of freedom. With one seed it is that of
+    the mean difference over the validation records, which all rates have in common: the records'
+    own spread, far larger, would tie a rate that learns nothing with one that does.
     """
     freedom = sum(len(rate["seeds"]) - 1 for rate in rates)
     if freedom == 0:
+        losses = {rate["learning_rate"]: rate["record_losses"] for rate in rates}
         return (
-            {rate["learning_rate"]: rate["record_standard_error"] for rate in rates},
-            "over the validation records: with one seed the noise between seeds is unknown",
+            {rate: _paired_error(losses[rate], losses[leader]) for rate in losses},
+            "of the difference over the validation records; with one seed the noise between seeds "
+            "is unknown",
         )
     repeated = [rate for rate in rates if len(rate["seeds"]) > 1]
     squares = [
@@ -276,10 +282,18 @@ def _standard_errors(
         for rate in repeated
     ]
     variance = sum(squares) / freedom
+    repeats = next(len(rate["seeds"]) for rate in rates if rate["learning_rate"] == leader)
+    error = math.sqrt(variance / repeats)
     return (
-        {rate["learning_rate"]: math.sqrt(variance / len(rate["seeds"])) for rate in rates},
+        {rate["learning_rate"]: error for rate in rates},
         "across seeds, their variance pooled over the rates",
     )
+
+
+def _paired_error(losses: Sequence[float], leading: Sequence[float]) -> float:
+    """Return the standard error of the mean of the records' differences; 0 with one record."""
+    differences = [loss - best for loss, best in zip(losses, leading, strict=True)]
+    return stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
 
 
 def _elimination(rate: Mapping[str, Any], scores: Mapping[float, float]) -> str | None:
@@ -343,10 +357,6 @@ def _number(value: float | None) -> float:
 def _or_null(value: float) -> float | None:
     """Return what JSON can hold: the number, or None where it is not finite."""
     return value if math.isfinite(value) else None
-
-
-def _shown(error: float | None) -> str:
-    return "unknown" if error is None else f"{error:.2g}"
 
 
 def _listed(scores: Mapping[float, float]) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from redheart.inference import contributions, mean_losses
-from redheart.sweep import derive, summarise
+import torch
+from torch import Tensor
+
+from redheart.inference import contributions, part_losses
+from redheart.sweep import LAST_EPOCHS, derive, summarise
 from redheart.tokens import Encoded
 from redheart.training import NonFiniteLoss, Report, TrainingState, train_epoch
 
@@ -23,40 +26,48 @@ def train_rate(
     and how, and holds the epochs before.
     """
     rows: list[dict[str, Any]] = []
+    record_losses: list[Tensor] = []
     diverged = None
     try:
         for _ in range(epochs):
-            rows.append(_trial_epoch(state, train, validation, report))
+            row, losses = _trial_epoch(state, train, validation, report)
+            rows.append(row)
+            record_losses = [*record_losses, losses][-LAST_EPOCHS:]
     except NonFiniteLoss as error:
-        diverged = {"epoch": state.epoch + 1, "reason": str(error)}
+        diverged = {"epoch": len(rows) + 1, "reason": str(error)}
     derived = derive(rows)
     return {
         "learning_rate": state.peak,
         "seed": state.seed,
         "diverged": diverged,
         "epochs": derived,
-        "summary": summarise(derived) if derived else None,
+        "summary": summarise(derived),
+        "record_losses": torch.stack(record_losses).mean(dim=0).tolist() if record_losses else [],
     }
 
 
 def _trial_epoch(
     state: TrainingState, train: Encoded, validation: Encoded, report: Report | None
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Tensor]:
+    """Train an epoch; return its row and the validation loss of each record."""
     statistics = train_epoch(state, train, report)
-    scored = train.head(len(validation))
-    train_loss, _, train_accuracy = mean_losses(
-        state.tasks, contributions(state.network, scored, state.options), scored
-    )
-    val_loss, error, val_accuracy = mean_losses(
-        state.tasks, contributions(state.network, validation, state.options), validation
-    )
-    return {
+    train_losses, train_accuracy = _losses(state, train.head(len(validation)))
+    val_losses, val_accuracy = _losses(state, validation)
+    if not (train_losses.isfinite().all() and val_losses.isfinite().all()):
+        raise NonFiniteLoss(f"a prediction became infinite in epoch {statistics['epoch']}")
+    row = {
         "epoch": statistics["epoch"],
-        "train_loss": train_loss,
-        "val_loss": val_loss,
-        "val_loss_se": error,
+        "train_loss": float(train_losses.mean()),
+        "val_loss": float(val_losses.mean()),
+        "val_loss_se": float(val_losses.std(unbiased=False)) / len(val_losses) ** 0.5,
         "train_accuracy": train_accuracy,
         "val_accuracy": val_accuracy,
         "gradient_norm": statistics["gradient_norm"]["all"],
         "update_ratio": statistics["update_ratio"],
     }
+    return row, val_losses
+
+
+def _losses(state: TrainingState, part: Encoded) -> tuple[Tensor, float]:
+    given = contributions(state.network, part, state.options)
+    return part_losses(state.tasks, given, part)

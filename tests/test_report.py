@@ -105,7 +105,7 @@ def sweep_files(rates, generator):
         )
         summary = sweep.summarise(epochs)
         trial = {"learning_rate": rate, "seed": seed, "diverged": diverged}
-        return {**trial, "epochs": epochs, "summary": summary}
+        return {**trial, "epochs": epochs, "summary": summary, "record_losses": []}
 
     joined = [
         sweep.join_repeats([trial(i, rate, seed) for seed in range(3)])

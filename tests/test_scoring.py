@@ -7,7 +7,7 @@ import pytest
 
 from redheart import checkpoint, files, metrics, scoring
 from redheart.groups import groups
-from redheart.inference import contributions, mean_losses, module_scores, predictions
+from redheart.inference import contributions, module_scores, part_losses, predictions
 from redheart.model.network import build_network
 
 
@@ -98,7 +98,9 @@ def test_the_whole_model_is_scored_with_weights_and_with_average(recipe, part, s
     for name, seed in (("raw", 0), ("ema", 1)):
         given = contributions(build(recipe, part, seed), part, recipe.train)
         found, predicted = table["fused"][name], predictions(recipe.tasks, given)
-        assert found["val_loss"] == pytest.approx(mean_losses(recipe.tasks, given, part)[0])
+        assert found["val_loss"] == pytest.approx(
+            float(part_losses(recipe.tasks, given, part)[0].mean())
+        )
         assert found["macro"] == pytest.approx(
             float(metrics.macro(recipe.tasks, predicted, part.targets))
         )

@@ -23,18 +23,25 @@ from redheart.sweep import (
 WEIGHTED = ChoiceOptions(criterion="weighted")
 
 
-def epoch_row(epoch, train_loss, val_loss, *, deviation=1.0, error=0.01):
+def epoch_row(epoch, train_loss, val_loss, *, deviation=1.0):
     return {
         "epoch": epoch,
         "train_loss": train_loss,
         "val_loss": val_loss,
-        "val_loss_se": error,
+        "val_loss_se": 0.01,
         "gradient_norm": {"mean": 1.0, "std": deviation, "max": 2.0, "min": 0.0},
     }
 
 
-def repeat(rate, seed, val_losses, *, diverged=None, error=0.01):
-    rows = [epoch_row(i, 2 / i, loss, error=error) for i, loss in enumerate(val_losses, start=1)]
+def spread(loss, error, place):
+    """Return the losses of 64 records with a mean, such that of two places their mean difference
+    has the standard error `error`: waves of different length are independent of each other."""
+    amplitude = error * math.sqrt(63 / 2)
+    return [loss + amplitude * (1 if (i >> place) & 1 else -1) for i in range(64)]
+
+
+def repeat(rate, seed, val_losses, *, diverged=None, error=0.01, place=0):
+    rows = [epoch_row(i, 2 / i, loss) for i, loss in enumerate(val_losses, start=1)]
     epochs = derive(rows)
     return {
         "learning_rate": rate,
@@ -42,14 +49,20 @@ def repeat(rate, seed, val_losses, *, diverged=None, error=0.01):
         "diverged": diverged,
         "epochs": epochs,
         "summary": summarise(epochs),
+        "record_losses": spread(val_losses[-1] or 0.0, error, place) if val_losses else [],
     }
 
 
 def sweep(losses_by_rate, error=0.01):
     """Return the metrics of rates whose repeats stay at one loss each."""
     return [
-        join_repeats([repeat(rate, seed, [loss] * 3, error=error) for seed, loss in enumerate(row)])
-        for rate, row in losses_by_rate.items()
+        join_repeats(
+            [
+                repeat(rate, seed, [loss] * 3, error=error, place=place)
+                for seed, loss in enumerate(row)
+            ]
+        )
+        for place, (rate, row) in enumerate(losses_by_rate.items())
     ]
 
 
@@ -107,7 +120,7 @@ def test_join_averages_the_repeats_that_did_not_diverge():
     assert joined["mean"][0]["convergence_speed"] is None
     assert joined["val_loss"] == 4.0  # the mean of 5 and 3
     assert joined["standard_error"] == pytest.approx(1.0)  # of 5 and 3: sqrt(2) / sqrt(2)
-    assert joined["record_standard_error"] == pytest.approx(0.01)
+    assert len(joined["record_losses"]) == 64
 
 
 def test_join_of_one_seed_and_of_none_left():
@@ -128,7 +141,7 @@ def test_the_smallest_of_the_tied_rates_is_taken():
     assert best["best_learning_rate"] == 1e-4
     assert best["tie"] == [1e-4, 1e-3, 1e-2]
     assert "0.001 has the lowest" in best["reason"]
-    assert "over the validation records: with one seed" in best["reason"]
+    assert "of the difference over the validation records; with one seed" in best["reason"]
     assert "0.0001 (1.005), 0.01 (1.009)" in best["reason"]
     assert "the smallest, 0.0001, is taken: a short sweep flatters large rates" in best["reason"]
     assert [row["learning_rate"] for row in best["scores"]] == [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
@@ -167,6 +180,15 @@ def test_a_loss_that_is_not_finite_never_wins(criterion, bad):
     assert best["best_learning_rate"] == 0.01
     assert best["scores"][1]["eliminated"] == "its score is not a finite number"
     json.dumps([best, curves], allow_nan=False)
+
+
+def test_a_rate_that_learns_nothing_is_no_tie_because_records_differ_among_themselves():
+    # The records' own losses spread from 0 to 2; every one of them is better at the larger rate.
+    records = [i / 32 for i in range(64)]
+    learning = {**repeat(1e-3, 0, [1.0]), "record_losses": [loss - 0.05 for loss in records]}
+    standing_still = {**repeat(1e-7, 0, [1.05]), "record_losses": records}
+    best, _ = choose_rate([join_repeats([trial]) for trial in (learning, standing_still)])
+    assert (best["best_learning_rate"], best["tie"]) == (1e-3, [1e-3])
 
 
 def test_nothing_left_says_what_to_change():
@@ -235,7 +257,7 @@ def test_the_choice_is_within_one_standard_error_and_the_smallest_such(losses, r
     best, _ = choose_rate(rates)
     rows = {row["learning_rate"]: row for row in best["scores"]}
     leader = min(rows.values(), key=lambda row: (row["score"], row["learning_rate"]))
-    limit = leader["score"] + leader["standard_error"]
-    assert best["best_learning_rate"] == min(r for r in rows if rows[r]["score"] <= limit)
+    tie = [r for r, row in rows.items() if row["score"] - leader["score"] <= row["standard_error"]]
+    assert best["best_learning_rate"] == min(tie)
     assert best["best_learning_rate"] == best["tie"][0]
     assert best == choose_rate(sweep(losses))[0], "the order of the rates does not count"

@@ -1,0 +1,41 @@
+"""A rate on trial: what its file holds, and a rate at which training breaks down."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from redheart import training
+from redheart.sweep_training import train_rate
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_trial_trains_as_the_main_training_does(recipe, part):
+    trial = train_rate(training.prepare(recipe, part, 1e-3, 0), part, part, 4)
+    state = training.prepare(recipe, part, 1e-3, 0)
+    statistics = [training.train_epoch(state, part) for _ in range(4)]
+    assert trial["diverged"] is None
+    assert [row["epoch"] for row in trial["epochs"]] == [1, 2, 3, 4]
+    for row, epoch in zip(trial["epochs"], statistics, strict=True):
+        assert row["gradient_norm"] == epoch["gradient_norm"]["all"]
+        assert row["update_ratio"] == epoch["update_ratio"]
+    losses = trial["record_losses"]
+    assert sum(losses) / len(part) == pytest.approx(trial["summary"]["mean_val_loss_last3"])
+
+
+def test_rates_start_from_the_same_weights(recipe, part):
+    slow, slower = (
+        train_rate(training.prepare(recipe, part, rate, 0), part, part, 1)["epochs"][0]
+        for rate in (1e-12, 1e-13)
+    )
+    assert slow["val_loss"] == pytest.approx(slower["val_loss"], abs=1e-6)
+
+
+def test_a_rate_at_which_training_breaks_down_is_a_result(recipe, part):
+    trial = train_rate(training.prepare(recipe, part, 1e30, 0), part, part, 3)
+    assert trial["diverged"]["epoch"] == 1
+    assert "epoch 1" in trial["diverged"]["reason"]
+    assert (trial["epochs"], trial["summary"], trial["record_losses"]) == ([], None, [])
+    json.dumps(trial, allow_nan=False)
