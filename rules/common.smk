@@ -35,8 +35,8 @@ OFFSETS = CONFIG["crossover"]["offsets"]
 STORE = Store(CONFIG["store"]["path"])
 
 # Jobs inherit these; as parameters of the rules they would invalidate results without need.
-# Threads that spin while they wait make training several times slower on a busy machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# How long a waiting thread spins: see docs/decisions/005-threads.md.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ["REDHEART_STORE"] = CONFIG["store"]["path"]
 os.environ["REDHEART_LEDGER"] = f"{RUN}/ledger.jsonl"
 os.environ["REDHEART_COMMAND"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
