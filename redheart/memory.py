@@ -9,7 +9,7 @@ BYTES_PER_PARAMETER = 4 + 4 + 8 + 4
 
 
 def check_budget(parameters: int, budget_gb: float) -> None:
-    """Refuse a model whose training cannot fit, before any of it is allocated.
+    """Refuse a model whose training cannot fit, before more than its weights is allocated.
 
     Parameters
     ----------

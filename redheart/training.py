@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from redheart import checkpoint, files, optim
+from redheart import checkpoint, files, memory, optim
 from redheart.device import autocast, open_device, precision
 from redheart.errors import UserError
 from redheart.groups import parameters_by_module
 from redheart.legs import Ancestor, Leg
 from redheart.losses import labelled, training_losses
 from redheart.model.network import Network, build_network
-from redheart.model.options import resolve
 from redheart.tasks import Task
 from redheart.tokens import Encoded, pad, training_windows, windows_per_epoch
 from redheart.training_options import Recipe, TrainOptions
@@ -61,7 +60,9 @@ class TrainingState:
     """Parameters that are clipped together, by name."""
 
 
-def prepare(recipe: Recipe, data: Encoded, peak: float, seed: int) -> TrainingState:
+def prepare(
+    recipe: Recipe, data: Encoded, peak: float, seed: int, budget_gb: float = math.inf
+) -> TrainingState:
     """Return the state before the first step; equal seeds give equal weights at every rate.
 
     Parameters
@@ -70,11 +71,19 @@ def prepare(recipe: Recipe, data: Encoded, peak: float, seed: int) -> TrainingSt
         The training part; its vocabulary and text length decide shapes of the network.
     peak
         The learning rate at the schedule's beginning.
+    budget_gb
+        What weights, gradients, optimizer and average may take, in 10^9 bytes.
+
+    Raises
+    ------
+    UserError
+        They would take more.
     """
     options = recipe.train
     device = open_device(options)
     sizes = (data.vocab_size, data.max_tokens)
     network = build_network(recipe.model, recipe.tasks, *sizes, seed, device=device)
+    memory.check_budget(sum(weight.numel() for weight in network.parameters()), budget_gb)
     parameters = parameters_by_module(network)
     return TrainingState(
         network,
@@ -87,14 +96,6 @@ def prepare(recipe: Recipe, data: Encoded, peak: float, seed: int) -> TrainingSt
         seed,
         units=optim.clipping_units(parameters),
     )
-
-
-def count_parameters(recipe: Recipe, data: Encoded) -> int:
-    """Return the number of weights without allocating any."""
-    with torch.device("meta"):
-        architecture = resolve(recipe.model, recipe.tasks, data.vocab_size, data.max_tokens)
-        network = Network(architecture, recipe.tasks)
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def train_epoch(

@@ -11,15 +11,14 @@ rate, seed = float(job.wildcards.rate), int(job.wildcards.seed)
 
 
 def compute(folder):
-    from redheart import memory, tokens, training
+    from redheart import tokens, training
     from redheart.progress import training_progress
     from redheart.sweep_training import train_rate
 
     epochs = job.settings["sweep"]["epochs"]
     train = tokens.load_encoded(job.input.train)
     validation = tokens.load_encoded(job.input.val_select)
-    memory.check_budget(training.count_parameters(recipe, train), job.params.budget_gb)
-    state = training.prepare(recipe, train, rate, seed)
+    state = training.prepare(recipe, train, rate, seed, job.params.budget_gb)
     with training_progress(f"rate {rate}, seed {seed}", epochs) as report:
         files.write_json(folder / "trial", train_rate(state, train, validation, epochs, report))
 

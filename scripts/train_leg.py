@@ -10,17 +10,17 @@ job = Job(snakemake)
 recipe = read_recipe(job.settings)
 parent = next(map(files.read_json, job.input.parent_manifest), None)
 rate = files.read_json(job.input.best)["best_learning_rate"]
+seed = int(job.wildcards.seed)
 leg = legs.Leg(parent["epoch"] if parent else 0, int(job.wildcards.epoch))
 environment = {"environment": device.environment(recipe.train)}
 
 
 def train(folder):
-    from redheart import memory, tokens, training
+    from redheart import tokens, training
     from redheart.progress import training_progress
 
     data = tokens.load_encoded(job.input.train)
-    memory.check_budget(training.count_parameters(recipe, data), job.params.budget_gb)
-    state = training.prepare(recipe, data, rate, int(job.wildcards.seed))
+    state = training.prepare(recipe, data, rate, seed, job.params.budget_gb)
     ancestor = legs.nearest_ancestor(job.store, keys["parent"])
     with training_progress(f"epochs {leg.start + 1} to {leg.stop}", leg.stop) as report:
         statistics = training.train_leg(state, data, leg, ancestor, report)
@@ -36,7 +36,7 @@ def evaluate(folder):
 
 
 uses = {**job.content("train"), "rate": rate, "parent": legs.parent_values(parent)}
-extra = {"seed": int(job.wildcards.seed), **leg.epochs, **environment}
+extra = {"seed": seed, **leg.epochs, **environment}
 keys = {"key": job.action(uses=uses, extra=extra).key, "parent": parent and parent["key"]}
 job.build(train, names=("weights", "manifest"), uses=uses, extra=extra)
 legs.thin_states(job.store, keys["key"], job.params.keep_every)
