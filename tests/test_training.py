@@ -158,7 +158,7 @@ def test_equal_seeds_start_from_equal_weights_at_every_rate(recipe, part):
 def test_a_model_beyond_the_budget_is_refused(recipe, part):
     weights = sum(p.numel() for p in prepare(recipe, part).network.parameters())
     training.prepare(recipe, part, 1e-3, 0, budget_gb=20 * weights / 1e9)
-    with pytest.raises(UserError, match="memory.budget_gb"):
+    with pytest.raises(UserError, match=r"memory\.budget_gb"):
         training.prepare(recipe, part, 1e-3, 0, budget_gb=19 * weights / 1e9)
 
 
