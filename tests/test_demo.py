@@ -80,6 +80,12 @@ def test_the_model_learns_and_stays_below_the_ceiling(demo, results):
     assert shipped["macro"] < ceiling + 0.05
 
 
+def test_a_noisy_task_is_chosen_earlier_than_clean_ones(results):
+    epochs = results["sweet_spots"]
+    assert epochs["advanced_regret"] < epochs["advanced_emotion"]
+    assert epochs["advanced_regret"] < epochs["advanced_bentham"]
+
+
 def test_the_split_leaks_nothing(demo):
     report = read(demo, "data/split_report.json")
     assert all(p["similarity"] < 0.80 for p in report["leakage"]["pairs_across_parts"])
