@@ -34,6 +34,8 @@ class Ancestor:
     """Its .pt file."""
     state: Path
     """Its optimizer and counters."""
+    epoch: int
+    """Its completed epochs."""
 
 
 def parent_values(manifest: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -53,7 +55,7 @@ def nearest_ancestor(store: Store, key: str | None) -> Ancestor | None:
         if not (state.is_file() and files.sha256_file(state) == manifest["state"]):
             continue
         if store.is_intact(ancestor, ["weights"]):
-            return Ancestor(store.folder(ancestor) / "weights", state)
+            return Ancestor(store.folder(ancestor) / "weights", state, manifest["epoch"])
     return None
 
 

@@ -146,7 +146,7 @@ def _group_table(
             for task, row in modules.get(module, {}).items()
         ]
         total = sum(weight for weight, _ in rows) or 1.0
-        norms = _group_norms(members, manifest["training"])
+        norms = _group_norms(members, manifest["training"][-1])
         table[group] = {
             "train_loss": sum(weight * row["train_loss"] for weight, row in rows) / total,
             "val_loss": sum(weight * row["val_loss"] for weight, row in rows) / total,
@@ -156,10 +156,13 @@ def _group_table(
     return table
 
 
-def _group_norms(members: Sequence[str], epochs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return the gradient-norm statistics of a group: the mean over its units and the epochs."""
+def _group_norms(members: Sequence[str], epoch: Mapping[str, Any]) -> dict[str, float]:
+    """Return the gradient-norm statistics of a group: the mean over its units.
+
+    They are the last epoch's alone: a table does not depend on how long its leg was.
+    """
     units = {"trunk" if m == "backbone" or m.startswith("heads.") else m for m in members}
-    rows = [epoch["gradient_norm"][unit] for epoch in epochs for unit in sorted(units)]
+    rows = [epoch["gradient_norm"][unit] for unit in sorted(units)]
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 

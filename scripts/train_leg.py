@@ -22,7 +22,8 @@ def train(folder):
     data = tokens.load_encoded(job.input.train)
     state = training.prepare(recipe, data, rate, seed, job.params.budget_gb)
     ancestor = legs.nearest_ancestor(job.store, keys["parent"])
-    with training_progress(f"epochs {leg.start + 1} to {leg.stop}", leg.stop) as report:
+    begin = ancestor.epoch if ancestor else 0
+    with training_progress(f"epochs {begin + 1} to {leg.stop}", leg.stop - begin) as report:
         statistics = training.train_leg(state, data, leg, ancestor, report)
     training.save_leg(state, statistics, folder, job.store.state_path(keys["key"]), keys)
 

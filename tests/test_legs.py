@@ -19,7 +19,11 @@ def store(tmp_path):
     for parent, leg in zip([None, *KEYS], LEGS, strict=False):
         state = store.state_path(leg.key)
         files.write_text(state, f"state of {leg.key}")
-        manifest = {"parent": parent, "state": files.sha256_file(state)}
+        manifest = {
+            "parent": parent,
+            "state": files.sha256_file(state),
+            "epoch": leg.params["stop"],
+        }
 
         def train(folder, manifest=manifest):
             files.write_text(folder / "weights", manifest["state"])
@@ -34,7 +38,8 @@ def kept(store):
 
 
 def ancestor(store, key):
-    return Ancestor(store.folder(key) / "weights", store.state_path(key))
+    epoch = 2 * KEYS.index(key) + 2
+    return Ancestor(store.folder(key) / "weights", store.state_path(key), epoch)
 
 
 def test_training_goes_on_from_the_parent(store):
