@@ -1,9 +1,9 @@
 """Share the records out over four parts and prove that nothing leaks across them."""
 
 from job import Job
-from redheart.dedup import near_duplicate_pairs
 
 from redheart import files, split
+from redheart.dedup import near_duplicate_pairs
 from redheart.options import build
 
 job = Job(snakemake)
