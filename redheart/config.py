@@ -61,7 +61,7 @@ class SweepOptions:
     learning_rates: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
     """Rates to try; above 0."""
     epochs: int = 5
-    """Epochs per rate; 1 or more."""
+    """Epochs per rate; 1 or more, at most those of the schedule."""
     seeds: tuple[int, ...] = (0,)
     """A repeat of every rate per seed; three or more make the choice aware of noise."""
 
@@ -148,6 +148,8 @@ def effective(raw: Mapping[str, Any], paths: Sequence[str | Path] = ()) -> dict[
         complete = _fill(given, defaults())
         train = complete["train"]
         train["schedule_epochs"] = train["schedule_epochs"] or train["epochs"]
+        # A trial shares the main training's schedule, and behind its end there is nothing to learn.
+        complete["sweep"]["epochs"] = min(complete["sweep"]["epochs"], train["schedule_epochs"])
         problems = [*_cross_problems(complete)]
         if not problems:
             complete["model"]["signal"] = _signal_task(complete)
@@ -280,19 +282,13 @@ def _nearest(word: Any, known: Sequence[Any]) -> str:
 
 def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what no single key can show."""
-    train, sweep = config["train"], config["sweep"]
-    for path, epochs in (
-        (["train", "epochs"], train["epochs"]),
-        (["sweep", "epochs"], sweep["epochs"]),
-    ):
-        if epochs > train["schedule_epochs"] and train["final_rate"] == 0:
-            yield (
-                path,
-                (
-                    f"{epochs} epochs outlast the schedule of {train['schedule_epochs']}, at "
-                    "whose end the rate is 0; raise train.schedule_epochs or train.final_rate"
-                ),
-            )
+    train = config["train"]
+    if train["epochs"] > train["schedule_epochs"] and train["final_rate"] == 0:
+        yield (
+            ["train", "epochs"],
+            f"{train['epochs']} epochs outlast the schedule of {train['schedule_epochs']}, at "
+            "whose end the rate is 0; raise train.schedule_epochs or train.final_rate",
+        )
     for name, task in config["tasks"].items():
         yield from _task_problems(name, task)
     for section, kinds in SECTIONS.items():

@@ -270,8 +270,8 @@ def test_an_advanced_analyzer_of_an_unknown_task_is_refused(tmp_path):
     ("train", "refused"),
     [
         ({"epochs": 9, "schedule_epochs": 8}, ["train.epochs"]),
-        ({"epochs": 3}, ["sweep.epochs"]),
-        ({"epochs": 9, "schedule_epochs": 4}, ["train.epochs", "sweep.epochs"]),
+        ({"epochs": 9, "schedule_epochs": 4}, ["train.epochs"]),
+        ({"epochs": 3}, []),
         ({"epochs": 9, "schedule_epochs": 8, "final_rate": 0.1}, []),
         ({"epochs": 9, "schedule_epochs": 20}, []),
         ({"epochs": 9, "schedule_epochs": None}, []),
@@ -285,6 +285,11 @@ def test_no_epoch_may_run_at_rate_zero(tmp_path, train, refused):
     found = problems(path)
     assert [line.split(": ")[1] for line in found] == refused
     assert all("outlast the schedule of" in line for line in found)
+
+
+def test_a_trial_lasts_no_longer_than_the_schedule(tmp_path):
+    path = write(tmp_path, {"tasks": REGRET, "train": {"epochs": 3}, "sweep": {"epochs": 5}})
+    assert config.read([path])["sweep"]["epochs"] == 3
 
 
 # --- files that are no config -----------------------------------------------------------------
