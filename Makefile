@@ -8,7 +8,7 @@ run: .venv/ready            ## the demo, all phases, to results/demo/
 	$(BIN)/snakemake --cores 1 --resources gpu=1
 
 test: .venv/ready           ## the whole suite, the demo end to end once in it
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: .venv/ready          ## format, lint, types and the millisecond tests
 	$(BIN)/ruff format --check .

@@ -4,7 +4,7 @@ import json
 
 import jsonschema
 import pytest
-from test_workflow import ROOT, Project
+from project import ROOT, Project
 
 from redheart.report import FILES
 
