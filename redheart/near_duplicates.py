@@ -50,6 +50,9 @@ ENCODING_CHARACTERS = 1 << 22
 BLOCK_ROWS = 512
 BLOCK_COLUMNS = 2048
 
+# The least threshold of a search: below it, texts without anything in common match.
+LOWEST_THRESHOLD = 0.5
+
 # More than any rounding error of (1 - threshold) * length, less than an edit.
 ROUNDING = 1e-6
 # More than the rounding error of a float32 near 100.
@@ -135,8 +138,8 @@ def near_duplicate_pairs(
     UserError
         The threshold is out of range, or a text is empty or cannot be encoded.
     """
-    if not 0.5 <= threshold <= 1:
-        raise UserError(f"similarity threshold {threshold}: expected 0.5 to 1")
+    if not LOWEST_THRESHOLD <= threshold <= 1:
+        raise UserError(f"similarity threshold {threshold}: expected {LOWEST_THRESHOLD} to 1")
     copies: dict[str, list[int]] = {}
     for position, text in enumerate(texts):
         copies.setdefault(text, []).append(position)

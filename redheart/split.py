@@ -13,6 +13,7 @@ import numpy as np
 
 from redheart.dedup import connected_components
 from redheart.errors import UserError
+from redheart.near_duplicates import LOWEST_THRESHOLD
 from redheart.records import text_statistics
 from redheart.tasks import Record, lookup
 
@@ -22,6 +23,11 @@ TRAIN = PARTS.index("train")
 FILL_ORDER = tuple(PARTS.index(part) for part in ("train", "test", "val_select", "val_confirm"))
 # A class of at least this many records is shared out by the fractions.
 SHARED_CLASS = 4
+# The report looks for the highest similarity across parts so far below the audit threshold: near
+# enough to be found in a time like the audit's, far above what unrelated texts have in common.
+LOOKED_BELOW = 0.05
+# Of the pairs found there, it lists the most similar.
+LISTED_PAIRS = 20
 # How records without a value are called in the report.
 UNLABELLED = "(unlabelled)"
 
@@ -52,6 +58,11 @@ class SplitOptions:
                 f"{part} {share:g}" for part, share in zip(PARTS, given, strict=True)
             )
             raise UserError(f"the four shares must be above 0 and sum to 1; got {shares}")
+
+    @property
+    def searched_from(self) -> float:
+        """The similarity from which on the report needs all pairs of texts."""
+        return max(LOWEST_THRESHOLD, round(self.audit_threshold - LOOKED_BELOW, 9))
 
     @property
     def fractions(self) -> tuple[float, ...]:
@@ -131,8 +142,8 @@ def split_report(
 
     Parameters
     ----------
-    pairs : all pairs of record indices at or above the audit threshold, with their similarity
-        (0 to 1). Pairs below it may be there too; they are reported and may cross.
+    pairs : all pairs of record indices at or above `options.searched_from`, with their similarity
+        (0 to 1). Those below the audit threshold may stand in two parts.
 
     Raises
     ------
@@ -382,7 +393,7 @@ def _leakage(
     pairs: Iterable[tuple[int, int, float]],
     options: SplitOptions,
 ) -> dict[str, Any]:
-    """Return the pairs that stand in two parts, the most similar first; null: there is none."""
+    """Return the most similar pairs that stand in two parts; null: none reaches that far."""
     part_of = {i: part for part, members in parts.items() for i in members}
     crossing: list[dict[str, Any]] = [
         {
@@ -396,8 +407,9 @@ def _leakage(
     crossing.sort(key=lambda pair: (-pair["similarity"], pair["ids"]))
     return {
         "audit_threshold": options.audit_threshold,
+        "searched_from": options.searched_from,
         "highest_similarity_across_parts": crossing[0]["similarity"] if crossing else None,
-        "pairs_across_parts": crossing,
+        "closest_pairs_across_parts": crossing[:LISTED_PAIRS],
     }
 
 

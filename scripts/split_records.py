@@ -14,10 +14,10 @@ def compute(folder):
     options = build(split.SplitOptions, job.settings["split"])
     strata = [split.stratum(record, job.settings["stratify_by"]) for record in records]
     texts = [record["text"] for record in records]
-    first, second, similarity = near_duplicate_pairs(texts, options.audit_threshold)
-    links = list(zip(first.tolist(), second.tolist(), strict=True))
+    found = near_duplicate_pairs(texts, options.searched_from)
+    pairs = list(zip(*(column.tolist() for column in found), strict=True))
+    links = [(i, j) for i, j, similarity in pairs if similarity >= options.audit_threshold]
     parts = split.split_records(records, links, strata, options)
-    pairs = [(i, j, s) for (i, j), s in zip(links, similarity.tolist(), strict=True)]
     files.write_json(folder / "report", split.split_report(records, parts, strata, pairs, options))
     for part, members in parts.items():
         files.write_json(folder / part, [records[i] for i in members])

@@ -1,10 +1,13 @@
 """The demo, end to end, once: what a newcomer's first command gives."""
 
 import json
+from itertools import combinations
 
 import jsonschema
+import numpy as np
 import pytest
 from project import ROOT, Project
+from rapidfuzz import fuzz, process
 
 from redheart.report import FILES
 
@@ -88,7 +91,16 @@ def test_a_noisy_task_is_chosen_earlier_than_clean_ones(results):
 
 def test_the_split_leaks_nothing(demo):
     report = read(demo, "data/split_report.json")
-    assert all(p["similarity"] < 0.80 for p in report["leakage"]["pairs_across_parts"])
+    parts = ("train", "val_select", "val_confirm", "test")
+    texts = {name: [r["text"] for r in read(demo, f"data/split/{name}.json")] for name in parts}
+    highest = max(
+        process.cdist(texts[one], texts[other], scorer=fuzz.ratio, dtype=np.float64).max() / 100
+        for one, other in combinations(parts, 2)
+    )
+    leakage = report["leakage"]
+    assert highest < leakage["audit_threshold"]
+    expected = highest if highest >= leakage["searched_from"] else None
+    assert leakage["highest_similarity_across_parts"] == expected
 
 
 def test_the_manifest_names_its_weights(demo):

@@ -242,13 +242,31 @@ def test_a_pair_across_parts_is_refused() -> None:
         report(records, parts, [(i, j, 0.80)])
     below = report(records, parts, [(i, j, 0.79)])["leakage"]
     assert below["highest_similarity_across_parts"] == 0.79
-    assert below["pairs_across_parts"] == [
+    assert below["closest_pairs_across_parts"] == [
         {
             "ids": [records[i]["id"], records[j]["id"]],
             "parts": ["train", "test"],
             "similarity": 0.79,
         }
     ]
+
+
+def test_the_report_lists_the_closest_pairs_and_no_more() -> None:
+    records = corpus(200)
+    parts = split(records)
+    pairs = [
+        (min(i, j), max(i, j), 0.75 + k / 10_000)
+        for k, (i, j) in enumerate(zip(parts["train"] * 2, parts["test"] * 2, strict=False))
+    ]
+    leakage = report(records, parts, pairs)["leakage"]
+    listed = [pair["similarity"] for pair in leakage["closest_pairs_across_parts"]]
+    assert listed == sorted((s for _, _, s in pairs), reverse=True)[:20]
+    assert leakage["highest_similarity_across_parts"] == listed[0]
+
+
+def test_nothing_is_searched_below_what_a_search_allows() -> None:
+    assert SplitOptions(audit_threshold=0.8).searched_from == 0.75
+    assert SplitOptions(audit_threshold=0.52).searched_from == 0.5
 
 
 def test_the_report_is_json_and_says_that_nothing_leaks() -> None:
@@ -258,8 +276,9 @@ def test_the_report_is_json_and_says_that_nothing_leaks() -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["leakage"] == {
         "audit_threshold": 0.8,
+        "searched_from": 0.75,
         "highest_similarity_across_parts": None,
-        "pairs_across_parts": [],
+        "closest_pairs_across_parts": [],
     }
     assert sum(found["parts"][part]["count"] for part in PARTS) == found["count"] == 100
     test = found["parts"]["test"]
