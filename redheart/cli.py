@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
 
     ledger = commands.add_parser("ledger", help="tell what was computed or restored, and why")
     ledger.add_argument("run_folder", type=Path, help="the folder results/<run>")
+    ledger.add_argument("--epochs", action="store_true", help="and what each epoch took")
     ledger.set_defaults(run=_ledger)
 
     accept = commands.add_parser("accept", help="let a refactoring of a step cost no computation")
@@ -96,6 +97,11 @@ def _ledger(given: argparse.Namespace) -> None:
     for line in lines:
         when = f"{line['outcome']:9}{line['seconds']:8.1f} s"
         print(f"{when}  {line['step']:20} {line['target']}: {line['why']}")
+        for row in line.get("epochs", ()) if given.epochs else ():
+            gigabytes = row["peak_memory_bytes"] / 1e9
+            print(
+                f"{'':9}{row['seconds']:8.1f} s  epoch {row['epoch']}, {gigabytes:.2f} GB at most"
+            )
 
 
 def _accept(given: argparse.Namespace) -> None:

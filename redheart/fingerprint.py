@@ -19,8 +19,8 @@ PACKAGE = Path(__file__).parent
 PLUMBING = frozenset(
     f"redheart.{name}"
     for name in (
-        *("cli", "config", "errors", "files", "fingerprint", "legs", "memory", "options"),
-        *("progress", "steps", "store"),
+        *("cli", "config", "errors", "files", "fingerprint", "legs", "memory", "meter"),
+        *("options", "progress", "steps", "store"),
     )
 )
 

@@ -30,7 +30,8 @@ def train_rate(
     diverged = None
     try:
         for _ in range(epochs):
-            row, losses = _trial_epoch(state, train, validation, report)
+            with state.meter.epoch(state.epoch + 1):
+                row, losses = _trial_epoch(state, train, validation, report)
             rows.append(row)
             record_losses = [*record_losses, losses][-LAST_EPOCHS:]
     except NonFiniteLoss as error:

@@ -19,6 +19,7 @@ from redheart.errors import UserError
 from redheart.groups import parameters_by_module
 from redheart.legs import Ancestor, Leg
 from redheart.losses import labelled, training_losses
+from redheart.meter import Meter
 from redheart.model.network import Network, build_network
 from redheart.tasks import Task
 from redheart.tokens import Encoded, pad, training_windows, windows_per_epoch
@@ -58,6 +59,8 @@ class TrainingState:
     """Completed optimizer steps."""
     units: dict[str, list[torch.nn.Parameter]] = field(default_factory=dict)
     """Parameters that are clipped together, by name."""
+    meter: Meter = field(default_factory=Meter)
+    """What each epoch takes."""
 
 
 def prepare(
@@ -232,7 +235,10 @@ def train_leg(
     if ancestor:
         restore(state, ancestor)
     try:
-        statistics = [train_epoch(state, data, report) for _ in range(state.epoch, leg.stop)]
+        statistics = []
+        for epoch in range(state.epoch, leg.stop):
+            with state.meter.epoch(epoch + 1):
+                statistics.append(train_epoch(state, data, report))
     except NonFiniteLoss as error:
         raise UserError(
             f"training stopped before the update: {error}. Earlier checkpoints stand. Lower "

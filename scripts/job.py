@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from redheart import files, steps
+from redheart import files, meter, steps
 from redheart.errors import UserError
 from redheart.store import Action, Ledger, Outcome, Store
 
@@ -29,11 +28,16 @@ class Job:
         self.store = Store(os.environ["REDHEART_STORE"])
         self.ledger = Ledger(os.environ["REDHEART_LEDGER"])
         self.settings = steps.settings(self.params.get("settings", "{}"))
+        self._noted: dict[str, Any] = {}
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
         logging.basicConfig(
             filename=snakemake.log[0], filemode="w", level=logging.INFO, format="%(message)s"
         )
         sys.excepthook = _one_line
+
+    def note(self, **facts: Any) -> None:
+        """Let a computation put columns into its line of the ledger."""
+        self._noted = facts
 
     def settings_of(self, step: str) -> dict[str, Any]:
         """Return the settings of the second step of a rule of two."""
@@ -59,7 +63,8 @@ class Job:
         action = self.action(step, uses, extra)
         outcome = self.store.run(action, outputs, compute)
         target = os.path.relpath(next(iter(outputs.values())), self.ledger.path.parent)
-        facts = _facts() if outcome.outcome == "computed" else {}
+        facts = {**_facts(), **self._noted} if outcome.outcome == "computed" else {}
+        self._noted = {}
         self.ledger.add(outcome, target, self.store, **facts)
         logging.info("%s: %s", action.step, outcome.outcome)
         return outcome
@@ -92,12 +97,8 @@ class Job:
 
 def _facts() -> dict[str, Any]:
     """Return what the ledger tells of a computation and no artefact holds."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        peak = max(peak, torch.cuda.max_memory_allocated())
     return {
-        "peak_memory_bytes": peak,
+        "peak_memory_bytes": meter.peak_memory(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "versions": versions(),

@@ -21,6 +21,7 @@ def compute(folder):
     state = training.prepare(recipe, train, rate, seed, job.params.budget_gb)
     with training_progress(f"rate {rate}, seed {seed}", epochs) as report:
         files.write_json(folder / "trial", train_rate(state, train, validation, epochs, report))
+    job.note(**state.meter.facts())
 
 
 extra = {"rate": rate, "seed": seed, "environment": device.environment(recipe.train)}

@@ -26,6 +26,7 @@ def train(folder):
     with training_progress(f"epochs {begin + 1} to {leg.stop}", leg.stop - begin) as report:
         statistics = training.train_leg(state, data, leg, ancestor, report)
     training.save_leg(state, statistics, folder, job.store.state_path(keys["key"]), keys)
+    job.note(**state.meter.facts())
 
 
 def evaluate(folder):

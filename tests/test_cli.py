@@ -148,6 +148,15 @@ def test_ledger_tells_what_was_done_and_why(capsys, tmp_path):
     assert second.endswith("data/split/train.json: nothing changed")
 
 
+def test_ledger_tells_what_an_epoch_took(capsys, tmp_path):
+    line = {"step": "train_leg", "target": "epoch_002.pt", "outcome": "computed", "why": "new"}
+    rows = [{"epoch": 1, "seconds": 2.25, "peak_memory_bytes": 1_230_000_000}]
+    (tmp_path / "ledger.jsonl").write_text(json.dumps({**line, "seconds": 3.0, "epochs": rows}))
+    _, plain, _ = run(capsys, "ledger", tmp_path)
+    _, output, _ = run(capsys, "ledger", tmp_path, "--epochs")
+    assert output.splitlines() == [*plain.splitlines(), f"{'2.2 s':>19}  epoch 1, 1.23 GB at most"]
+
+
 def test_a_folder_without_a_ledger_is_refused(capsys, tmp_path):
     code, _, errors = run(capsys, "ledger", tmp_path)
     assert code == 1

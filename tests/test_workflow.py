@@ -32,6 +32,21 @@ def test_the_same_command_gives_the_same_bytes(built, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_ledger_tells_what_every_epoch_took(built):
+    seen = {"sweep_rate": set(), "train_leg": set()}
+    for line in built.ledger():
+        for row in line.get("epochs", ()):
+            seen[line["step"]].add(row["epoch"])
+            assert row["seconds"] > 0
+            assert 0 < row["peak_memory_bytes"] <= line["peak_memory_bytes"]
+    config = yaml.safe_load(built.config.read_text())
+    assert seen == {
+        "sweep_rate": set(range(1, config["sweep"]["epochs"] + 1)),
+        "train_leg": set(range(1, config["train"]["epochs"] + 1)),
+    }
+
+
+@pytest.mark.slow
 def test_two_legs_are_one(built, tmp_path):
     """Checkpoints every 2 epochs or every 6: the weights, averages and evaluation are the same."""
     one = Project(tmp_path)

@@ -1,0 +1,64 @@
+"""Seconds and peak memory: for the ledger, never for an artefact's bytes."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+# Where Linux lets a process forget its highest memory so far: proc(5), "clear_refs".
+CLEAR_REFS = Path("/proc/self/clear_refs")
+FORGET_PEAK = "5"
+
+
+class Meter:
+    """Measures epochs, one after the other."""
+
+    def __init__(self) -> None:
+        self._epochs: list[dict[str, Any]] = []
+        self._before = 0
+
+    @contextmanager
+    def epoch(self, number: int) -> Iterator[None]:
+        """Measure what is done inside as one epoch, its peak beginning at what is held by then.
+
+        Where the system cannot forget an earlier peak, it is that of the process so far.
+        """
+        self._before = max(self._before, peak_memory())
+        _forget_peak()
+        started = time.monotonic()
+        yield
+        seconds = round(time.monotonic() - started, 3)
+        row = {"epoch": number, "seconds": seconds, "peak_memory_bytes": peak_memory()}
+        self._epochs.append(row)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the columns of the ledger: the `epochs` and the peak of the whole process."""
+        peak = max(self._before, peak_memory())
+        return {"epochs": list(self._epochs), "peak_memory_bytes": peak}
+
+
+def peak_memory() -> int:
+    """Return the highest memory of this process in bytes: its GPU's, or else main memory."""
+    if torch := _torch_on_gpu():
+        return int(torch.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _forget_peak() -> None:
+    if torch := _torch_on_gpu():
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        with suppress(OSError):
+            CLEAR_REFS.write_text(FORGET_PEAK)
+
+
+def _torch_on_gpu() -> Any:
+    """Return torch if this process uses it on a GPU; a process without it need not import it."""
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and torch.cuda.is_initialized() else None
