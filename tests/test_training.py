@@ -196,6 +196,32 @@ def test_a_leg_that_diverges_says_what_to_do(recipe, part):
         training.train_leg(state, part, Leg(0, 1))
 
 
+# --- 16 bits --------------------------------------------------------------------------------
+
+
+def test_fp16_skips_a_step_that_overflows_and_lowers_its_scale(recipe, part):
+    state = prepare(recipe, part, precision="fp16")
+    state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    before = weights_of(state)
+    statistics = training.train_epoch(state, part)
+    assert equal(before, weights_of(state)), "2**40 is beyond fp16 in each of the three steps"
+    assert state.scaler.get_scale() == 2.0**37
+    assert np.isfinite(statistics["loss"])
+    assert statistics["gradient_norm"]["all"]["max"] == 0.0
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_16_bits_train_close_to_32(recipe, part, precision):
+    whole, half = (prepare(recipe, part, precision=name) for name in ("fp32", precision))
+    assert half.scaler.is_enabled() == (precision == "fp16")
+    if precision == "fp16":
+        half.scaler = torch.amp.GradScaler("cpu", init_scale=256.0)  # so that no step is skipped
+    for _ in range(2):
+        loss, other = (training.train_epoch(state, part)["loss"] for state in (whole, half))
+        assert other == pytest.approx(loss, rel=0.02)
+    assert not equal(weights_of(whole), weights_of(half))
+
+
 # --- legs -----------------------------------------------------------------------------------
 
 
@@ -238,6 +264,18 @@ def test_two_legs_of_two_epochs_equal_one_of_four_bit_for_bit(recipe, part, legs
     whole, leg = (files.read_json(f / "manifest")["training"] for f in (tmp_path, legs / "004"))
     assert [row["epoch"] for row in leg] == [3, 4]
     assert whole[2:] == leg
+
+
+@pytest.mark.slow
+def test_two_legs_are_one_in_fp16_too(recipe, part, tmp_path):
+    """The scale of the loss, which has skipped steps in the first leg, goes on in the second."""
+    half = replace(recipe, train=replace(recipe.train, precision="fp16"))
+    first = train(half, part, tmp_path / "002", Leg(0, 2))
+    train(half, part, tmp_path / "004", Leg(2, 4), first)
+    train(half, part, tmp_path / "whole", Leg(0, 4))
+    assert same_files(tmp_path / "004", tmp_path / "whole")
+    scaler = checkpoint.load_tensors(tmp_path / "002" / "state")["scaler"]
+    assert scaler["scale"] < 2.0**16, "the first leg lowered it"
 
 
 @pytest.mark.slow
