@@ -438,8 +438,10 @@ def test_records_are_left_as_they_are():
     assert all(any(record is original for original in records) for record in kept)
 
 
-@pytest.mark.parametrize("bad", [{"threshold": 0.3}, {"threshold": 1.2}, {"policy": "keep_last"}])
+@pytest.mark.parametrize(
+    "bad", [{"threshold": 0.3}, {"threshold": 1.2}, {"policy": "keep_last"}, {"shards": 0}]
+)
 def test_options_are_checked(bad):
     with pytest.raises(UserError, match=next(iter(bad))):
         DedupOptions(**bad)
-    assert asdict(DedupOptions()) == {"threshold": 0.92, "policy": "keep_first"}
+    assert asdict(DedupOptions()) == {"threshold": 0.92, "policy": "keep_first", "shards": 1}
