@@ -1,250 +1,241 @@
-"""Measure the search for near-duplicates against what people use instead.
+"""Measure the search for near-duplicates: against what people use instead, and as texts grow.
 
-    python bench/dedup.py                      10,000 texts, threshold 0.92
-    python bench/dedup.py --size 30000 --threshold 0.8 --cut 500
-    python bench/dedup.py --corpus shuffled    sentences of all texts mixed: alike in all but order
+    python bench/dedup.py                       all parts
+    python bench/dedup.py methods --threshold 0.8 --cut 500 --corpus shuffled
+    python bench/dedup.py --size 1000           everything, a tenth as large, in a minute
 
-The texts are those of data/scruples.jsonl.gz where it is present, otherwise generated ones;
-beyond their number, variants are made by dropping and mixing sentences. One text in twenty is a
-planted near-duplicate. What is too slow to run in full is timed on a sample and scaled by the
-number of pairs, and the table says so.
+Parts: `first_use`, what the first search of a process adds; `growth`, from 0.3 to 10 times --size
+texts; `hostile`, three times --size texts that are alike in all but order; `methods`, --size texts
+by all methods. The texts are those of data/scruples.jsonl.gz where it is present, otherwise
+generated ones; beyond their number, variants are made by dropping and mixing sentences. One text
+in twenty is a planted near-duplicate. What is too slow to run in full is timed on a sample and
+scaled by the number of pairs, and the table says so. The bars are meant for the default sizes.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
+import math
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
+from typing import Any
 
-import numpy as np
-from rapidfuzz import fuzz, process
+import dedup_corpora
+import dedup_methods
+from dedup_methods import Found
 
-from redheart.dedup import near_duplicate_pairs
+from redheart import meter
 
-SCRUPLES = Path(__file__).parents[1] / "data" / "scruples.jsonl.gz"
-PLANTED_SHARE = 0.05
-CDIST_ROWS = 256
-
-Found = set[tuple[int, int]]
-
-
-# The corpora
+GROWTH = (0.3, 1, 3, 10)
+HOSTILE = 3
+GIB = 1 << 30
 
 
-def read_or_generate(rng: np.random.Generator) -> list[str]:
-    if SCRUPLES.exists():
-        with gzip.open(SCRUPLES, "rt", encoding="utf-8") as lines:
-            texts = [json.loads(line)["text"] for line in lines]
-        return [text for text in texts if sentences_of(text)]
-    letters = list("etaoinshrdlcumwfgypbvkjxqz")
-    letter_shares = 0.9 ** np.arange(len(letters))
-    letter_shares /= letter_shares.sum()
-    words = ["".join(rng.choice(letters, n, p=letter_shares)) for n in rng.integers(2, 9, 4000)]
-    word_shares = 1 / np.arange(1, len(words) + 1)
-    lengths = rng.lognormal(5.6, 0.6, 10_000).astype(int) + 10
-    drawn = rng.choice(words, lengths.sum(), p=word_shares / word_shares.sum())
-    return [" ".join(part) + ". " for part in np.split(drawn, np.cumsum(lengths)[:-1])]
-
-
-def sentences_of(text: str) -> list[str]:
-    return [sentence for sentence in text.split(". ") if sentence]
-
-
-def mixed(texts: list[str], size: int, rng: np.random.Generator) -> list[str]:
-    """Take texts; where they run out, halves of two texts without one sentence in four."""
-    chosen = [texts[i] for i in rng.permutation(len(texts))[:size]]
-    while len(chosen) < size:
-        left, right = (sentences_of(texts[i]) for i in rng.integers(len(texts), size=2))
-        sentences = left[: len(left) // 2 + 1] + right[len(right) // 2 :]
-        kept = [s for s in sentences if rng.random() < 0.75]
-        chosen.append(". ".join(kept or sentences))
-    return chosen
-
-
-def shuffled(texts: list[str], size: int, rng: np.random.Generator) -> list[str]:
-    """Deal the sentences of all texts out again: texts alike in letters and n-grams."""
-    sentences = [s for text in texts for s in sentences_of(text)]
-    counts = [len(sentences_of(texts[i])) for i in rng.integers(len(texts), size=size)]
-    return [". ".join(sentences[i] for i in rng.integers(len(sentences), size=n)) for n in counts]
-
-
-def plant(texts: list[str], rng: np.random.Generator) -> list[str]:
-    """Replace some texts with near copies of others: one letter in 60 changed or dropped."""
-    texts = list(texts)
-    for target in rng.choice(len(texts), int(PLANTED_SHARE * len(texts)), replace=False):
-        letters = list(texts[rng.integers(len(texts))])
-        for place in rng.integers(len(letters), size=1 + len(letters) // 60):
-            letters[place] = rng.choice(["", "x", "e"])
-        texts[target] = "".join(letters) or "x"
-    return texts
-
-
-CORPORA = {"mixed": mixed, "shuffled": shuffled}
-
-
-# The methods
-
-
-def exact(texts: list[str], threshold: float) -> Found:
-    i, j, _ = near_duplicate_pairs(texts, threshold)
-    return set(zip(i.tolist(), j.tolist(), strict=True))
-
-
-def exact_numpy(texts: list[str], threshold: float) -> Found:
-    i, j, _ = near_duplicate_pairs(texts, threshold, compiled=False)
-    return set(zip(i.tolist(), j.tolist(), strict=True))
-
-
-def cdist(texts: list[str], threshold: float) -> Found:
-    found: Found = set()
-    for row in range(0, len(texts), CDIST_ROWS):
-        ratios = process.cdist(
-            texts[row : row + CDIST_ROWS],
-            texts[row:],
-            scorer=fuzz.ratio,
-            score_cutoff=100 * threshold,
-            dtype=np.float64,
-            workers=-1,
-        )
-        i, j = np.nonzero(np.triu(ratios >= 100 * threshold, 1))
-        found.update(zip((row + i).tolist(), (row + j).tolist(), strict=True))
-    return found
-
-
-def double_loop(texts: list[str], threshold: float) -> Found:
-    return {
-        (i, j)
-        for j, text in enumerate(texts)
-        for i in range(j)
-        if fuzz.ratio(texts[i], text) >= 100 * threshold
-    }
-
-
-def shingles(text: str) -> list[str]:
-    return [text[k : k + 5] for k in range(max(1, len(text) - 4))]
-
-
-def checked(texts: list[str], pairs: Found, threshold: float) -> Found:
-    return {(i, j) for i, j in pairs if fuzz.ratio(texts[i], texts[j]) >= 100 * threshold}
-
-
-def datasketch_lsh(texts: list[str], threshold: float) -> Found:
-    from datasketch import MinHash, MinHashLSH
-
-    lsh = MinHashLSH(num_perm=128, params=(32, 4))
-    candidates: Found = set()
-    for j, text in enumerate(texts):
-        minhash = MinHash(num_perm=128)
-        minhash.update_batch([shingle.encode() for shingle in set(shingles(text))])
-        candidates.update((i, j) for i in lsh.query(minhash))
-        lsh.insert(j, minhash)
-    return checked(texts, candidates, threshold)
-
-
-def rensa_lsh(texts: list[str], threshold: float) -> Found:
-    from rensa import RMinHash, RMinHashLSH
-
-    lsh = RMinHashLSH(threshold=0.5, num_perm=128, num_bands=32)
-    candidates: Found = set()
-    for j, text in enumerate(texts):
-        minhash = RMinHash(num_perm=128, seed=0)
-        minhash.update(shingles(text))
-        candidates.update((i, j) for i in lsh.query(minhash))
-        lsh.insert(j, minhash)
-    return checked(texts, candidates, threshold)
-
-
-def gaoya_lsh(texts: list[str], threshold: float) -> Found:
-    from gaoya.minhash import MinHashStringIndex
-
-    index = MinHashStringIndex(
-        hash_size=32, jaccard_threshold=0.5, num_bands=32, band_size=4, analyzer="char",
-        ngram_range=(5, 5),
-    )  # fmt: skip
-    index.par_bulk_insert_docs(list(range(len(texts))), texts)
-    candidates = {
-        (min(i, j), max(i, j))
-        for j, others in enumerate(index.par_bulk_query(texts))
-        for i in others
-        if i != j
-    }
-    return checked(texts, candidates, threshold)
-
-
-RIVALS = {"datasketch": datasketch_lsh, "rensa": rensa_lsh, "gaoya": gaoya_lsh}
-
-
-# The table
-
-
-def seconds(method: Callable[[list[str], float], Found], texts: list[str], threshold: float):
-    start = time.perf_counter()
+def timed(method: Any, texts: list[str], threshold: float) -> tuple[float, Found]:
+    started = time.perf_counter()
     found = method(texts, threshold)
-    return time.perf_counter() - start, found
+    return time.perf_counter() - started, found
 
 
-def row(name: str, taken: float, base: float, found: Found | None, truth: Found) -> str:
-    if found is None:
-        return f"| {name} | {taken:.2f} | {taken / base:,.1f} | | | |"
-    hits = len(found & truth)
-    recall, precision = hits / max(1, len(truth)), hits / max(1, len(found))
+def child(action: str, options: argparse.Namespace, *more: str, **environment: str) -> Any:
+    """Do something in a process of its own, whose memory and imports are its own."""
+    command = [sys.executable, __file__, action, "--threshold", str(options.threshold)]
+    done = subprocess.run(
+        [*command, "--repeats", str(options.repeats), *more],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+# What the first search of a process adds
+
+
+def measure_first_use(options: argparse.Namespace) -> dict[str, float]:
+    texts = [f"{k} bottles of beer on the wall" for k in range(100)]
+    first, again = (timed(dedup_methods.exact, texts, options.threshold)[0] for _ in range(2))
+    return {"added_seconds": first - again}
+
+
+def first_use(options: argparse.Namespace) -> None:
+    print("## First search of a process\n\n| numba's cache | seconds added | bar |\n|---|---|---|")
+    colds, warms = [], []
+    for _ in range(options.repeats):
+        with tempfile.TemporaryDirectory() as cache:
+            for seconds in (colds, warms):
+                measured = child("measure_first_use", options, NUMBA_CACHE_DIR=cache)
+                seconds.append(measured["added_seconds"])
+    print(f"| cold | {statistics.median(colds):.2f} | at most 10 |")
+    print(f"| warm | {statistics.median(warms):.2f} | at most 1 |\n")
+
+
+# Growth, and the hostile corpus
+
+
+def measure(options: argparse.Namespace) -> dict[str, float]:
+    texts = dedup_corpora.make(options.corpus, options.size, options.cut)
+    dedup_methods.exact(["one", "other"], options.threshold)
+    before = meter.peak_memory()
+    runs = [timed(dedup_methods.exact, texts, options.threshold) for _ in range(options.repeats)]
+    return {
+        "size": len(texts),
+        "seconds": statistics.median(seconds for seconds, _ in runs),
+        "pairs": len(runs[0][1]),
+        "before_bytes": before,
+        "peak_bytes": meter.peak_memory(),
+    }
+
+
+def measured(corpus: str, size: float, options: argparse.Namespace) -> dict[str, float]:
+    cut = ["--cut", str(options.cut)] if options.cut else []
+    return child("measure", options, "--corpus", corpus, "--size", str(round(size)), *cut)
+
+
+def line(row: dict[str, float], exponent: str) -> str:
     return (
-        f"| {name} | {taken:.2f} | {taken / base:,.1f} | {len(found)} "
-        f"| {recall:.3f} | {precision:.3f} |"
+        f"| {row['size']:,} | {row['seconds']:.2f} | {row['peak_bytes'] / GIB:.2f} "
+        f"| {row['before_bytes'] / GIB:.2f} | {row['pairs']:,} | {exponent} |"
     )
 
 
-def scaled(method: Callable, texts: list[str], sample: int, threshold: float) -> float:
+def header(last: str) -> str:
+    return (
+        f"| texts | seconds (median) | peak GiB | GiB before the search | pairs | {last} |\n"
+        "|---|---|---|---|---|---|"
+    )
+
+
+def growth(options: argparse.Namespace) -> None:
+    """Time the search at several sizes; time(n) = time(m) * (n / m) ** exponent."""
+    print("## Growth\n\n" + header("exponent from the first size"))
+    rows: list[dict[str, float]] = []
+    for factor in GROWTH:
+        row = measured(options.corpus, factor * options.size, options)
+        rows.append(row)
+        print(line(row, f"{exponent(rows[0], row):.2f}" if len(rows) > 1 else ""), flush=True)
+    print(f"\nExponent of the last step: {exponent(rows[-2], rows[-1]):.2f}.")
+    print(
+        "Bars: from 3,000 to 30,000 under 1.7 and to 100,000 under 1.9; 100,000 in 60 s, 2.5 GiB."
+    )
+    print()
+
+
+def exponent(small: dict[str, float], large: dict[str, float]) -> float:
+    """Return the exponent of the growth between two measurements."""
+    seconds = math.log(large["seconds"] / small["seconds"])
+    return seconds / math.log(large["size"] / small["size"])
+
+
+def hostile(options: argparse.Namespace) -> None:
+    print("## Hostile: the sentences of all texts shuffled together\n\n" + header("bar"))
+    row = measured("shuffled", HOSTILE * options.size, options)
+    print(line(row, "at most 30 s") + "\n", flush=True)
+
+
+# All methods
+
+
+def methods(options: argparse.Namespace) -> None:
+    texts = dedup_corpora.make(options.corpus, options.size, options.cut)
+    mean = statistics.mean(map(len, texts))
+    print(f"## {len(texts):,} texts, mean {mean:,.0f} characters, threshold {options.threshold}\n")
+    print("| method | seconds (median) | times ours | pairs | recall | precision |")
+    print("|---|---|---|---|---|---|")
+    dedup_methods.exact(["one", "other"], options.threshold)
+    base, truth = median_of("exact search, compiled", dedup_methods.exact, texts, options)
+    median_of("exact search, numpy", dedup_methods.exact_numpy, texts, options, base, truth)
+    missing = [name for name in dedup_methods.RIVALS if not find_spec(name)]
+    for name, method in dedup_methods.RIVALS.items():
+        if name not in missing:
+            median_of(f"{name}, checked", method, texts, options, base, truth)
+    scaled(
+        "rapidfuzz cdist", dedup_methods.cdist, texts, options.cdist_sample, options, base, truth
+    )
+    loop = dedup_methods.double_loop
+    scaled("double loop", loop, texts, options.loop_sample, options, base, truth)
+    print("\nBars: the loop 4,000 times, cdist 100 times ours; no rival under 1; recall 1.")
+    if missing:
+        install = f"{sys.executable} -m pip install {' '.join(missing)}"
+        print(f"Not measured: {', '.join(missing)}. To install: {install}")
+
+
+def median_of(
+    name: str,
+    method: Any,
+    texts: list[str],
+    options: argparse.Namespace,
+    base: float | None = None,
+    truth: Found | None = None,
+) -> tuple[float, Found]:
+    runs = [timed(method, texts, options.threshold) for _ in range(options.repeats)]
+    taken, found = statistics.median(seconds for seconds, _ in runs), runs[0][1]
+    print_row(name, taken, base or taken, found, found if truth is None else truth)
+    return taken, found
+
+
+def scaled(
+    name: str,
+    method: Any,
+    texts: list[str],
+    sample: int,
+    options: argparse.Namespace,
+    base: float,
+    truth: Found,
+) -> None:
     """Time a method on the first texts (they are in random order) and scale it by the pairs."""
     sample = min(sample, len(texts))
-    taken, _ = seconds(method, texts[:sample], threshold)
-    return taken * len(texts) * (len(texts) - 1) / (sample * (sample - 1))
+    taken, found = timed(method, texts[:sample], options.threshold)
+    taken *= len(texts) * (len(texts) - 1) / (sample * (sample - 1))
+    among = {pair for pair in truth if max(pair) < sample}
+    print_row(f"{name}, scaled from {sample:,} texts", taken, base, found, among)
+
+
+def print_row(name: str, taken: float, base: float, found: Found, truth: Found) -> None:
+    hits = len(found & truth)
+    recall = hits / len(truth) if truth else 1.0
+    precision = hits / len(found) if found else 1.0
+    print(
+        f"| {name} | {taken:.2f} | {taken / base:,.1f} | {len(found):,} "
+        f"| {recall:.3f} | {precision:.3f} |",
+        flush=True,
+    )
+
+
+# What `child` is asked for.
+MEASUREMENTS = {"measure": measure, "measure_first_use": measure_first_use}
+# `methods` comes last: Linux counts the peak memory of a parent as its child's.
+PARTS = {"first_use": first_use, "growth": growth, "hostile": hostile, "methods": methods}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help="default: all parts")
     parser.add_argument("--size", type=int, default=10_000, help="texts (default %(default)s)")
     parser.add_argument("--threshold", type=float, default=0.92)
     parser.add_argument("--cut", type=int, default=None, help="cut texts to so many characters")
-    parser.add_argument("--corpus", choices=CORPORA, default="mixed")
+    parser.add_argument("--corpus", choices=dedup_corpora.CORPORA, default="mixed")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--loop-sample", type=int, default=1000, help="0: leave the loop out")
-    parser.add_argument("--cdist-sample", type=int, default=2000, help="0: leave cdist out")
-    parser.add_argument("--no-rivals", action="store_true", help="leave MinHash libraries out")
-    parser.add_argument("--no-numpy", action="store_true", help="leave our numpy path out")
+    parser.add_argument("--loop-sample", type=int, default=1000, help="texts of the double loop")
+    parser.add_argument("--cdist-sample", type=int, default=2000, help="texts of cdist")
     options = parser.parse_args()
-
-    rng = np.random.default_rng(0)
-    texts = CORPORA[options.corpus](read_or_generate(rng), options.size, rng)
-    texts = plant([text[: options.cut] for text in texts], rng)
-    mean = statistics.mean(map(len, texts))
-    print(f"{len(texts):,} texts, mean {mean:,.0f} characters, threshold {options.threshold}\n")
-    print("| method | seconds (median) | times ours | pairs | recall | precision |")
-    print("|---|---|---|---|---|---|")
-
-    first, truth = seconds(exact, texts, options.threshold)
-    runs = [seconds(exact, texts, options.threshold)[0] for _ in range(options.repeats)]
-    base = statistics.median(runs)
-    print(row("exact search, compiled", base, base, truth, truth))
-    print(row("exact search, compiled, first use in this process", first, base, truth, truth))
-    methods = {} if options.no_numpy else {"exact search, numpy": exact_numpy}
-    if not options.no_rivals:
-        methods |= {f"{name}, checked": RIVALS[name] for name in RIVALS if find_spec(name)}
-    for name, method in methods.items():
-        runs = [seconds(method, texts, options.threshold) for _ in range(options.repeats)]
-        taken = statistics.median(taken for taken, _ in runs)
-        print(row(name, taken, base, runs[0][1], truth), flush=True)
-    slow = (("rapidfuzz cdist", cdist, options.cdist_sample),
-            ("double loop", double_loop, options.loop_sample))  # fmt: skip
-    for name, method, sample in slow:
-        if sample:
-            taken = scaled(method, texts, sample, options.threshold)
-            print(row(f"{name}, scaled from {sample:,} texts", taken, base, None, truth))
+    if options.parts and options.parts[0] in MEASUREMENTS:
+        print(json.dumps(MEASUREMENTS[options.parts[0]](options)))
+        return
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no part {', '.join(sorted(unknown))}; parts: {', '.join(PARTS)}")
+    for name, part in PARTS.items():
+        if not options.parts or name in options.parts:
+            part(options)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ class DedupOptions:
     policy: Literal["keep_first", "cluster"] = "keep_first"
     """keep_first: a record goes if it resembles an earlier kept one, so a chain may keep several;
     cluster: one record of each connected group stays, the first."""
+    shards: int = 1
+    """Jobs among which the search is divided, for a cluster; the answer is the same; 1 or more."""
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.threshold <= 1:
@@ -43,6 +45,8 @@ class DedupOptions:
             raise UserError(
                 f"dedup.policy: expected one of {', '.join(_KEEPERS)}, got {self.policy!r}"
             )
+        if self.shards < 1:
+            raise UserError(f"dedup.shards: expected 1 or more, got {self.shards}")
 
 
 def deduplicate(
@@ -50,6 +54,7 @@ def deduplicate(
     options: DedupOptions,
     label_of: Callable[[Record], str | None],
     workers: int | None = None,
+    pairs: Pairs | None = None,
 ) -> tuple[list[Record], dict[str, Any]]:
     """Remove near-duplicates.
 
@@ -61,6 +66,8 @@ def deduplicate(
         A record's label, None where it has none; clusters that disagree on it are reported.
     workers
         Threads of the search; by default one for each CPU.
+    pairs
+        What the shards of the search have found, joined (`shards.join_pairs`); None: search here.
 
     Returns
     -------
@@ -77,7 +84,10 @@ def deduplicate(
         A text is empty or cannot be encoded.
     """
     texts, text_of, first = _distinct([record["text"] for record in records])
-    pairs = near_duplicate_pairs(texts, options.threshold, workers)
+    if pairs is None:
+        pairs = near_duplicate_pairs(texts, options.threshold, workers)
+    else:
+        pairs = text_of[pairs[0]], text_of[pairs[1]], pairs[2]
     keeper, similarity = _KEEPERS[options.policy](texts, pairs)
     kept_for = first[keeper[text_of]]
     kept = [record for i, record in enumerate(records) if kept_for[i] == i]

@@ -21,14 +21,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from types import ModuleType
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from rapidfuzz import fuzz, process
-from rapidfuzz.distance import Indel
 
 from redheart.errors import UserError
 
@@ -49,6 +51,10 @@ ENCODING_CHARACTERS = 1 << 22
 # Pairs are tried in blocks of so many texts by so many, which bounds the memory.
 BLOCK_ROWS = 512
 BLOCK_COLUMNS = 2048
+# So many blocks a worker are given out before the oldest one's matches are fetched.
+BLOCKS_AHEAD = 4
+# rapidfuzz judges so many pairs at once.
+VERIFIED_PAIRS = 1 << 10
 
 # The least threshold of a search: below it, texts without anything in common match.
 LOWEST_THRESHOLD = 0.5
@@ -58,6 +64,8 @@ ROUNDING = 1e-6
 # More than the rounding error of a float32 near 100.
 CUTOFF_MARGIN = 1e-3
 
+T = TypeVar("T")
+Block = tuple[int, int, int, int]
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
 NO_PAIRS: Pairs = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
 
@@ -138,17 +146,53 @@ def near_duplicate_pairs(
     UserError
         The threshold is out of range, or a text is empty or cannot be encoded.
     """
-    if not LOWEST_THRESHOLD <= threshold <= 1:
-        raise UserError(f"similarity threshold {threshold}: expected {LOWEST_THRESHOLD} to 1")
     copies: dict[str, list[int]] = {}
     for position, text in enumerate(texts):
         copies.setdefault(text, []).append(position)
-    if "" in copies:
-        raise UserError("a text is empty: reject it before looking for duplicates")
     distinct = sorted(copies, key=len)
-    kernels = _compiled_kernels() if compiled else NUMPY
-    matches = _distinct_matches(distinct, threshold, workers or _cpus(), kernels)
+    matches = matches_by_length(distinct, threshold, len(distinct), workers, compiled)
     return _with_copies([copies[text] for text in distinct], *matches)
+
+
+def matches_by_length(
+    texts: list[str],
+    threshold: float,
+    rows: int,
+    workers: int | None = None,
+    compiled: bool = True,
+) -> Pairs:
+    """Find the matches of the first `rows` of distinct texts, sorted by length, with later ones.
+
+    The other parameters are those of `near_duplicate_pairs`.
+
+    Returns
+    -------
+    As `near_duplicate_pairs`, but in no particular order.
+
+    Raises
+    ------
+    UserError
+        As `near_duplicate_pairs`.
+    """
+    check_threshold(threshold)
+    if texts and not texts[0]:
+        raise UserError("a text is empty: reject it before looking for duplicates")
+    if len(texts) < 2:
+        return NO_PAIRS
+    kernels = _kernels(compiled)
+    index = _build_index(texts, threshold, kernels)
+    return joined([NO_PAIRS, *_matches(texts, index, rows, threshold, workers or _cpus(), kernels)])
+
+
+def check_threshold(threshold: float) -> None:
+    """Refuse a threshold that no search takes, by a UserError."""
+    if not LOWEST_THRESHOLD <= threshold <= 1:
+        raise UserError(f"similarity threshold {threshold}: expected {LOWEST_THRESHOLD} to 1")
+
+
+def reach(lengths: np.ndarray, threshold: float) -> np.ndarray:
+    """Return, for each of sorted lengths, from where on the others are too long to match."""
+    return np.searchsorted(lengths, lengths * (2 - threshold) / threshold + ROUNDING, "right")
 
 
 def _cpus() -> int:
@@ -157,60 +201,68 @@ def _cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _compiled_kernels() -> Kernels:
+def _kernels(compiled: bool) -> Kernels:
     # Imported here: numba takes a third of a second, which only a search should cost.
-    try:
-        from redheart import near_duplicates_numba
-    except ModuleNotFoundError as error:
-        if error.name != "numba":
-            raise
-        return NUMPY
-    return Kernels(
-        near_duplicates_numba.project,
-        near_duplicates_numba.candidates,
-        near_duplicates_numba.narrow,
-    )
+    from redheart import near_duplicates_numpy
+
+    module: ModuleType = near_duplicates_numpy
+    if compiled:
+        try:
+            from redheart import near_duplicates_numba
+
+            module = near_duplicates_numba
+        except ModuleNotFoundError as error:
+            if error.name != "numba":
+                raise
+    return Kernels(module.project, module.candidates, module.narrow)
 
 
 # The search
 
 
-def _distinct_matches(texts: list[str], threshold: float, workers: int, kernels: Kernels) -> Pairs:
-    """Return the matches among distinct texts that are sorted by length."""
-    if len(texts) < 2:
-        return NO_PAIRS
-    index = _build_index(texts, threshold, kernels)
-    survivors = _survivors(index, workers, kernels)
-    matches = [_verified(texts, i, j, threshold, workers) for i, j in survivors if len(i)]
-    return _joined([NO_PAIRS, *matches])
+def _matches(
+    texts: list[str], index: Index, rows: int, threshold: float, workers: int, kernels: Kernels
+) -> Iterator[Pairs]:
+    """Yield the matches of one block of pairs after the other."""
+    stopped = threading.Event()
 
-
-def _joined(pairs: list[Pairs]) -> Pairs:
-    i, j, value = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
-    return i, j, value
-
-
-def _survivors(
-    index: Index, workers: int, kernels: Kernels
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the pairs that no filter discards, one block of pairs after the other."""
-
-    def filtered(block: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    def search(block: Block) -> Pairs:
         i, j, slack = kernels.candidates(index, *block)
         for part in range(len(index.alphabet.bounds) - 1):
-            if not len(i):
-                break
+            if stopped.is_set() or not len(i):
+                return NO_PAIRS
             i, j, slack = kernels.narrow(index, part, i, j, slack)
-        return i, j
+        return _verified(texts, i, j, threshold, stopped)
 
+    yield from _in_order(search, _blocks(index.reach[:rows]), workers, stopped)
+
+
+def _in_order(
+    function: Callable[[Block], T],
+    blocks: Iterable[Block],
+    workers: int,
+    stopped: threading.Event,
+) -> Iterator[T]:
+    """Yield function(block) of each block; at most BLOCKS_AHEAD blocks a worker are in flight.
+
+    `ThreadPoolExecutor.map` would take all blocks at once and keep whatever has been computed.
+    `stopped` is set at the end, also when an error or Ctrl-C brings it about.
+    """
     executor = ThreadPoolExecutor(workers)
+    running: deque[Future[T]] = deque()
     try:
-        yield from executor.map(filtered, _blocks(index.reach))
+        for block in blocks:
+            running.append(executor.submit(function, block))
+            if len(running) == BLOCKS_AHEAD * workers:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
     finally:
+        stopped.set()
         executor.shutdown(cancel_futures=True)
 
 
-def _blocks(reach: np.ndarray) -> Iterator[tuple[int, int, int, int]]:
+def _blocks(reach: np.ndarray) -> Iterator[Block]:
     """Yield (row, row_stop, column, column_stop): together they hold every pair in reach."""
     for row in range(0, len(reach), BLOCK_ROWS):
         row_stop = min(row + BLOCK_ROWS, len(reach))
@@ -219,21 +271,32 @@ def _blocks(reach: np.ndarray) -> Iterator[tuple[int, int, int, int]]:
             yield row, row_stop, column, min(column + BLOCK_COLUMNS, end)
 
 
+def joined(pairs: Sequence[Pairs]) -> Pairs:
+    """Return several lots of pairs as one."""
+    i, j, value = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
+    return i, j, value
+
+
 def _verified(
-    texts: list[str], i: np.ndarray, j: np.ndarray, threshold: float, workers: int
+    texts: list[str], i: np.ndarray, j: np.ndarray, threshold: float, stopped: threading.Event
 ) -> Pairs:
-    # The cutoff lets rapidfuzz stop early. It is lowered because cpdist rounds it to a float32,
-    # which may be above a pair that ties with the threshold.
-    ratio = process.cpdist(
-        [texts[k] for k in i.tolist()],
-        [texts[k] for k in j.tolist()],
-        scorer=fuzz.ratio,
-        score_cutoff=100 * threshold - CUTOFF_MARGIN,
-        dtype=np.float64,
-        workers=workers,
-    )
-    match = ratio >= 100 * threshold
-    return i[match], j[match], ratio[match] / 100
+    found = [NO_PAIRS]
+    for start in range(0, len(i), VERIFIED_PAIRS):
+        if stopped.is_set():
+            break
+        one, other = (column[start : start + VERIFIED_PAIRS] for column in (i, j))
+        # The cutoff lets rapidfuzz stop early. It is lowered because cpdist rounds it to a
+        # float32, which may be above a pair that ties with the threshold.
+        ratio = process.cpdist(
+            [texts[k] for k in one.tolist()],
+            [texts[k] for k in other.tolist()],
+            scorer=fuzz.ratio,
+            score_cutoff=100 * threshold - CUTOFF_MARGIN,
+            dtype=np.float64,
+        )
+        match = ratio >= 100 * threshold
+        found.append((one[match], other[match], ratio[match] / 100))
+    return joined(found)
 
 
 def _with_copies(
@@ -276,12 +339,12 @@ def _pairs_of_copies(copies: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _build_index(texts: list[str], threshold: float, kernels: Kernels) -> Index:
-    lengths = np.array([len(text) for text in texts], dtype=np.int32)
+    lengths = np.fromiter(map(len, texts), np.int32)
     length_sums = np.arange(2 * int(lengths[-1]) + 1)
     bucket, alphabet = _alphabet(texts)
     index = Index(
         alphabet=alphabet,
-        reach=np.searchsorted(lengths, lengths * (2 - threshold) / threshold + ROUNDING, "right"),
+        reach=reach(lengths, threshold),
         lengths=lengths,
         allowed=((1 - threshold) * length_sums + ROUNDING).astype(np.int32),
         bags=np.empty((len(texts), BUCKETS), np.uint8),
@@ -338,62 +401,3 @@ def _alphabet(texts: list[str]) -> tuple[np.ndarray, Alphabet]:
     part = np.repeat(np.arange(len(bounds) - 1, dtype=np.uint8), np.diff(bounds))
     symbol = (np.arange(BUCKETS) - np.array(bounds)[part]) % SYMBOLS
     return bucket, Alphabet(np.array(bounds), part, symbol.astype(np.uint8))
-
-
-# The kernels in numpy
-
-
-def _project(buckets: np.ndarray, first: int, stop: int, index: Index) -> None:
-    alphabet = index.alphabet
-    origin = index.starts[first, 0]
-    for text in range(first, stop):
-        start = index.starts[text, 0]
-        own = buckets[start - origin : start - origin + index.lengths[text]]
-        count = np.bincount(own, minlength=BUCKETS)
-        index.bags[text] = count.astype(np.uint8)  # modulo 256
-        index.starts[text, 1:] = start + np.cumsum(count)[alphabet.bounds[1:] - 1]
-        by_part = own[np.argsort(alphabet.part[own], kind="stable")]
-        index.symbols[start : start + len(own)] = alphabet.symbol[by_part]
-
-
-def _bag_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the L1 distance of bags along the last axis; never more than the true one.
-
-    Counts are known modulo 256, so the difference of two is at least the way round the circle.
-    """
-    difference = a - b
-    return np.minimum(difference, -difference).sum(axis=-1, dtype=np.int32)
-
-
-def _candidates(index: Index, row: int, row_stop: int, column: int, column_stop: int) -> Pairs:
-    found = [NO_PAIRS]
-    for text in range(row, row_stop):
-        start, stop = max(text + 1, column), min(index.reach[text], column_stop)
-        if start < stop:
-            allowed = index.allowed[index.lengths[text] + index.lengths[start:stop]]
-            slack = allowed - _bag_distance(index.bags[start:stop], index.bags[text])
-            possible = np.flatnonzero(slack >= 0)
-            found.append((np.full(len(possible), text), start + possible, slack[possible]))
-    return _joined(found)
-
-
-def _narrow(index: Index, part: int, i: np.ndarray, j: np.ndarray, slack: np.ndarray) -> Pairs:
-    def restricted(text: int) -> bytes:
-        start, stop = index.starts[text, part : part + 2]
-        return index.symbols[start:stop].tobytes()
-
-    texts = {text: restricted(text) for text in np.union1d(i, j).tolist()}
-    distance = process.cpdist(
-        [texts[k] for k in i.tolist()],
-        [texts[k] for k in j.tolist()],
-        scorer=Indel.distance,
-        dtype=np.int32,
-    )
-    buckets = slice(*index.alphabet.bounds[part : part + 2])
-    known = _bag_distance(index.bags[i, buckets], index.bags[j, buckets])
-    slack = slack - np.maximum(distance - known, 0)
-    left = slack >= 0
-    return i[left], j[left], slack[left]
-
-
-NUMPY = Kernels(_project, _candidates, _narrow)

@@ -17,6 +17,7 @@ PHASES = {
     "data": (
         "generate_corpus",
         "read_records",
+        "find_duplicates",
         "deduplicate_records",
         "split_records",
         "train_tokenizer",

@@ -42,8 +42,10 @@ STEPS: dict[str, Step] = {
     "read_records": Step(
         ("data.max_rejected_share", "data.max_text_characters", "labels"), ("redheart.records",)
     ),
+    "find_duplicates": Step(("dedup.threshold", "dedup.shards"), ("redheart.shards",)),
     "deduplicate_records": Step(
-        ("dedup", "stratify_by"), ("redheart.dedup", "redheart.records", "redheart.split")
+        ("dedup.threshold", "dedup.policy", "stratify_by"),
+        ("redheart.dedup", "redheart.records", "redheart.shards", "redheart.split"),
     ),
     "split_records": Step(("split", "stratify_by"), ("redheart.split",)),
     "train_tokenizer": Step(("tokenizer",), ("redheart.tokens",)),

@@ -28,6 +28,7 @@ if SOURCE != "demo" and not Path(SOURCE).is_file():
 
 RUN = f"results/{CONFIG['run']}"
 PARTS = ["train", "val_select", "val_confirm", "test"]
+SHARDS = CONFIG["dedup"]["shards"]
 SEEDS = CONFIG["seeds"]
 RATES = [str(float(rate)) for rate in CONFIG["sweep"]["learning_rates"]]
 EPOCHS = [f"{e:03d}" for e in checkpoint_epochs(build(PlanOptions, CONFIG["train"]))]
@@ -44,6 +45,7 @@ os.environ["REDHEART_COMMAND"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1
 
 wildcard_constraints:
     part="|".join(PARTS),
+    shard=r"\d+",
     seed=r"\d+",
     epoch=r"\d{3}",
     offset=r"-?\d+",

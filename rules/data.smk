@@ -26,9 +26,26 @@ rule read_records:
         "../scripts/read_records.py"
 
 
+rule find_duplicates:
+    input:
+        records=f"{RUN}/data/records.jsonl",
+    output:
+        pairs=f"{RUN}/data/duplicates/{{shard}}_of_{SHARDS}.npz",
+    log:
+        f"{RUN}/logs/find_duplicates_{{shard}}_of_{SHARDS}.log",
+    benchmark:
+        f"{RUN}/benchmarks/find_duplicates_{{shard}}_of_{SHARDS}.tsv"
+    params:
+        **shared("find_duplicates"),
+    script:
+        "../scripts/find_duplicates.py"
+
+
 rule deduplicate_records:
     input:
         records=f"{RUN}/data/records.jsonl",
+        # A search that is not divided needs no job of its own.
+        pairs=expand(rules.find_duplicates.output.pairs, shard=range(SHARDS)) if SHARDS > 1 else [],
     output:
         deduped=f"{RUN}/data/deduped.json",
         report=f"{RUN}/data/dedup_report.json",

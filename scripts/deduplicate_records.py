@@ -4,7 +4,7 @@ from functools import partial
 
 from job import Job
 
-from redheart import dedup, files, records
+from redheart import dedup, files, records, shards
 from redheart.options import build
 from redheart.split import stratum
 
@@ -17,6 +17,7 @@ def compute(folder):
         records.read_jsonl(job.input.records),
         build(dedup.DedupOptions, job.settings["dedup"]),
         label_of,
+        pairs=shards.join_pairs(job.input.pairs) if job.input.pairs else None,
     )
     files.write_json(folder / "deduped", kept)
     files.write_json(folder / "report", report)

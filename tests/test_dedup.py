@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
+import subprocess
 import sys
-from dataclasses import asdict
+import threading
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -140,10 +144,96 @@ def test_without_numba_the_numpy_kernels_serve(monkeypatch):
     monkeypatch.delattr(redheart, "near_duplicates_numba", raising=False)
     monkeypatch.delitem(sys.modules, "redheart.near_duplicates_numba", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
-    assert near_duplicates._compiled_kernels() is near_duplicates.NUMPY
+    assert near_duplicates._kernels(compiled=True) == near_duplicates._kernels(compiled=False)
     assert found(["abcd" * 9, "abcd" * 9 + "x"], 0.92) == brute_force(
         ["abcd" * 9, "abcd" * 9 + "x"], 0.92
     )
+
+
+def test_few_blocks_are_ahead_of_a_slow_reader():
+    started, ahead = [], []
+    stopped = threading.Event()
+    blocks = [(k, k + 1, 0, 9) for k in range(100)]
+
+    def search(block):
+        started.append(block)
+        return block
+
+    for read, block in enumerate(near_duplicates._in_order(search, blocks, 2, stopped)):
+        assert block == blocks[read], "in the order given"
+        time.sleep(0.001)
+        ahead.append(len(started) - read)
+    assert max(ahead) <= 2 * near_duplicates.BLOCKS_AHEAD
+    assert stopped.is_set()
+
+
+def test_no_pairs_pile_up_where_rapidfuzz_is_slower_than_the_filters(monkeypatch):
+    monkeypatch.setattr(near_duplicates, "BLOCK_ROWS", 4)
+    monkeypatch.setattr(near_duplicates, "BLOCK_COLUMNS", 8)
+    texts = [f"bottle {k} of beer on the wall" for k in range(100)]
+    expected = brute_force(texts, 0.8)
+    kernels, verify = near_duplicates._kernels(compiled=False), near_duplicates._verified
+    filtered, waiting = [], []
+
+    def candidates(*block):
+        pairs = kernels.candidates(*block)
+        filtered.append(block)
+        return pairs
+
+    def slow(*given):
+        time.sleep(0.001)
+        waiting.append(len(filtered) - len(waiting))
+        return verify(*given)
+
+    counted = replace(kernels, candidates=candidates)
+    monkeypatch.setattr(near_duplicates, "_kernels", lambda compiled: counted)
+    monkeypatch.setattr(near_duplicates, "_verified", slow)
+    columns = near_duplicate_pairs(texts, 0.8, workers=3)
+    assert list(zip(*(column.tolist() for column in columns), strict=True)) == expected
+    assert len(waiting) > 100
+    assert max(waiting) <= 3, "a thread has its pairs verified before it filters the next block"
+
+
+def test_an_error_in_a_thread_stops_the_search():
+    stopped, started = threading.Event(), []
+
+    def search(block):
+        started.append(block)
+        raise MemoryError("too much")
+
+    blocks = [(k, k + 1, 0, 9) for k in range(1000)]
+    with pytest.raises(MemoryError, match="too much"):
+        list(near_duplicates._in_order(search, blocks, 2, stopped))
+    assert stopped.is_set() and len(started) <= 2 * near_duplicates.BLOCKS_AHEAD
+
+
+HOPELESS = """
+import numpy as np
+from redheart.dedup import near_duplicate_pairs
+
+letters = np.random.default_rng(0).choice(list("ab"), (3000, 2000))
+near_duplicate_pairs(["one", "other"])
+print("searching", flush=True)
+near_duplicate_pairs(["".join(row) for row in letters], 0.5)
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_long_search_within_seconds():
+    with subprocess.Popen(
+        [sys.executable, "-c", HOPELESS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "searching\n"
+        time.sleep(2)
+        assert process.poll() is None, "it was to take minutes"
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        try:
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
+        assert time.monotonic() - started < 10
+        assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
 @pytest.mark.parametrize(
@@ -348,8 +438,10 @@ def test_records_are_left_as_they_are():
     assert all(any(record is original for original in records) for record in kept)
 
 
-@pytest.mark.parametrize("bad", [{"threshold": 0.3}, {"threshold": 1.2}, {"policy": "keep_last"}])
+@pytest.mark.parametrize(
+    "bad", [{"threshold": 0.3}, {"threshold": 1.2}, {"policy": "keep_last"}, {"shards": 0}]
+)
 def test_options_are_checked(bad):
     with pytest.raises(UserError, match=next(iter(bad))):
         DedupOptions(**bad)
-    assert asdict(DedupOptions()) == {"threshold": 0.92, "policy": "keep_first"}
+    assert asdict(DedupOptions()) == {"threshold": 0.92, "policy": "keep_first", "shards": 1}

@@ -26,7 +26,8 @@ NO_STEPS = {
     *("memory.budget_gb", "store.path", "store.keep_every"),
 }
 PHASE_0 = {
-    *("generate_corpus", "read_records", "deduplicate_records", "split_records"),
+    *("generate_corpus", "read_records", "find_duplicates", "deduplicate_records"),
+    "split_records",
     *("train_tokenizer", "encode_part"),
 }
 
@@ -83,7 +84,9 @@ TRAINED = {"sweep_rate", "train_leg", "evaluate_checkpoint", "make_soups", "pred
         ("tokenizer.vocab_size", {"train_tokenizer"}),
         ("sweet_spots.gap_weight", {"find_sweet_spots"}),
         ("evaluation.resamples", {"compare_candidates"}),
-        ("dedup.threshold", {"deduplicate_records"}),
+        ("dedup.threshold", {"find_duplicates", "deduplicate_records"}),
+        ("dedup.policy", {"deduplicate_records"}),
+        ("dedup.shards", {"find_duplicates"}),
         ("split.seed", {"split_records"}),
         ("demo.records", {"generate_corpus"}),
         ("tasks.regret.weight", {*TRAINED, "compare_candidates", "make_report"}),

@@ -114,6 +114,25 @@ def test_several_seeds_and_other_tasks(tmp_path):
     assert set(results["candidates"]["last"]["test"]["tasks"]) == {"topic", "tags", "stars"}
 
 
+@pytest.mark.slow
+def test_shards_change_no_byte_and_a_new_policy_searches_nothing(tmp_path):
+    project = Project(tmp_path)
+    answers = []
+    for shards in (1, 3):
+        project.set(dedup={"shards": shards})
+        computed = project.computed("split")
+        assert computed["find_duplicates"] == (0 if shards == 1 else shards)
+        assert computed["deduplicate_records"] == 1
+        assert computed["split_records"] == (1 if shards == 1 else 0)
+        names = ("data/deduped.json", "data/dedup_report.json")
+        answers.append([project.result(name).read_bytes() for name in names])
+    assert answers[0] == answers[1]
+    assert json.loads(answers[0][1])["removed"] > 0
+    project.set(dedup={"policy": "cluster"})
+    computed = project.computed("dedupe")
+    assert computed == {"deduplicate_records": 1}
+
+
 BAD_CONFIG = """
 run: bad
 trian: {epochs: 3}

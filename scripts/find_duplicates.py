@@ -1,0 +1,18 @@
+"""Find the near-duplicates of one shard of the texts."""
+
+from job import Job
+
+from redheart import shards
+
+job = Job(snakemake)
+shard = int(job.wildcards.shard)
+
+
+def compute(folder):
+    dedup = job.settings["dedup"]
+    texts = shards.RecordTexts(job.input.records)
+    found = shards.pairs_of_shard(texts, dedup["threshold"], shard, dedup["shards"])
+    shards.save_pairs(folder / "pairs", found)
+
+
+job.build(compute, extra={"shard": shard})
