@@ -6,10 +6,14 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from redheart import __version__
 from redheart.errors import UserError
+
+# Refused records that `import` names, at most.
+REFUSALS_SHOWN = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +35,26 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check a config and print it with all defaults")
     check.add_argument("config", nargs="+", help="config files, later ones over earlier ones")
     check.set_defaults(run=_check)
+
+    importing = commands.add_parser("import", help="turn a corpus of any format into JSON Lines")
+    importing.add_argument("source", help="JSON, JSON Lines, CSV, TSV, Parquet, or a data set")
+    importing.add_argument("target", help="the file to write: NAME.jsonl")
+    importing.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        type=_column,
+        metavar="FIELD=COLUMN",
+        help="take a field of the records from a column, as in text=body; may be repeated",
+    )
+    importing.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="check labels, share of refusals and columns as a run under this config would",
+    )
+    importing.set_defaults(run=_import)
 
     predict = commands.add_parser("predict", help="predict texts with a model that shipped")
     predict.add_argument("model", type=Path, help="the folder results/<run>/model")
@@ -56,6 +80,32 @@ def _check(given: argparse.Namespace) -> None:
     from redheart import config
 
     print(yaml.safe_dump(config.read(given.config), allow_unicode=True, sort_keys=False), end="")
+
+
+def _column(text: str) -> tuple[str, str]:
+    field, equals, column = text.partition("=")
+    if not (field and equals and column):
+        raise argparse.ArgumentTypeError(f"expected FIELD=COLUMN, as in text=body, got {text!r}")
+    return field, column
+
+
+def _import(given: argparse.Namespace) -> None:
+    from redheart import config
+    from redheart.options import build
+    from redheart.records import RecordOptions, read_source
+    from redheart.tasks import parse_tasks
+
+    if not given.target.endswith(".jsonl"):
+        raise UserError(f"{given.target}: JSON Lines are written; give it a name in .jsonl")
+    settings = config.read(given.config) if given.config else {"data": {}, "tasks": {}}
+    options = build(RecordOptions, settings["data"])
+    options = replace(options, columns={**(options.columns or {}), **dict(given.column)})
+    report = read_source(given.source, given.target, parse_tasks(settings["tasks"]), options)
+    for entry in report["rejected"][:REFUSALS_SHOWN]:
+        print(f"refused: {entry['place']}: {entry['reason']}", file=sys.stderr)
+    if report["rejected_count"] > REFUSALS_SHOWN:
+        print(f"refused: {report['rejected_count'] - REFUSALS_SHOWN:,} more", file=sys.stderr)
+    print(f"{given.target}: {report['kept']:,} of {report['read']:,} records")
 
 
 def _predict(given: argparse.Namespace) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import hashlib
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,16 +16,69 @@ from typing import IO, Any
 
 from redheart.errors import UserError
 
+GZIP_MAGIC = b"\x1f\x8b"
+# No room: on the disk, in the user's quota, in the limit of a file's size.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[IO[bytes]]:
+    """Open a plain or gzip file, whichever its content is, for reading its unpacked bytes.
+
+    Raises
+    ------
+    UserError
+        The file cannot be opened, or is damaged behind its beginning.
+    """
+    try:
+        with open(path, "rb") as stream:
+            compressed = stream.read(2) == GZIP_MAGIC
+            stream.seek(0)
+            if not compressed:
+                yield stream
+                return
+            with gzip.open(stream) as unpacked:
+                yield unpacked  # type: ignore[misc]
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(
+            f"{path}: the gzip file is cut off or damaged ({error}); copy it again"
+        ) from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str | Path, error: OSError) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{path}: the file is missing; check the path")
+    if isinstance(error, IsADirectoryError):
+        return UserError(f"{path}: is a directory; name a file")
+    if isinstance(error, PermissionError):
+        return UserError(f"{path}: no permission to read; allow it with chmod")
+    reason = error.strerror or error
+    return UserError(f"{path}: cannot be read ({reason}); copy it to a local file")
+
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[IO[bytes]]:
     """Open `path` for writing so that it appears complete or not at all.
 
     The bytes go to a temporary file in the same folder, are flushed to the disk and renamed.
+
+    Raises
+    ------
+    UserError
+        The folder takes no file, or the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    if path.is_dir():
+        raise UserError(f"{path}: is a directory; name a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); choose another folder"
+        ) from None
     try:
         with os.fdopen(descriptor, "wb") as stream:
             yield stream
@@ -30,8 +86,12 @@ def atomic(path: str | Path) -> Iterator[IO[bytes]]:
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise UserError(
+                f"{path}: cannot be written ({error.strerror}); make room and run it again"
+            ) from None
         raise
 
 

@@ -1,31 +1,30 @@
-"""One record: read it from a source file, validate it, write it; what is refused says why."""
+"""One record: from an item of a source, validated, to a line; what is refused says why."""
 
 from __future__ import annotations
 
-import codecs
 import difflib
-import gzip
 import json
 import math
 import unicodedata
-import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from redheart.errors import UserError
-from redheart.files import atomic
-from redheart.tasks import Record, Task, labelled_share, lookup, read_target
+from redheart.files import atomic, opened
+from redheart.sources import parse_line, put, read_items
+from redheart.tasks import Record, Task, lookup, read_target
 
-GZIP_MAGIC = b"\x1f\x8b"
 # Unicode categories that show nothing: control, format, and the three kinds of separators.
 INVISIBLE = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
 # A distribution whose sum differs from 1 by more than this counts as renormalised.
 ROUNDING = 1e-6
+# Fields of a table that are text even where a cell looks like a number; so are classes.
+TEXT_FIELDS = ("id", "text", "title", "action", "label", "timestamp")
 
 
 @dataclass(frozen=True)
@@ -36,74 +35,45 @@ class RecordOptions:
     """More rejected records than this share of those read stop the run; 0 to 1."""
     max_text_characters: int = 100_000
     """Longer texts are rejected; characters, 1 or more."""
+    columns: Mapping[str, str] | None = None
+    """Field of a record -> column of the source that it is taken from; dots reach into objects."""
 
 
 def read_source(
-    path: str | Path, tasks: Sequence[Task], options: RecordOptions
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Read a source file into validated records; the invalid ones are set aside with a reason.
+    path: str | Path, target: str | Path, tasks: Sequence[Task], options: RecordOptions
+) -> dict[str, Any]:
+    """Write the valid records of a source to `target` as JSON Lines, in the order of the source.
 
-    The file is a JSON array or JSON Lines, plain or gzip; its content decides, not its name.
-    Of records that share an id the first is kept. A missing id becomes `record-<number>`.
+    Every record has at least `id` and `text`. Records are written as they are read, so memory
+    holds their ids and not their texts; `target` appears when all is read and accepted, and not
+    otherwise. Of records that share an id the first is kept. A missing id becomes
+    `record-<number>`. What a source may be: see `sources.read_items`.
 
     Returns
     -------
-    records
-        Each with at least `id` and `text`, in the order of the file.
-    report
-        `source`, `read`, `kept`, `rejected` (place, id, reason), `rejected_count`,
-        `labelled` (share by task), `renormalised` (distributions whose sum was not quite 1,
-        by task), `missing_ids` and `non_finite` (records in which NaN or infinity, in a field
-        that no task reads, became null).
+    dict with `source`, `read`, `kept`, `rejected` (place, id, reason), `rejected_count`,
+        `labelled` (share by task), `renormalised` (distributions whose sum was not quite 1, by
+        task), `missing_ids` and `non_finite` (records in which NaN or infinity, in a field that no
+        task reads, became null).
 
     Raises
     ------
     UserError
-        The file cannot be read, holds no valid record or too many invalid ones, or a task is
-        labelled in none.
+        The source cannot be read, holds no valid record or too many invalid ones, lacks a column
+        that is asked for, or labels a task in none.
     """
-    path = Path(path)
-    records: list[dict[str, Any]] = []
-    rejected: list[dict[str, Any]] = []
-    places: dict[str, str] = {}
-    read = missing_ids = non_finite = 0
-    for read, (place, raw) in enumerate(_items(path), start=1):
-        item: Any = None
-        try:
-            item = _parse_line(raw) if isinstance(raw, bytes) else raw
-            record = _validated(item, f"record-{read:06d}", tasks, options)
-            _refuse_repeated(record["id"], places)
-            written = _writable(record)
-        except ValueError as reason:
-            rejected.append({"place": place, "id": _shown_id(item), "reason": str(reason)})
-            continue
-        places[record["id"]] = place
-        missing_ids += _is_missing(item.get("id"))
-        non_finite += written is not record  # a copy, in which something became null
-        records.append(written)
-    _refuse_bad_source(path, read, rejected, options)
-    labelled = labelled_share(tasks, records)
-    _refuse_unlabelled([task for task in tasks if not labelled[task.name]], records)
-    report = {
-        "source": path.name,
-        "read": read,
-        "kept": len(records),
-        "rejected": rejected,
-        "rejected_count": len(rejected),
-        "labelled": labelled,
-        "renormalised": _renormalised(tasks, records),
-        "missing_ids": missing_ids,
-        "non_finite": non_finite,
-    }
-    return records, report
+    reading = _Reading(tasks, options)
+    with atomic(target) as stream:
+        for place, item in read_items(path, reading.as_text):
+            stream.write(reading.line(place, item))
+        reading.refuse_bad_source(Path(path))
+    return {"source": Path(path).name, **reading.report()}
 
 
 def write_jsonl(path: str | Path, records: Iterable[Record]) -> None:
     """Write records as JSON Lines, atomically; NaN and infinity are refused."""
     with atomic(path) as stream:
-        for record in records:
-            line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
-            stream.write(line.encode("utf-8"))
+        stream.writelines(map(_encoded, records))
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
@@ -115,10 +85,10 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
         The file is missing or a line is broken.
     """
     records = []
-    with _opened(Path(path)) as stream:
+    with opened(path) as stream:
         for number, line in enumerate(stream, start=1):
             try:
-                records.append(_parse_line(line))
+                records.append(parse_line(line))
             except ValueError as reason:
                 raise UserError(
                     f"{path}: line {number}: {reason}; delete the file to rebuild it"
@@ -140,126 +110,152 @@ def text_statistics(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-# --- from a file to items ---------------------------------------------------------------------
+def _encoded(record: Record) -> bytes:
+    return (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a plain or compressed file as bytes; what goes wrong in it is told in one line."""
-    try:
-        with open(path, "rb") as stream:
-            compressed = stream.read(2) == GZIP_MAGIC
-            stream.seek(0)
-            if not compressed:
-                yield stream
-                return
-            with gzip.open(stream) as unpacked:
-                yield unpacked  # type: ignore[misc]
-    except FileNotFoundError:
-        raise UserError(f"{path}: the file is missing; check data.source") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a directory; name a file") from None
-    except PermissionError:
-        raise UserError(f"{path}: no permission to read; allow it with chmod") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(
-            f"{path}: the gzip file is cut off or damaged ({error}); copy it again"
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror or error}); copy it to a local file"
-        ) from None
+# --- the source as a whole --------------------------------------------------------------------
 
 
-def _items(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield each record's place and content: a JSON Line as bytes, an array's item as it is."""
-    with _opened(path) as stream:
-        first = next((line for line in map(_bare, stream) if line), b"")
-        if not first:
-            raise UserError(f"{path}: the file is empty; it must hold records")
-        stream.seek(0)
-        if first.startswith(b"["):
-            for number, item in enumerate(_parse_array(path, stream.read()), start=1):
-                yield f"item {number}", item
+class _Reading:
+    """What is remembered of a source while its items go by."""
+
+    def __init__(self, tasks: Sequence[Task], options: RecordOptions) -> None:
+        self.tasks, self.options = tasks, options
+        self.columns = dict(options.columns or {})
+        classes = [task.field for task in tasks if task.kind == "multiclass"]
+        self.as_text = frozenset(self.columns.get(n, n) for n in (*TEXT_FIELDS, *classes))
+        self.read = self.missing_ids = self.non_finite = 0
+        self.rejected: list[dict[str, Any]] = []
+        self.places: dict[str, str] = {}
+        self.labelled, self.renormalised = Counter[str](), Counter[str]()
+        # For the nearest name to one that nothing has: the names of the source, of the records.
+        self.unseen = set(self.columns)
+        self.source_names: set[str] = set()
+        self.record_names: set[str] = set()
+
+    def line(self, place: str, item: Any) -> bytes:
+        """Return an item's record as a JSON Line; nothing where it is set aside."""
+        self.read += 1
+        try:
+            if isinstance(item, ValueError):
+                raise item
+            return self._accepted(place, item)
+        except ValueError as reason:
+            identity = _shown_id(item, self.columns.get("id", "id"))
+            self.rejected.append({"place": place, "id": identity, "reason": str(reason)})
+            return b""
+
+    def report(self) -> dict[str, Any]:
+        """Return the counts, of records and by task, and all that was set aside."""
+        summed = [t.name for t in self.tasks if t.kind == "distribution" and not t.normalize]
+        return {
+            "read": self.read,
+            "kept": len(self.places),
+            "rejected": self.rejected,
+            "rejected_count": len(self.rejected),
+            "labelled": {t.name: self.labelled[t.name] / len(self.places) for t in self.tasks},
+            "renormalised": {name: self.renormalised[name] for name in summed},
+            "missing_ids": self.missing_ids,
+            "non_finite": self.non_finite,
+        }
+
+    def refuse_bad_source(self, path: Path) -> None:
+        """Stop where nothing, or too little, of the source is left."""
+        if not self.read:
+            raise UserError(f"{path}: holds no records; it must hold some")
+        self._refuse_missing_columns(path)
+        count = len(self.rejected)
+        first = "; ".join(f"{entry['place']}: {entry['reason']}" for entry in self.rejected[:3])
+        if count == self.read:
+            raise UserError(f"{path}: none of {count:,} records is valid ({first})")
+        share, accepted = count / self.read, self.options.max_rejected_share
+        if share > accepted:
+            raise UserError(
+                f"{path}: {count:,} of {self.read:,} records ({share:.2%}) are invalid, more than "
+                f"{accepted:.2%} ({first}); mend them or raise data.max_rejected_share"
+            )
+        self._refuse_unlabelled()
+
+    def _accepted(self, place: str, item: Any) -> bytes:
+        """Return the line of a valid item and count it; a ValueError says what it lacks."""
+        if not isinstance(item, dict):
+            raise ValueError(f"expected an object, got {type(item).__name__}")
+        item = _modernised(self._renamed(item))
+        record = {**item, "id": _identity(item.get("id"), f"record-{self.read:06d}")}
+        _check_text(record, self.options.max_text_characters)
+        targets = {task.name: read_target(task, record) for task in self.tasks}
+        _refuse_repeated(record["id"], self.places)
+        line, is_mended = _written(record)
+        self.places[record["id"]] = place
+        self.missing_ids += _is_missing(item.get("id"))
+        self.non_finite += is_mended
+        self.labelled.update(name for name, target in targets.items() if target is not None)
+        self.renormalised.update(task.name for task in self.tasks if _is_rounded(task, record))
+        if len(self.labelled) < len(self.tasks):
+            self.record_names.update(_names(record))
+        return line
+
+    def _renamed(self, item: dict[str, Any]) -> dict[str, Any]:
+        """Take the fields that are asked for from their columns; what is not keeps its name."""
+        if not self.columns:
+            return item
+        taken = {field: _at(item, column) for field, column in self.columns.items()}
+        self.unseen -= {field for field, value in taken.items() if value is not None}
+        if self.unseen:
+            self.source_names.update(_names(item))
+        renamed = {name: value for name, value in item.items() if name not in self.columns.values()}
+        for field, value in taken.items():
+            if value is not None or lookup(renamed, field) is not None:
+                put(renamed, field, value)
+        return renamed
+
+    def _refuse_missing_columns(self, path: Path) -> None:
+        names = sorted(self.source_names)
+        if not self.unseen or not names:  # no names: nothing was an object, which is the worse
             return
-        _refuse_spread_object(path, first, stream)
-        for number, line in enumerate(stream, start=1):
-            if _bare(line):
-                yield f"line {number}", line
+        problems = [
+            f"no record has a value in the column '{column}' for '{field}'{_nearest(column, names)}"
+            for field, column in sorted(self.columns.items())
+            if field in self.unseen
+        ]
+        raise UserError(f"{path}: {'; '.join(problems)}; the source has {', '.join(names)}")
+
+    def _refuse_unlabelled(self) -> None:
+        """Stop where a task has no label at all: its field is most likely misnamed."""
+        names = sorted(self.record_names)
+        problems = [
+            f"task '{task.name}': no record has a label in '{task.field}'"
+            f"{_nearest(task.field, names)}"
+            for task in self.tasks
+            if not self.labelled[task.name]
+        ]
+        if problems:
+            raise UserError(
+                f"{'; '.join(problems)}; the records have the fields {', '.join(names)}"
+            )
 
 
-def _bare(line: bytes) -> bytes:
-    """Strip white space and a byte order mark (joined files hold several)."""
-    return line.removeprefix(codecs.BOM_UTF8).strip()
+def _names(record: Record) -> Iterator[str]:
+    """Yield the names of all fields that hold a value, those in objects with a dot."""
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from (f"{name}.{inner}" for inner in value if value[inner] is not None)
+        if value is not None:
+            yield name
 
 
-def _parse_array(path: Path, content: bytes) -> list[Any]:
-    """Parse a JSON array; a broken one cannot be recovered."""
-    try:
-        items: list[Any] = json.loads(content.decode("utf-8-sig"))
-        return items
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: not UTF-8 (byte 0x{content[error.start]:02x} in line "
-            f"{content.count(bytes([10]), 0, error.start) + 1}); save it as UTF-8"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{path}: broken JSON at line {error.lineno} column {error.colno} ({error.msg}); mend "
-            "it, or use JSON Lines, where a broken line costs one record"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: unreadable JSON ({error}); use JSON Lines") from None
+def _nearest(name: str, names: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(name, names, n=1)
+    return f" (did you mean '{nearest[0]}'?)" if nearest and nearest[0] != name else ""
 
 
-def _parse_line(line: bytes) -> Any:
-    """Parse one JSON Line; a ValueError says in words what is wrong with it."""
-    line = line.removeprefix(codecs.BOM_UTF8).rstrip()
-    try:
-        return json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"not UTF-8 (byte 0x{line[error.start]:02x} at byte {error.start + 1})"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"broken JSON at column {error.colno} ({error.msg})") from None
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def _refuse_spread_object(path: Path, first: bytes, stream: IO[bytes]) -> None:
-    """Refuse a file whose first object spans lines: each line of it would be rejected."""
-    try:
-        _parse_line(first)
-        return
-    except ValueError:
-        text = stream.read().decode("utf-8-sig", errors="replace").lstrip()
-        stream.seek(0)
-    try:
-        _, end = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        return
-    if "\n" in text[:end]:
-        raise UserError(
-            f"{path}: begins with a JSON object over several lines; expected an array of records "
-            "or JSON Lines, one object a line (the command `jq -c` makes them)"
-        )
+def _at(item: Record, column: str) -> Any:
+    """Return the value of a column, whose name may hold a dot, or at a path into objects."""
+    return item[column] if column in item else lookup(item, column)
 
 
 # --- from an item to a record -----------------------------------------------------------------
-
-
-def _validated(
-    item: Any, default_id: str, tasks: Sequence[Task], options: RecordOptions
-) -> dict[str, Any]:
-    """Return the item as a record; a ValueError says why it is none."""
-    if not isinstance(item, dict):
-        raise ValueError(f"expected an object, got {type(item).__name__}")
-    record = {**_modernised(item), "id": _identity(item.get("id"), default_id)}
-    _check_text(record.get("text"), options.max_text_characters)
-    for task in tasks:
-        read_target(task, record)
-    return record
 
 
 def _modernised(item: dict[str, Any]) -> dict[str, Any]:
@@ -286,9 +282,10 @@ def _identity(value: Any, default: str) -> str:
     return str(value)
 
 
-def _check_text(text: Any, max_characters: int) -> None:
+def _check_text(record: Record, max_characters: int) -> None:
+    text = record.get("text")
     if text is None:
-        raise ValueError("no field 'text'")
+        raise ValueError(f"no text in the field 'text'{_wrapped(record)}")
     if not isinstance(text, str):
         raise ValueError(f"field 'text': expected a string, got {type(text).__name__}")
     if all(unicodedata.category(character) in INVISIBLE for character in text):
@@ -300,23 +297,30 @@ def _check_text(text: Any, max_characters: int) -> None:
         )
 
 
+def _wrapped(record: Record) -> str:
+    """Say where the records most likely are if an object stands around them."""
+    for name, value in record.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return f"; if the list '{name}' holds the records, `jq -c '.{name}[]'` makes JSON Lines"
+    return ""
+
+
 def _refuse_repeated(identity: str, places: Mapping[str, str]) -> None:
     if identity in places:
         raise ValueError(f"repeated id: {places[identity]} has it too")
 
 
-def _writable(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the record, or a copy with null for NaN and infinity, which JSON does not know."""
+def _written(record: Record) -> tuple[bytes, bool]:
+    """Return the line, and whether NaN or infinity, which JSON does not know, became null in it."""
     try:
-        json.dumps(record, ensure_ascii=False, allow_nan=False).encode("utf-8")
-        return record
+        return _encoded(record), False
     except UnicodeEncodeError as error:
         lone = error.object[error.start]
         raise ValueError(f"lone surrogate {lone!r} in a string: half of a character") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except ValueError:
-        return {name: _finite(value) for name, value in record.items()}
+        return _encoded({name: _finite(value) for name, value in record.items()}), True
 
 
 def _finite(value: Any) -> Any:
@@ -329,67 +333,18 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _shown_id(item: Any) -> str | None:
+def _shown_id(item: Any, column: str) -> str | None:
     """Return an item's id as a short text that can be written to a report."""
-    value = item.get("id") if isinstance(item, dict) else None
+    value = _at(item, column) if isinstance(item, dict) else None
     if _is_missing(value):
         return None
     return str(value)[:80].encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-# --- the source as a whole --------------------------------------------------------------------
-
-
-def _refuse_bad_source(
-    path: Path, read: int, rejected: Sequence[Mapping[str, Any]], options: RecordOptions
-) -> None:
-    """Stop where nothing, or too little, of the source is left."""
-    if not read:
-        raise UserError(f"{path}: the array is empty; it must hold records")
-    first = "; ".join(f"{entry['place']}: {entry['reason']}" for entry in rejected[:3])
-    if len(rejected) == read:
-        raise UserError(f"{path}: none of {read:,} records is valid ({first})")
-    share = len(rejected) / read
-    if share > options.max_rejected_share:
-        raise UserError(
-            f"{path}: {len(rejected):,} of {read:,} records ({share:.2%}) are invalid, more than "
-            f"{options.max_rejected_share:.2%} ({first}); mend them or raise "
-            "data.max_rejected_share"
-        )
-
-
-def _refuse_unlabelled(unlabelled: Sequence[Task], records: Sequence[Record]) -> None:
-    """Stop where a task has no label at all: its field is most likely misnamed."""
-    if not unlabelled:
-        return
-    fields = _fields_present(records)
-    problems = []
-    for task in unlabelled:
-        nearest = difflib.get_close_matches(task.field, fields, n=1)
-        hint = f" (did you mean '{nearest[0]}'?)" if nearest and nearest[0] != task.field else ""
-        problems.append(f"task '{task.name}': no record has a label in '{task.field}'{hint}")
-    raise UserError(f"{'; '.join(problems)}; the records have the fields {', '.join(fields)}")
-
-
-def _fields_present(records: Sequence[Record]) -> list[str]:
-    """Return the names of all fields that hold a value, those in objects with a dot."""
-    names: set[str] = set()
-    for record in records:
-        for name, value in record.items():
-            if isinstance(value, dict):
-                names.update(f"{name}.{inner}" for inner in value if value[inner] is not None)
-            if value is not None:
-                names.add(name)
-    return sorted(names)
-
-
-def _renormalised(tasks: Sequence[Task], records: Sequence[Record]) -> dict[str, int]:
-    """Count the distributions whose sum was within the tolerance but not 1, by task."""
-    return {
-        task.name: sum(abs(_total(task, record) - 1) > ROUNDING for record in records)
-        for task in tasks
-        if task.kind == "distribution" and not task.normalize
-    }
+def _is_rounded(task: Task, record: Record) -> bool:
+    """Tell whether a distribution's sum was within the tolerance but not 1."""
+    has_sum = task.kind == "distribution" and not task.normalize
+    return has_sum and abs(_total(task, record) - 1) > ROUNDING
 
 
 def _total(task: Task, record: Record) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 from redheart import files
 from redheart.errors import UserError
 from redheart.fingerprint import fingerprint
+from redheart.records import RecordOptions
 from redheart.store import Store
 from redheart.sweep import ChoiceOptions
 from redheart.training_options import ScoringOptions, TrainOptions
@@ -39,9 +40,7 @@ _TRAINING = ("tasks", "model", *_keys("train", TrainOptions))
 STEPS: dict[str, Step] = {
     # phase 0
     "generate_corpus": Step(("demo",), ("redheart.corpus", "redheart.records")),
-    "read_records": Step(
-        ("data.max_rejected_share", "data.max_text_characters", "labels"), ("redheart.records",)
-    ),
+    "read_records": Step((*_keys("data", RecordOptions), "labels"), ("redheart.records",)),
     "find_duplicates": Step(("dedup.threshold", "dedup.shards"), ("redheart.shards",)),
     "deduplicate_records": Step(
         ("dedup.threshold", "dedup.policy", "stratify_by"),

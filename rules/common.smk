@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from redheart import config as settings
-from redheart import files, steps
+from redheart import files, sources, steps
 from redheart.errors import UserError
 from redheart.options import build
 from redheart.store import Store
@@ -22,11 +22,14 @@ try:
 except UserError as error:
     sys.exit(f"error: the config cannot be used\n{error}")
 
-SOURCE = CONFIG["data"]["source"]
-if SOURCE != "demo" and not Path(SOURCE).is_file():
-    sys.exit(f"error: data.source: there is no file {SOURCE}; name your corpus, or `demo`")
-
 RUN = f"results/{CONFIG['run']}"
+SOURCE = [f"{RUN}/data/corpus.jsonl"]
+if CONFIG["data"]["source"] != "demo":
+    try:
+        SOURCE = sources.input_files(CONFIG["data"]["source"])
+    except UserError as error:
+        sys.exit(f"error: data.source: {error}; name your corpus, or `demo`")
+
 PARTS = ["train", "val_select", "val_confirm", "test"]
 SHARDS = CONFIG["dedup"]["shards"]
 SEEDS = CONFIG["seeds"]

@@ -14,7 +14,7 @@ rule generate_corpus:
 
 rule read_records:
     input:
-        source=f"{RUN}/data/corpus.jsonl" if SOURCE == "demo" else SOURCE,
+        source=SOURCE,
     output:
         records=f"{RUN}/data/records.jsonl",
         report=f"{RUN}/data/records_report.json",

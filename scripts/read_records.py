@@ -1,6 +1,6 @@
 """Read the source into checked records; what is refused is named in the report."""
 
-from pathlib import Path
+import os
 
 from job import Job
 
@@ -9,14 +9,15 @@ from redheart.options import build
 from redheart.tasks import parse_tasks
 
 job = Job(snakemake)
+# A data set in a folder has several files.
+source = os.path.commonpath(job.input.source)
 
 
 def compute(folder):
     options = build(records.RecordOptions, job.settings["data"])
     tasks = parse_tasks(job.settings["tasks"])
-    kept, report = records.read_source(job.input.source, tasks, options)
-    records.write_jsonl(folder / "records", kept)
+    report = records.read_source(source, folder / "records", tasks, options)
     files.write_json(folder / "report", report)
 
 
-job.build(compute, extra={"source": Path(job.input.source).name})
+job.build(compute, extra={"source": os.path.basename(source)})

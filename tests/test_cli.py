@@ -55,7 +55,7 @@ def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
     with pytest.raises(SystemExit) as error:
         cli.main(["chek"])
     assert error.value.code == 2
-    assert "'check', 'predict', 'ledger', 'accept'" in capsys.readouterr().err
+    assert "'check', 'import', 'predict', 'ledger', 'accept'" in capsys.readouterr().err
 
 
 def test_the_version_is_told(capsys):
@@ -69,6 +69,75 @@ def test_it_is_a_command_of_its_own():
         [Path(sys.executable).with_name("redheart"), "check", DEMO], capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- import -----------------------------------------------------------------------------------
+
+
+def test_import_writes_records_and_names_those_refused(capsys, tmp_path):
+    source, target = tmp_path / "in.csv", tmp_path / "new" / "out.jsonl"
+    source.write_text("id,body,verdict\n1,a,OTHER\n2,,OTHER\n3,c,INFO\n")
+    arguments = ("import", source, target, "--column", "text=body", "--column", "label=verdict")
+    code, _, errors = run(capsys, *arguments)
+    assert code == 1
+    assert "1 of 3 records (33.33%) are invalid, more than 5.00% (line 3: no text" in errors
+    assert not target.exists()
+    source.write_text(
+        "id,body,verdict\n1,a,OTHER\n2,,OTHER\n" + "".join(f"{i},c,INFO\n" for i in range(3, 41))
+    )
+    assert run(capsys, *arguments) == (
+        0,
+        f"{target}: 39 of 40 records\n",
+        "refused: line 3: no text in the field 'text'\n",
+    )
+    records = [json.loads(line) for line in target.read_text().splitlines()]
+    assert records[:2] == [
+        {"id": "1", "text": "a", "label": "OTHER"},
+        {"id": "3", "text": "c", "label": "INFO"},
+    ]
+
+
+def test_import_under_a_config_checks_labels_as_a_run_does(capsys, tmp_path):
+    tasks = {"code": {"kind": "multiclass", "field": "code", "classes": ["1", "2"]}}
+    data = {"max_rejected_share": 1, "columns": {"text": "body", "code": "class"}}
+    config = tmp_path / "mine.yaml"
+    config.write_text(yaml.safe_dump({"tasks": tasks, "data": data}))
+    source, target = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    source.write_text("said,class\n" + "a,1\nb,2\n" + "c,3\n" * 30)
+    done = run(capsys, "import", source, target, "--config", config, "--column", "text=said")
+    assert done[:2] == (0, f"{target}: 2 of 32 records\n")
+    lines = done[2].splitlines()
+    assert lines[0] == (
+        "refused: line 4: field 'code': unknown class '3'; expected one of ['1', '2']"
+    )
+    assert (len(lines), lines[-1]) == (21, "refused: 10 more")
+    assert json.loads(target.read_text().splitlines()[1])["code"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("out.csv", "out.csv: JSON Lines are written; give it a name in .jsonl"),
+        (
+            "taken/out.jsonl",
+            "taken/out.jsonl: cannot be written (File exists); choose another folder",
+        ),
+        ("folder.jsonl", "folder.jsonl: is a directory; name a file"),
+    ],
+)
+def test_import_to_a_place_that_will_not_do(capsys, tmp_path, target, message):
+    (tmp_path / "taken").write_text("")
+    (tmp_path / "folder.jsonl").mkdir()
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
+    done = run(capsys, "import", tmp_path / "in.jsonl", tmp_path / target)
+    assert done == (1, "", f"error: {tmp_path}/{message}\n")
+
+
+@pytest.mark.parametrize("column", ["text", "=body", "text="])
+def test_a_column_needs_both_names(capsys, column):
+    with pytest.raises(SystemExit):
+        cli.main(["import", "a", "b.jsonl", "--column", column])
+    assert f"expected FIELD=COLUMN, as in text=body, got '{column}'" in capsys.readouterr().err
 
 
 # --- predict ----------------------------------------------------------------------------------

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
+import os
+import resource
 
 import pytest
 
@@ -36,6 +39,65 @@ def test_a_read_only_target_is_replaced(tmp_path):
     path.chmod(0o444)
     files.write_text(path, "new")
     assert path.read_text() == "new"
+
+
+@pytest.fixture
+def small_files():
+    """A limit of 4 KB on the size of a file: a write behind it fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_write_that_fails_half_way_is_told_and_leaves_nothing(tmp_path, small_files):
+    path = tmp_path / "a"
+    path.write_text("old")
+    with pytest.raises(UserError) as error, files.atomic(path) as stream:
+        for _ in range(1000):
+            stream.write(b"x" * 100)
+    assert str(error.value) == (
+        f"{path}: cannot be written (File too large); make room and run it again"
+    )
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch, code):
+    def full(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"a: cannot be written \(.+\); make room and run it again"):
+        files.write_text(tmp_path / "a", "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_takes_no_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r": is a directory; name a file$"):
+        files.write_text(tmp_path, "a")
+    (tmp_path / "a").write_text("no folder")
+    with pytest.raises(UserError, match=r"a/b: cannot be written \(.+\); choose another folder"):
+        files.write_text(tmp_path / "a" / "b", "a")
+
+
+def test_what_cannot_be_opened_is_told_with_a_remedy(tmp_path, monkeypatch):
+    def refuse(error):
+        def raising(*given):
+            raise error
+
+        return raising
+
+    for error, said in [
+        (PermissionError(errno.EACCES, "Permission denied"), "no permission to read; allow it"),
+        (OSError(errno.EIO, "Input/output error"), "cannot be read (Input/output error); copy it"),
+    ]:
+        monkeypatch.setattr("builtins.open", refuse(error))
+        with pytest.raises(UserError) as caught, files.opened(tmp_path / "a"):
+            pytest.fail("it was opened")
+        monkeypatch.undo()
+        assert said in str(caught.value)
 
 
 def test_json_comes_back_as_it_was(tmp_path):

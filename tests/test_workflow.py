@@ -47,6 +47,23 @@ def test_the_ledger_tells_what_every_epoch_took(built):
 
 
 @pytest.mark.slow
+def test_a_table_is_read_by_its_columns_and_a_new_column_reads_it_again(tmp_path):
+    project = Project(tmp_path)
+    (tmp_path / "mine.csv").write_text("said,thought,x\none,two,0.5\nthree,four,1\n")
+    tasks = {"x": {"kind": "regression", "field": "x"}}
+    data = {"source": "mine.csv", "columns": {"text": "said"}}
+    project.config.write_text(yaml.safe_dump({"run": "smoke", "data": data, "tasks": tasks}))
+    for column, texts in (("said", ["one", "three"]), ("thought", ["two", "four"])):
+        project.set(data={"columns": {"text": column}})
+        assert project.computed("results/smoke/data/records.jsonl") == {"read_records": 1}
+        lines = project.result("data/records.jsonl").read_text().splitlines()
+        assert [json.loads(line)["text"] for line in lines] == texts
+    assert (
+        json.loads(project.result("data/records_report.json").read_text())["source"] == "mine.csv"
+    )
+
+
+@pytest.mark.slow
 def test_two_legs_are_one(built, tmp_path):
     """Checkpoints every 2 epochs or every 6: the weights, averages and evaluation are the same."""
     one = Project(tmp_path)
@@ -163,8 +180,25 @@ BAD_CORPORA = {
     "field 'x': expected a finite number, got nan": '{"text": "one", "x": NaN}\n{"text": "b", "x": 1}\n',
     "no record has a label in 'x'": '{"text": "one"}\n{"text": "two"}\n',
     "the file is empty": "",
+    "is UTF-16": "\0{\0}",
+    "begins with a JSON object over several lines": '{\n "records": []\n}\n',
+    "item 2: field 'x': expected a number, got '1'": '[{"text": "a", "x": 1}, {"text": "b", "x": "1"}]',
     "too few records": '{"text": "one", "x": 1}\n{"text": "two b", "x": 1}\n{"text": "c 3", "x": 0}\n',
 }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("absent.jsonl", "the file is missing"), ("config", "is a directory; name a file, or a")],
+)
+def test_a_source_that_is_none_stops_before_any_rule(tmp_path, source, message):
+    project = Project(tmp_path)
+    project.set(data={"source": source})
+    done = project.snakemake(check=False)
+    assert f"error: data.source: {source}: {message}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (project.folder / "results").exists()
 
 
 @pytest.mark.slow
