@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -178,11 +178,3 @@ _READERS = {
     "multilabel": _multilabel,
     "regression": _regression,
 }
-
-
-def labelled_share(tasks: Iterable[Task], records: Sequence[Record]) -> dict[str, float]:
-    """Return the share of records that carry a label, by task (0 to 1)."""
-    return {
-        task.name: float((~np.isnan(target_matrix(task, records)).all(axis=1)).mean())
-        for task in tasks
-    }

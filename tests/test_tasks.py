@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from redheart.tasks import Task, labelled_share, lookup, parse_tasks, read_target, target_matrix
+from redheart.tasks import Task, lookup, parse_tasks, read_target, target_matrix
 
 MOOD = Task("mood", "distribution", "mood", ("x", "y", "z"))
 COUNTED = Task("votes", "distribution", "votes", ("x", "y", "z"), normalize=True)
@@ -117,11 +117,6 @@ def test_a_matrix_has_a_row_a_record_and_nan_where_there_is_no_label():
         VERDICT, [{"metadata": {"label": "A"}}, {}, {"metadata": {"label": "B"}}]
     )
     np.testing.assert_array_equal(matrix, [[1, 0], [nan, nan], [0, 1]])
-
-
-def test_labelled_shares_count_a_record_with_any_known_output():
-    records = [{"tags": ["x"]}, {"tags": [None, 1, None]}, {}, {"regret": 1.0}]
-    assert labelled_share((TAGS, REGRET), records) == {"tags": 0.5, "regret": 0.25}
 
 
 def test_outputs_are_named_by_their_classes_or_by_the_task():
