@@ -45,7 +45,7 @@ STEPS: dict[str, Step] = {
     "deduplicate_records": Step(
         ("dedup", "stratify_by"), ("redheart.dedup", "redheart.records", "redheart.split")
     ),
-    "split_records": Step(("split", "stratify_by"), ("redheart.split",)),
+    "split_records": Step(("split", "stratify_by", "labels"), ("redheart.split_report",)),
     "train_tokenizer": Step(("tokenizer",), ("redheart.tokens",)),
     "encode_part": Step(("labels", "train.max_tokens"), ("redheart.tokens",)),
     # phase 1
