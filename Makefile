@@ -24,7 +24,7 @@ bench-dedup: .venv/ready    ## exact deduplication against what else one would u
 	$(BIN)/python bench/dedup.py
 
 lock: .venv/ready           ## write what is installed into requirements.lock
-	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+	$(BIN)/pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 
 clean:                      ## forget results, store and environment
 	rm -rf results .redheart .snakemake .venv

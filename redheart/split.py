@@ -7,15 +7,14 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from redheart.dedup import connected_components
 from redheart.errors import UserError
 from redheart.near_duplicates import LOWEST_THRESHOLD
-from redheart.records import text_statistics
-from redheart.tasks import Record, lookup
+from redheart.split_balance import balance, indicators, ks_distance
+from redheart.tasks import Record, Task, lookup
 
 PARTS = ("train", "val_select", "val_confirm", "test")
 TRAIN = PARTS.index("train")
@@ -26,10 +25,14 @@ SHARED_CLASS = 4
 # The report looks for the highest similarity across parts so far below the audit threshold: near
 # enough to be found in a time like the audit's, far above what unrelated texts have in common.
 LOOKED_BELOW = 0.05
-# Of the pairs found there, it lists the most similar.
-LISTED_PAIRS = 20
-# How records without a value are called in the report.
-UNLABELLED = "(unlabelled)"
+# In a corpus of so many records, no part's text lengths are further from the whole's than this
+# (Kolmogorov-Smirnov distance).
+LENGTHS_CLAIMED_FROM, MAX_KS_DISTANCE = 500, 0.05
+# Should they be, lengths count so many times as much, at so many more quantiles, until not.
+EMPHASES = (1, 2, 4, 8, 16)
+# Of a part, a linked group is at most this share where it can be: near-duplicates are alike in
+# length and label, and would be felt there.
+LARGEST_GROUP = 0.04
 
 
 @dataclass(frozen=True)
@@ -95,17 +98,20 @@ def split_records(
     links: Sequence[tuple[int, int]],
     strata: Sequence[str | None],
     options: SplitOptions,
+    tasks: Sequence[Task] = (),
 ) -> dict[str, list[int]]:
     """Share records out over the four parts.
 
     Every class gets its quota in each part, and so does every quantile bin of the class's text
-    lengths; within a bin a seeded hash of the id decides. So the order of the records does not
-    matter, and a record more moves few of the others.
+    lengths; within a bin a seeded hash of the id decides. Then records of one class are swapped
+    where that makes the parts more alike in lengths and targets. So the order of the records does
+    not matter, and a record more moves few of the others.
 
     Parameters
     ----------
     links : pairs of record indices that must stay together; so do chains of them.
     strata : each record's class, None where it has none (a class of its own).
+    tasks : those whose targets are to be alike in the parts.
 
     Returns
     -------
@@ -119,54 +125,17 @@ def split_records(
     ranks = [_rank(str(record["id"]), options.seed) for record in records]
     lengths = [len(record["text"]) for record in records]
     quotas = class_quotas(Counter(strata), options.fractions)
-    placed = _place_groups(records, linked_groups(len(records), links), strata, quotas, options)
-    for value, members in _classes(strata).items():
+    linked = _place_groups(records, linked_groups(len(records), links), strata, quotas, options)
+    placed = dict(linked)
+    for value, members in classes_of(strata).items():
         ordered = sorted(members, key=lambda i: (lengths[i], ranks[i]))
-        placed |= _deal_class(ordered, placed, quotas[value], options, ranks)
-    parts: dict[str, list[int]] = {part: [] for part in PARTS}
-    for i in range(len(records)):
-        parts[PARTS[placed[i]]].append(i)
-    _refuse_empty(parts, strata)
+        placed |= _deal_class(ordered, linked, quotas[value], options, ranks)
+    part_of = np.array([placed[i] for i in range(len(records))], dtype=int)
+    _refuse_empty(part_of, strata)
+    part_of = _swapped(records, part_of, linked, strata, tasks, options)
+    parts = {part: np.flatnonzero(part_of == p).tolist() for p, part in enumerate(PARTS)}
     check_split(parts, links)
     return parts
-
-
-def split_report(
-    records: Sequence[Record],
-    parts: Mapping[str, Sequence[int]],
-    strata: Sequence[str | None],
-    pairs: Sequence[tuple[int, int, float]],
-    options: SplitOptions,
-) -> dict[str, Any]:
-    """Return the evidence that the parts are alike and that nothing leaks across them.
-
-    Parameters
-    ----------
-    pairs : all pairs of record indices at or above `options.searched_from`, with their similarity
-        (0 to 1). Those below the audit threshold may stand in two parts.
-
-    Raises
-    ------
-    UserError
-        A pair at or above the audit threshold stands in two parts.
-    """
-    links = [(i, j) for i, j, similarity in pairs if similarity >= options.audit_threshold]
-    check_split(parts, links)
-    whole = range(len(records))
-    return {
-        "seed": options.seed,
-        "length_bins": options.length_bins,
-        "count": len(records),
-        "classes": _class_shares(whole, strata),
-        "length": text_statistics(records),
-        "parts": {
-            part: {"fraction": fraction, **_part_report(records, parts[part], strata)}
-            for part, fraction in zip(PARTS, options.fractions, strict=True)
-        },
-        "leakage": _leakage(records, parts, pairs, options),
-        "linked_groups": _groups_report(records, links, options),
-        "small_classes": _small_classes(parts, strata),
-    }
 
 
 def check_split(parts: Mapping[str, Sequence[int]], links: Iterable[tuple[int, int]]) -> None:
@@ -239,7 +208,7 @@ def _rank(identity: str, seed: int) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def _classes(strata: Sequence[str | None]) -> dict[str | None, list[int]]:
+def classes_of(strata: Sequence[str | None]) -> dict[str | None, list[int]]:
     """Return each class's record indices, the classes in order of their names."""
     members = defaultdict(list)
     for i, value in enumerate(strata):
@@ -251,7 +220,7 @@ def _by_name(value: str | None) -> tuple[bool, str]:
     return value is None, value or ""
 
 
-def _is_oversized(group: Sequence[int], count: int, options: SplitOptions) -> bool:
+def is_oversized(group: Sequence[int], count: int, options: SplitOptions) -> bool:
     """Tell whether a linked group is larger than the smallest part is to be."""
     return len(group) > round(count * min(options.fractions), 9)
 
@@ -265,24 +234,34 @@ def _place_groups(
 ) -> dict[int, int]:
     """Place the linked groups: the oversized in train, each other by its hash where it fits.
 
-    Returns the part of each linked record. A group for which no part has room in every class of
-    its records goes where the most room is in all.
+    The largest come first. A group goes where every class of its records has room, and where it
+    is a small share of the part, if it can; else where it exceeds the quotas least.
+
+    Returns the part of each linked record.
     """
     left = {value: quota.copy() for value, quota in quotas.items()}
+    sizes = np.array(options.fractions) * len(records)
     bounds = np.cumsum(options.fractions)[:-1]
     # The smallest id stands for the group, so that one more member rarely moves it.
     ids = [min(str(records[i]["id"]) for i in group) for group in groups]
     queue = [
-        (not _is_oversized(group, len(records), options), _rank(identity, options.seed), group)
-        for identity, group in zip(ids, groups, strict=True)
+        (
+            not is_oversized(group, len(records), options),
+            -len(group),
+            _rank(name, options.seed),
+            group,
+        )
+        for name, group in zip(ids, groups, strict=True)
     ]
     placed: dict[int, int] = {}
-    for movable, rank, group in sorted(queue):
+    for movable, _, rank, group in sorted(queue):
         counts = Counter(strata[i] for i in group)
+        over = np.sum([np.maximum(0, count - left[c]) for c, count in counts.items()], axis=0)
+        large = len(group) > (LARGEST_GROUP * sizes).round(9)
         choices = (int(np.searchsorted(bounds, rank, side="right")), *FILL_ORDER)
-        fitting = [p for p in choices if all(left[c][p] >= counts[c] for c in counts)]
-        roomiest = int(np.argmax(sum(left.values())))
-        part = [*fitting, roomiest][0] if movable else TRAIN
+        room = np.sum(list(left.values()), axis=0)
+        order = sorted(choices, key=lambda p: (over[p], over[p] and -room[p], large[p]))
+        part = order[0] if movable else TRAIN
         for value, count in counts.items():
             left[value][part] -= count
         placed |= dict.fromkeys(group, part)
@@ -335,8 +314,35 @@ def _length_bins(ordered: Sequence[int], options: SplitOptions) -> list[Sequence
     ]
 
 
-def _refuse_empty(parts: Mapping[str, Sequence[int]], strata: Sequence[str | None]) -> None:
-    empty = [part for part, members in parts.items() if not members]
+def _swapped(
+    records: Sequence[Record],
+    part_of: np.ndarray,
+    linked: Mapping[int, int],
+    strata: Sequence[str | None],
+    tasks: Sequence[Task],
+    options: SplitOptions,
+) -> np.ndarray:
+    """Return each record's part after swaps of unlinked records that make the parts alike."""
+    lengths = np.array([len(record["text"]) for record in records])
+    numbers = {value: number for number, value in enumerate(classes_of(strata))}
+    classes = np.array([numbers[value] for value in strata])
+    # An order of its own: by the hashes that records were dealt by, parts would stand together.
+    order = [_rank(f"swaps:{record['id']}", options.seed) for record in records]
+    free = sorted(set(range(len(records))) - set(linked), key=lambda i: order[i])
+    best, distance = part_of, math.inf
+    for emphasis in EMPHASES:
+        matrix, weights = indicators(records, tasks, emphasis)
+        part_of = balance(part_of, classes, np.array(free, dtype=int), matrix, weights)
+        found = max(ks_distance(lengths[part_of == p], lengths) for p in range(len(PARTS)))
+        if found < distance:
+            best, distance = part_of, found
+        if len(records) < LENGTHS_CLAIMED_FROM or distance <= MAX_KS_DISTANCE:
+            break
+    return best
+
+
+def _refuse_empty(part_of: np.ndarray, strata: Sequence[str | None]) -> None:
+    empty = [part for p, part in enumerate(PARTS) if p not in part_of]
     if empty:
         raise UserError(
             f"split: too few records: {len(strata)} records in {len(set(strata))} classes cannot "
@@ -344,103 +350,3 @@ def _refuse_empty(parts: Mapping[str, Sequence[int]], strata: Sequence[str | Non
             f"{SHARED_CLASS} records and large linked groups are not shared out); add "
             "records, raise that part's share, or stratify by a coarser field"
         )
-
-
-# --- the evidence -----------------------------------------------------------------------------
-
-
-def ks_distance(sample: Sequence[float], whole: Sequence[float]) -> float:
-    """Return the Kolmogorov-Smirnov distance of two samples: sup |F1(x) - F2(x)|, 0 to 1."""
-    points = np.union1d(sample, whole)
-    cumulative = [
-        np.searchsorted(np.sort(values), points, side="right") / len(values)
-        for values in (sample, whole)
-    ]
-    return float(np.abs(cumulative[0] - cumulative[1]).max())
-
-
-def _class_shares(members: Iterable[int], strata: Sequence[str | None]) -> dict[str, Any]:
-    """Return count and share of every class of the whole among the members."""
-    counts = Counter(strata[i] for i in members)
-    return {
-        _shown(value): {"count": counts[value], "share": counts[value] / max(1, counts.total())}
-        for value in _classes(strata)
-    }
-
-
-def _part_report(
-    records: Sequence[Record], members: Sequence[int], strata: Sequence[str | None]
-) -> dict[str, Any]:
-    """Compare one part with the whole: class shares and text lengths."""
-    classes = _class_shares(members, strata)
-    whole = _class_shares(range(len(records)), strata)
-    deviations = {name: classes[name]["share"] - whole[name]["share"] for name in whole}
-    largest = max(deviations, key=lambda name: abs(deviations[name]))
-    lengths = [len(record["text"]) for record in records]
-    return {
-        "count": len(members),
-        "share": len(members) / len(records),
-        "classes": classes,
-        "largest_class_deviation": {"class": largest, "difference": deviations[largest]},
-        "length": text_statistics([records[i] for i in members]),
-        "ks_distance": ks_distance([lengths[i] for i in members], lengths),
-    }
-
-
-def _leakage(
-    records: Sequence[Record],
-    parts: Mapping[str, Sequence[int]],
-    pairs: Iterable[tuple[int, int, float]],
-    options: SplitOptions,
-) -> dict[str, Any]:
-    """Return the most similar pairs that stand in two parts; null: none reaches that far."""
-    part_of = {i: part for part, members in parts.items() for i in members}
-    crossing: list[dict[str, Any]] = [
-        {
-            "ids": [records[i]["id"], records[j]["id"]],
-            "parts": [part_of[i], part_of[j]],
-            "similarity": similarity,
-        }
-        for i, j, similarity in pairs
-        if part_of[i] != part_of[j]
-    ]
-    crossing.sort(key=lambda pair: (-pair["similarity"], pair["ids"]))
-    return {
-        "audit_threshold": options.audit_threshold,
-        "searched_from": options.searched_from,
-        "highest_similarity_across_parts": crossing[0]["similarity"] if crossing else None,
-        "closest_pairs_across_parts": crossing[:LISTED_PAIRS],
-    }
-
-
-def _groups_report(
-    records: Sequence[Record], links: Sequence[tuple[int, int]], options: SplitOptions
-) -> dict[str, Any]:
-    """Count the linked groups and name those that were too large for any part but train."""
-    groups = linked_groups(len(records), links)
-    oversized = [group for group in groups if _is_oversized(group, len(records), options)]
-    return {
-        "count": len(groups),
-        "records": sum(map(len, groups)),
-        "largest": max(map(len, groups), default=0),
-        "forced_to_train": [sorted(records[i]["id"] for i in group) for group in oversized],
-    }
-
-
-def _small_classes(
-    parts: Mapping[str, Sequence[int]], strata: Sequence[str | None]
-) -> list[dict[str, Any]]:
-    """Name the classes that are too small to be shared out by the fractions."""
-    return [
-        {
-            "class": _shown(value),
-            "count": len(members),
-            "parts": {part: len(set(members) & set(parts[part])) for part in PARTS},
-        }
-        for value, members in _classes(strata).items()
-        if len(members) < SHARED_CLASS
-    ]
-
-
-def _shown(value: str | None) -> str:
-    return UNLABELLED if value is None else value

@@ -5,6 +5,8 @@ from job import Job
 from redheart import files, split
 from redheart.dedup import near_duplicate_pairs
 from redheart.options import build
+from redheart.split_report import split_report
+from redheart.tasks import parse_tasks
 
 job = Job(snakemake)
 
@@ -13,12 +15,14 @@ def compute(folder):
     records = files.read_json(job.input.deduped)
     options = build(split.SplitOptions, job.settings["split"])
     strata = [split.stratum(record, job.settings["stratify_by"]) for record in records]
+    tasks = parse_tasks(job.settings["tasks"])
     texts = [record["text"] for record in records]
     found = near_duplicate_pairs(texts, options.searched_from)
     pairs = list(zip(*(column.tolist() for column in found), strict=True))
     links = [(i, j) for i, j, similarity in pairs if similarity >= options.audit_threshold]
-    parts = split.split_records(records, links, strata, options)
-    files.write_json(folder / "report", split.split_report(records, parts, strata, pairs, options))
+    parts = split.split_records(records, links, strata, options, tasks)
+    report = split_report(records, parts, strata, pairs, options, tasks)
+    files.write_json(folder / "report", report)
     for part, members in parts.items():
         files.write_json(folder / part, [records[i] for i in members])
 

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redheart import comparison, split, sweep, sweet_spots
+from redheart import comparison, split, split_report, sweep, sweet_spots
 from redheart.report import (
     FILES,
     Column,
@@ -206,7 +206,7 @@ def synthetic(seeds=(0,), tasks=TASKS, groups=tuple(GROUPS), n=400):
         sources={seed: sources_file(found) for seed, found in spots.items()},
         records=records_report(tasks),
         dedup=dedup_report(),
-        split=split.split_report(corpus, indices, strata, pairs, options),
+        split=split_report.split_report(corpus, indices, strata, pairs, options),
         best=best,
         curves=curves,
         sweet_spots=spots,
