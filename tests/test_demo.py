@@ -83,10 +83,16 @@ def test_the_model_learns_and_stays_below_the_ceiling(demo, results):
     assert shipped["macro"] < ceiling + 0.05
 
 
-def test_a_noisy_task_is_chosen_earlier_than_clean_ones(results):
-    epochs = results["sweet_spots"]
-    assert epochs["advanced_regret"] < epochs["advanced_emotion"]
-    assert epochs["advanced_regret"] < epochs["advanced_bentham"]
+def test_a_noisy_task_overfits_earlier_than_clean_ones(demo):
+    """By the losses: the document's score, which wants stability too, may choose later."""
+    groups = read(demo, "seed_0/sweet_spots.json")["groups"]
+
+    def best_epoch(group):
+        curve = groups[group]["curve"]
+        return min(zip(curve["smoothed_val_loss"], curve["epochs"], strict=True))[1]
+
+    assert best_epoch("advanced_regret") <= best_epoch("advanced_emotion") - 10
+    assert best_epoch("advanced_regret") <= best_epoch("advanced_bentham") - 10
 
 
 def test_the_split_leaks_nothing(demo):
