@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from rapidfuzz import fuzz
 
+from redheart.dedup_report import cluster_report, removed_pair, similarity_histogram
 from redheart.errors import UserError
 from redheart.near_duplicates import Pairs, near_duplicate_pairs
 
@@ -19,7 +18,6 @@ __all__ = ["DedupOptions", "connected_components", "deduplicate", "near_duplicat
 Record = dict[str, Any]
 
 METHOD = "exact: all pairs by rapidfuzz.fuzz.ratio / 100 >= threshold"
-PREVIEW_CHARACTERS = 80
 
 # Of every distinct text, the one that is kept in its place (itself, where it stays), and how
 # similar the two are.
@@ -92,7 +90,7 @@ def deduplicate(
     kept_for = first[keeper[text_of]]
     kept = [record for i, record in enumerate(records) if kept_for[i] == i]
     removed = [
-        _removed_pair(record, records[kept_for[i]], float(similarity[text_of[i]]))
+        removed_pair(record, records[kept_for[i]], float(similarity[text_of[i]]))
         for i, record in enumerate(records)
         if kept_for[i] != i
     ]
@@ -106,8 +104,8 @@ def deduplicate(
         "policy": options.policy,
         "method": METHOD,
         "removed_pairs": removed,
-        "similarity_histogram": _histogram([pair["similarity"] for pair in removed]),
-        "clusters": _cluster_report(records, cluster_of, label_of),
+        "similarity_histogram": similarity_histogram([pair["similarity"] for pair in removed]),
+        "clusters": cluster_report(records, cluster_of, label_of),
     }
 
 
@@ -167,48 +165,3 @@ _KEEPERS: dict[str, Callable[[list[str], Pairs], Keepers]] = {
     "keep_first": _keep_first,
     "cluster": _keep_one_per_cluster,
 }
-
-
-def _removed_pair(removed: Record, kept: Record, similarity: float) -> dict[str, Any]:
-    return {
-        "removed": removed["id"],
-        "kept": kept["id"],
-        "similarity": similarity,
-        "removed_preview": _preview(removed["text"]),
-        "kept_preview": _preview(kept["text"]),
-    }
-
-
-def _preview(text: str) -> str:
-    return " ".join(text.split())[:PREVIEW_CHARACTERS]
-
-
-def _histogram(similarities: list[float]) -> dict[str, list[float]]:
-    """Count similarities in bins of half a percent, from the lowest one to 1."""
-    lowest = min(199, math.floor(200 * min(similarities, default=1.0)))
-    edges = np.arange(lowest, 201) / 200
-    return {"edges": edges.tolist(), "counts": np.histogram(similarities, edges)[0].tolist()}
-
-
-def _cluster_report(
-    records: Sequence[Record], cluster_of: np.ndarray, label_of: Callable[[Record], str | None]
-) -> dict[str, Any]:
-    """Describe the connected groups of near-duplicates and those whose labels conflict."""
-    members: dict[int, list[Record]] = defaultdict(list)
-    for record, cluster in zip(records, cluster_of.tolist(), strict=True):
-        members[cluster].append(record)
-    clusters = [group for group in members.values() if len(group) > 1]
-    labels = [
-        {record["id"]: label for record in group if (label := label_of(record)) is not None}
-        for group in clusters
-    ]
-    return {
-        "count": len(clusters),
-        "largest": max(map(len, clusters), default=0),
-        "labelled": sum(len(by_id) > 1 for by_id in labels),
-        "conflicting": [
-            {"ids": [record["id"] for record in group], "labels": by_id}
-            for group, by_id in zip(clusters, labels, strict=True)
-            if len(set(by_id.values())) > 1
-        ],
-    }

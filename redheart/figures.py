@@ -50,6 +50,7 @@ CURVES: dict[str, dict[str, Any]] = {
 
 MINUS = "\N{MINUS SIGN}"
 WIDTH = 7.6  # inches
+MOST_CLASSES = 12  # in a figure; the table has them all
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "redheart",
     "svg.fonttype": "none",
@@ -183,6 +184,72 @@ def draw_comparison(rows: Sequence[Mapping[str, Any]], reference: str) -> str:
     return _svg(WIDTH, 0.8 + 0.32 * len(rows), draw)
 
 
+def draw_duplicates(dedup: Json) -> str:
+    """Draw how similar the removed records are to the kept ones, and how far labels agree.
+
+    Parameters
+    ----------
+    dedup
+        The contents of `dedup_report.json`.
+    """
+    similarities, agreement = dedup["similarity_histogram"], dedup["clusters"]["agreement"]
+
+    def draw(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2)
+        left.stairs(similarities["counts"], similarities["edges"], fill=True, color=BLUE)
+        left.axvline(dedup["threshold"], color=THEME["muted"], linestyle="--")
+        left.xaxis.set_major_locator(MaxNLocator(5))
+        left.set(
+            xlabel="similarity to the record that stays (dashed: the threshold)", xlim=(None, 1)
+        )
+        left.set_title(f"Removed records ({dedup['removed']:,})")
+        _draw_agreement(right, agreement)
+        right.set_title(f"Groups with several labels ({agreement['clusters']:,})")
+        for axes, count in ((left, dedup["removed"]), (right, agreement["clusters"])):
+            axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+            axes.grid(axis="x", visible=False)
+            if not count:
+                axes.set_yticks([])
+                axes.text(0.5, 0.5, "none", transform=axes.transAxes, color=THEME["muted"])
+
+    return _svg(WIDTH, 2.5, draw)
+
+
+def draw_classes(split: Json) -> str:
+    """Draw the share of each class in each part beside that in all records, the largest first.
+
+    Parameters
+    ----------
+    split
+        The contents of `split_report.json`.
+    """
+    by_count = sorted(split["classes"].items(), key=lambda item: -item[1]["count"])
+    classes = [name for name, _ in by_count[:MOST_CLASSES]]
+    height = 0.8 / len(split["parts"])
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        rows = np.arange(len(classes))
+        for place, (part, found) in enumerate(split["parts"].items()):
+            axes.barh(
+                rows - 0.4 + height * (place + 0.5),
+                [found["classes"][name]["share"] for name in classes],
+                height=0.85 * height,
+                color=PART_COLOURS.get(part, THEME["muted"]),
+                label=part,
+            )
+        whole = [split["classes"][name]["share"] for name in classes]
+        axes.vlines(whole, rows - 0.46, rows + 0.46, color=THEME["ink"], label="all records")
+        axes.set_yticks(rows, [_short(name) for name in classes])
+        axes.set(ylim=(len(classes) - 0.4, -0.6), xlabel="share of the part's records")
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.tick_params(axis="y", length=0, labelcolor=THEME["ink"])
+        axes.grid(axis="y", visible=False)
+        figure.legend(loc="outside right upper")
+
+    return _svg(WIDTH, 0.7 + 0.48 * max(2, len(classes)), draw)
+
+
 def draw_lengths(lengths: Mapping[str, Sequence[int]]) -> str:
     """Draw the cumulative distribution of the texts' lengths, a line per part.
 
@@ -310,6 +377,17 @@ def _draw_group(axes: Axes, spots: Sequence[Json]) -> None:
         axes.plot([epoch], [smoothed[epochs.index(epoch)]], **CURVES["sweet spot"])
 
 
+def _draw_agreement(axes: Axes, agreement: Json) -> None:
+    """Draw the histogram of the majority's share, the groups of one label in a bar of their own."""
+    counts, unanimous = agreement["majority_share"]["counts"], agreement["unanimous"]
+    heights = [*counts[:-1], counts[-1] - unanimous, unanimous]
+    bars = axes.bar(range(11), heights, color=[*[ORANGE] * 10, BLUE], width=0.8)
+    axes.bar_label(bars, [f"{height:,}" if height else "" for height in heights], fontsize=8)
+    axes.set_xticks([0.5, 2.5, 4.5, 6.5, 8.5, 10], ["10 %", "30 %", "50 %", "70 %", "90 %", "all"])
+    axes.set(xlim=(next((i for i in range(5) if counts[i]), 4) - 0.6, 10.6))
+    axes.set_xlabel("records with the group's most frequent label")
+
+
 def _reach(rows: Sequence[Mapping[str, Any]]) -> float:
     """Return how far from 0 the axis goes; a yardstick far away does not squeeze the others."""
     ends = [
@@ -336,6 +414,12 @@ def _draw_interval(axes: Axes, y: int, row: Mapping[str, Any], reach: float) -> 
         markerfacecolor=THEME["paper"] if row["yardstick"] else colour,
         zorder=3,
     )
+
+
+def _short(name: str) -> str:
+    """Return a name in one line that leaves room for what it names."""
+    line = " ".join(name.split())
+    return line if len(line) <= 28 else f"{line[:27]}…"
 
 
 def _signed(value: float, _: int | None = None) -> str:

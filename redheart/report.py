@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from redheart.comparison import NAMES_IN_WORDS
+from redheart.data_tables import (
+    certificate_table,
+    classes_table,
+    cluster_diff,
+    clusters_table,
+    conflicts_table,
+    duplicates_table,
+    label_counts,
+    labels_table,
+    parts_table,
+    rejected_table,
+)
 from redheart.metrics import MAIN_METRIC
+from redheart.tables import Table, make_table, shown, to_csv, to_markdown
 from redheart.tasks import Record, Task
 
 # matplotlib and jinja2 are imported where they are used: the workflow reads FILES on every start.
@@ -19,9 +29,10 @@ from redheart.tasks import Record, Task
 Json = Mapping[str, Any]
 
 TEMPLATE = Path(__file__).parent / "report_template.html"
-FIGURES = ("lengths", "sweep", "training", "comparison")
+FIGURES = ("duplicates", "classes", "lengths", "sweep", "training", "comparison")
 TABLES = (
-    *("parts", "classes", "labels", "rejected", "duplicates", "conflicts"),
+    *("labels", "rejected", "duplicates", "conflicts", "clusters"),
+    *("parts", "classes", "certificate"),
     *("rates", "sweet_spots", "candidates", "tasks"),
 )
 # Every file of the report: output name -> place in the run's folder.
@@ -41,20 +52,15 @@ SINGLE_FILES = ("records", "dedup", "split", "best", "curves")
 # The parts of final_results.json that differ from run to run of the same thing.
 CLOCK = ("provenance", "cost")
 
-# Spreadsheets take a cell that begins so for a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-# A single underscore inside a word is no Markdown; `best_single` stays readable.
-MARKDOWN_MARKS = re.compile(r"[\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w)")
-
 # What each figure shows, for those who do not see it; the tables hold its numbers.
 ALT_TEXTS = {
+    "duplicates": "histograms: similarities of removed pairs, label agreement within groups",
+    "classes": "share of each class in all records and in each of the four parts",
     "lengths": "cumulative distribution of the text lengths of the four parts",
     "sweep": "validation and training loss of each learning rate by epoch",
     "training": "training and validation loss of each module group with its sweet spot",
     "comparison": "difference of each candidate to the best single checkpoint with its interval",
 }
-
-Cell = str | float | None
 
 
 @dataclass(frozen=True)
@@ -83,28 +89,6 @@ class ReportInputs:
     """curves.json of the sweep."""
 
 
-@dataclass(frozen=True)
-class Column:
-    """One column of a table."""
-
-    title: str
-    """What stands above it."""
-    show: str = ""
-    """Format of its numbers for readers, such as `.3f`; empty: a column of text."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table, before it is Markdown, CSV or HTML."""
-
-    columns: tuple[Column, ...]
-    """Its columns, from left to right."""
-    rows: tuple[tuple[Cell, ...], ...]
-    """Its cells; numbers in full, None where there is nothing to tell."""
-    marked: frozenset[int] = frozenset()
-    """Indices of the rows that were chosen; the page sets them off."""
-
-
 def without_clock(results: Json) -> dict[str, Any]:
     """Return `final_results.json` without what a second run of the same would change."""
     return {key: value for key, value in results.items() if key not in CLOCK}
@@ -122,6 +106,8 @@ def build_report(inputs: ReportInputs) -> dict[str, str]:
 
     rows = comparison_rows(inputs.results)
     drawn = {
+        "duplicates": figures.draw_duplicates(inputs.dedup),
+        "classes": figures.draw_classes(inputs.split),
         "lengths": figures.draw_lengths(
             {part: [len(r["text"]) for r in members] for part, members in inputs.parts.items()}
         ),
@@ -141,12 +127,14 @@ def build_report(inputs: ReportInputs) -> dict[str, str]:
 def build_tables(inputs: ReportInputs) -> dict[str, Table]:
     """Return the tables of the report by name, those of `TABLES`."""
     return {
-        "parts": parts_table(inputs.split),
-        "classes": classes_table(inputs.split),
         "labels": labels_table(inputs.tasks, inputs.records),
         "rejected": rejected_table(inputs.records),
         "duplicates": duplicates_table(inputs.dedup),
         "conflicts": conflicts_table(inputs.dedup),
+        "clusters": clusters_table(inputs.dedup),
+        "parts": parts_table(inputs.split),
+        "classes": classes_table(inputs.split),
+        "certificate": certificate_table(inputs.split),
         "rates": rates_table(inputs.best),
         "sweet_spots": sweet_spots_table(inputs.sweet_spots),
         "candidates": candidates_table(inputs.results, inputs.sources),
@@ -155,91 +143,6 @@ def build_tables(inputs: ReportInputs) -> dict[str, Table]:
 
 
 # --- tables -----------------------------------------------------------------------------------
-
-
-def parts_table(split: Json) -> Table:
-    """Return a row per part: its size, its texts' characters, its distance from the whole."""
-    return _table(
-        [{"part": name, **part} for name, part in split["parts"].items()],
-        ("part", "", lambda row: row["part"]),
-        ("records", ",d", lambda row: row["count"]),
-        ("share", ".1%", lambda row: row["share"]),
-        ("wanted", ".1%", lambda row: row["fraction"]),
-        ("mean length", ",.0f", lambda row: row["length"]["mean"]),
-        ("std length", ",.0f", lambda row: row["length"]["std"]),
-        ("min length", ",.0f", lambda row: row["length"]["min"]),
-        ("max length", ",.0f", lambda row: row["length"]["max"]),
-        ("KS distance", ".3f", lambda row: row["ks_distance"]),
-        ("class furthest off", "", lambda row: row["largest_class_deviation"]["class"]),
-        ("by", "+.2%", lambda row: row["largest_class_deviation"]["difference"]),
-    )
-
-
-def classes_table(split: Json) -> Table:
-    """Return a row per class: its records, its share of the whole and of each part."""
-    shares = [
-        (f"of {name}", ".1%", lambda row, part=part: part["classes"][row["class"]]["share"])
-        for name, part in split["parts"].items()
-    ]
-    return _table(
-        [{"class": name, **whole} for name, whole in split["classes"].items()],
-        ("class", "", lambda row: row["class"]),
-        ("records", ",d", lambda row: row["count"]),
-        ("share of all", ".1%", lambda row: row["share"]),
-        *shares,
-    )
-
-
-def labels_table(tasks: Sequence[Task], records: Json) -> Table:
-    """Return a row per task: what is predicted, and how many records say so."""
-    return _table(
-        tasks,
-        ("task", "", lambda task: task.name),
-        ("kind", "", lambda task: task.kind),
-        ("field", "", lambda task: task.field),
-        ("outputs", "d", lambda task: task.width),
-        ("labelled", ".1%", lambda task: records["labelled"].get(task.name)),
-        ("renormalised records", ",d", lambda task: records["renormalised"].get(task.name)),
-    )
-
-
-def rejected_table(records: Json) -> Table:
-    """Return a row per rejected record: where it stands and what is wrong with it."""
-    return _table(
-        records["rejected"],
-        ("place", "", lambda row: row["place"]),
-        ("id", "", lambda row: row["id"]),
-        ("reason", "", lambda row: row["reason"]),
-    )
-
-
-def duplicates_table(dedup: Json) -> Table:
-    """Return a row per removed record beside the one kept, the least similar pair first.
-
-    Those are the ones to doubt, if any.
-    """
-    return _table(
-        sorted(dedup["removed_pairs"], key=lambda pair: (pair["similarity"], pair["removed"])),
-        ("similarity", ".3f", lambda pair: pair["similarity"]),
-        ("removed", "", lambda pair: pair["removed"]),
-        ("its text", "", lambda pair: pair["removed_preview"]),
-        ("kept", "", lambda pair: pair["kept"]),
-        ("text that stays", "", lambda pair: pair["kept_preview"]),
-    )
-
-
-def conflicts_table(dedup: Json) -> Table:
-    """Return a row per group of near-duplicates whose records do not agree on their label."""
-
-    def who(group: Json) -> str:
-        return "; ".join(f"{name}: {label}" for name, label in group["labels"].items())
-
-    return _table(
-        dedup["clusters"]["conflicting"],
-        ("labels", "", lambda group: " / ".join(sorted(set(group["labels"].values())))),
-        ("records", "d", lambda group: len(group["ids"])),
-        ("which record says what", "", who),
-    )
 
 
 def rates_table(best: Json) -> Table:
@@ -252,7 +155,7 @@ def rates_table(best: Json) -> Table:
             return "chosen"
         return "tied" if row["learning_rate"] in best["tie"] else ""
 
-    return _table(
+    return make_table(
         best["scores"],
         ("learning rate", "", lambda row: str(row["learning_rate"])),
         ("outcome", "", outcome),
@@ -266,7 +169,7 @@ def rates_table(best: Json) -> Table:
 
 def sweet_spots_table(sweet_spots: Mapping[str, Json]) -> Table:
     """Return a row per group and training seed: the chosen epoch and the reason."""
-    return _table(
+    return make_table(
         spots_by_group(sweet_spots),
         ("group", "", lambda spot: spot["group"]),
         ("seed", "", lambda spot: spot["seed"]),
@@ -288,7 +191,7 @@ def candidates_table(results: Json, sources: Mapping[str, Json]) -> Table:
     def of_seed(row: Json, seed: str) -> float | None:
         return row["per_seed"][seed]["test"]["macro"] if "per_seed" in row else None
 
-    return _table(
+    return make_table(
         rows,
         ("candidate", "", lambda row: row["name"]),
         ("val_select", ".3f", lambda row: row["val_select"]),
@@ -312,29 +215,12 @@ def tasks_table(results: Json, tasks: Sequence[Task]) -> Table:
         (name, ".3f", lambda row, tested=tested["test"]["tasks"]: tested[row[0].name][row[1]])
         for name, tested in candidates.items()
     ]
-    return _table(
+    return make_table(
         [(task, metric) for task in tasks for metric in first[task.name]],
         ("task", "", lambda row: row[0].name),
         ("metric", "", lambda row: row[1]),
         *scores,
         mark=lambda row: row[1] == MAIN_METRIC[row[0].kind],
-    )
-
-
-def _table(
-    entries: Iterable[Any],
-    *columns: tuple[str, str, Callable[[Any], Cell]],
-    mark: Callable[[Any], bool] = lambda entry: False,
-) -> Table:
-    """Make a table with a row per entry; a column is its title, its format and its cell's source.
-
-    `mark` tells whether an entry's row is to be set off.
-    """
-    entries = list(entries)
-    return Table(
-        tuple(Column(title, show) for title, show, _ in columns),
-        tuple(tuple(read(entry) for _, _, read in columns) for entry in entries),
-        frozenset(i for i, entry in enumerate(entries) if mark(entry)),
     )
 
 
@@ -372,47 +258,6 @@ def _epochs(epochs: Sequence[int]) -> str:
     if len(epochs) > 8:
         return f"{min(epochs)} to {max(epochs)} ({len(epochs)} of them)"
     return ", ".join(map(str, sorted(epochs)))
-
-
-# --- Markdown and CSV -------------------------------------------------------------------------
-
-
-def shown(value: Cell, column: Column) -> str:
-    """Return a cell as readers see it; a dash where there is nothing."""
-    if value is None or value == "":
-        return "–"
-    return format(value, column.show) if column.show else str(value)
-
-
-def to_markdown(table: Table) -> str:
-    """Return a table in GitHub's Markdown; what stands in a cell is text and never markup."""
-    lines = [
-        [_markdown_text(column.title) for column in table.columns],
-        ["---:" if column.show else "---" for column in table.columns],
-        *(
-            [_markdown_text(shown(*pair)) for pair in zip(row, table.columns, strict=True)]
-            for row in table.rows
-        ),
-    ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def to_csv(table: Table) -> str:
-    """Return a table as CSV, numbers in full; no text in it runs as a spreadsheet's formula."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([column.title for column in table.columns])
-    writer.writerows([_csv_cell(cell) for cell in row] for row in table.rows)
-    return stream.getvalue()
-
-
-def _markdown_text(text: str) -> str:
-    return MARKDOWN_MARKS.sub(r"\\\g<0>", " ".join(text.split()))
-
-
-def _csv_cell(cell: Cell) -> Cell:
-    is_formula = isinstance(cell, str) and cell.startswith(FORMULA_STARTS)
-    return f"'{cell}" if is_formula else cell
 
 
 # --- the page ---------------------------------------------------------------------------------
@@ -523,5 +368,7 @@ def _page(inputs: ReportInputs, drawn: Mapping[str, str], tables: Mapping[str, T
         figures={name: Markup(inlined(svg, name, ALT_TEXTS[name])) for name, svg in drawn.items()},
         tables=tables,
         shown=shown,
+        label_counts=label_counts,
+        cluster_diff=cluster_diff,
         spots=spots_by_group(inputs.sweet_spots),
     )

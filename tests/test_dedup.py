@@ -19,6 +19,7 @@ from rapidfuzz import fuzz, process
 import redheart
 from redheart import near_duplicates
 from redheart.dedup import DedupOptions, connected_components, deduplicate, near_duplicate_pairs
+from redheart.dedup_report import LARGEST_CLUSTERS, TEXT_CHARACTERS, label_agreement
 from redheart.errors import UserError
 
 SCRUPLES = Path(__file__).parents[1] / "data" / "scruples.jsonl.gz"
@@ -402,8 +403,34 @@ def test_the_report_accounts_for_everything():
             "count": 1,
             "largest": 3,
             "labelled": 1,
+            "agreement": {
+                "clusters": 1,
+                "records": 2,
+                "unanimous": 0,
+                "majority_share": {
+                    "mean": 0.5,
+                    "edges": [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
+                    "counts": [0, 0, 0, 0, 0, 1, 0, 0, 0, 0],
+                },
+                "observed": 0.0,
+                "expected": 0.0,
+                "alpha": 0.0,
+            },
             "conflicting": [
                 {"ids": ["r1", "r2", "r3"], "labels": {"r1": "AUTHOR", "r3": "OTHER"}},
+            ],
+            "text_characters": 4000,
+            "largest_clusters": [
+                {
+                    "ids": ["r1", "r2", "r3"],
+                    "labels": {"r1": "AUTHOR", "r3": "OTHER"},
+                    "similarity": 0.96,
+                    "distinct_texts": 2,
+                    "texts": [
+                        {"id": "r1", "characters": 25, "text": CHAIN[0]},
+                        {"id": "r2", "characters": 25, "text": CHAIN[1]},
+                    ],
+                }
             ],
         },
     }
@@ -422,7 +449,12 @@ def test_thousands_of_copies_cost_no_more_than_one(policy):
     kept, report = deduplicate(records, DedupOptions(0.92, policy), label_of)
     assert ids(kept) == ["r0", "r20000"]
     assert report["removed"] == 19_999
-    assert report["clusters"] == {"count": 1, "largest": 20_000, "labelled": 0, "conflicting": []}
+    clusters = report["clusters"]
+    assert (clusters["count"], clusters["largest"], clusters["labelled"]) == (1, 20_000, 0)
+    largest = clusters["largest_clusters"][0]
+    assert (largest["similarity"], largest["distinct_texts"]) == (1.0, 1)
+    assert [text["id"] for text in largest["texts"]] == ["r0", "r1"]
+    assert clusters["agreement"]["alpha"] is clusters["agreement"]["majority_share"]["mean"] is None
 
 
 def test_no_records_make_an_empty_report():
@@ -445,3 +477,73 @@ def test_options_are_checked(bad):
     with pytest.raises(UserError, match=next(iter(bad))):
         DedupOptions(**bad)
     assert asdict(DedupOptions()) == {"threshold": 0.92, "policy": "keep_first", "shards": 1}
+
+
+# The labels of near-duplicates
+
+
+def unit(*values):
+    return [str(value) for value in values]
+
+
+# Four observers, twelve units (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability",
+# part C): alpha for nominal data is 0.743.
+PUBLISHED = [
+    *(unit(1, 1, 1), unit(2, 2, 3, 2), unit(3, 3, 3, 3), unit(3, 3, 3, 3), unit(2, 2, 2, 2)),
+    *(unit(1, 2, 3, 4), unit(4, 4, 4, 4), unit(1, 1, 2, 1), unit(2, 2, 2, 2), unit(5, 5, 5)),
+    *(unit(1, 1), unit(3)),
+]
+
+
+def test_alpha_is_the_published_one():
+    agreement = label_agreement(PUBLISHED)
+    assert round(agreement["alpha"], 3) == 0.743
+    assert (agreement["clusters"], agreement["records"], agreement["unanimous"]) == (11, 40, 8)
+
+
+labellings = st.lists(st.lists(st.sampled_from("XYZ"), max_size=5), max_size=5)
+
+
+@quick
+@given(labellings)
+def test_agreement_is_that_of_all_pairs(clusters):
+    agreement = label_agreement(clusters)
+    told = [labels for labels in clusters if len(labels) > 1]
+    drawn = [label for labels in told for label in labels]
+
+    def agreeing_pairs(labels):
+        return sum(
+            labels[i] == labels[j] for i in range(len(labels)) for j in range(len(labels)) if i != j
+        )
+
+    n = len(drawn)
+    if not told:
+        assert agreement["observed"] is agreement["expected"] is None
+        return
+    observed = sum(agreeing_pairs(labels) / (len(labels) - 1) for labels in told) / n
+    assert agreement["observed"] == pytest.approx(observed)
+    assert agreement["expected"] == pytest.approx(agreeing_pairs(drawn) / (n * (n - 1)))
+    assert (agreement["alpha"] is None) == (len(set(drawn)) == 1)
+    shares = [max(map(labels.count, labels)) / len(labels) for labels in told]
+    assert agreement["majority_share"]["mean"] == pytest.approx(sum(shares) / len(shares))
+    assert sum(agreement["majority_share"]["counts"]) == len(told)
+
+
+def test_a_cluster_of_many_copies_does_not_drown_the_others():
+    agreement = label_agreement([["X"] * 1000, *[["X", "Y"]] * 500])
+    assert agreement["observed"] == 0.5
+
+
+def test_the_largest_clusters_come_first_with_the_least_similar_text():
+    texts = [f"{k} {'abcdefghijkl'[k] * 40} {k}" for k in range(12) for _ in range(2)]
+    records = as_records([*texts, *CHAIN, "z" * (TEXT_CHARACTERS + 5), "z" * TEXT_CHARACTERS])
+    _, report = deduplicate(records, DedupOptions(0.95), label_of)
+    clusters = report["clusters"]["largest_clusters"]
+    assert len(clusters) == LARGEST_CLUSTERS < report["clusters"]["count"]
+    chain, long = clusters[:2]
+    assert [text["text"] for text in chain["texts"]] == [CHAIN[0], CHAIN[4]]
+    assert (chain["similarity"], chain["distinct_texts"], len(chain["ids"])) == (0.84, 5, 5)
+    assert [(len(text["text"]), text["characters"]) for text in long["texts"]] == [
+        (TEXT_CHARACTERS, TEXT_CHARACTERS + 5),
+        (TEXT_CHARACTERS, TEXT_CHARACTERS),
+    ]

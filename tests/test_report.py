@@ -20,22 +20,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redheart import comparison, split, split_report, sweep, sweet_spots
+from redheart import comparison, dedup, split, split_report, sweep, sweet_spots
+from redheart.data_tables import cluster_diff
+from redheart.dedup_report import label_agreement
 from redheart.report import (
     FILES,
-    Column,
     ReportInputs,
-    Table,
     build_report,
     build_tables,
     comparison_rows,
     headline,
-    shown,
     tiles,
-    to_csv,
-    to_markdown,
     without_clock,
 )
+from redheart.tables import Column, Table, shown, to_csv, to_markdown
 from redheart.tasks import Task, target_matrix
 
 EMOTIONS = ("joy", "anger", "surprise", "disgust", "sadness", "shame", "fear")
@@ -247,8 +245,29 @@ def dedup_report():
         ],
         "clusters": {
             **{"count": 290, "largest": 9, "labelled": 288},
+            "agreement": label_agreement([["OTHER", "AUTHOR"], *[["OTHER", "OTHER"]] * 287]),
             "conflicting": [{"ids": ["r1", "r1001"], "labels": {"r1": "OTHER", "r1001": "AUTHOR"}}],
+            "text_characters": 80,
+            "largest_clusters": [
+                cluster("I told my sister that it was long.", "I told my sister it took long!"),
+                cluster("나는 친구에게 말했다. " * 9, "나는 친구에게 말했다. " * 9),
+            ],
         },
+        "similarity_histogram": {"edges": [0.92, 0.96, 1.0], "counts": [17, 295]},
+    }
+
+
+def cluster(first, second):
+    """Return a cluster of three records as the report of the step holds it."""
+    return {
+        "ids": ["r1", "r2", "r3"],
+        "labels": {"r1": "OTHER", "r2": "AUTHOR", "r3": "OTHER"},
+        "similarity": 0.95,
+        "distinct_texts": 2,
+        "texts": [
+            {"id": name, "characters": len(text), "text": text[:80]}
+            for name, text in (("r1", first), ("r3", second))
+        ],
     }
 
 
@@ -299,6 +318,27 @@ def test_a_conflict_names_the_labels_and_who_has_them():
     assert build_tables(synthetic())["conflicts"].rows == (
         ("AUTHOR / OTHER", 2, "r1: OTHER; r1001: AUTHOR"),
     )
+
+
+def test_a_large_cluster_shows_its_labels_and_what_differs():
+    first, second = build_tables(synthetic())["clusters"].rows
+    assert first[:6] == ("r1", 3, 2, "OTHER 2, AUTHOR 1", "r3", 0.95)
+    assert first[6] == "I told my sister [-that it was -]{+it took +}long[-.-]{+!+}"
+    assert second[6].endswith("[the rest is not shown] ")
+
+
+def test_of_cut_texts_the_end_is_no_difference():
+    told = "It is a long story about a ladder that I lent to my neighbour. "
+    longer = cluster(told * 2, f"So: {told * 2}")
+    assert [kind for kind, _ in cluster_diff(longer)] == ["insert", "equal", "gap"]
+
+
+def test_the_certificate_says_what_was_measured():
+    rows = build_tables(synthetic())["certificate"].rows
+    assert ("records not in exactly one part", None, 0, 0) in rows
+    distances = [row for row in rows if row[0].startswith("Kolmogorov-Smirnov")]
+    assert {part for _, part, _, _ in distances} <= set(split.PARTS)
+    assert all(measured <= bound for _, _, measured, bound in rows)
 
 
 def test_tied_rates_are_named():
@@ -496,7 +536,10 @@ def test_what_stands_in_records_stays_text():
     page = Page(build_report(hostile(inputs))["report"])
     assert "script" not in page.names
     shown_once_each = ["a preview", "a kept preview", "a reason", "a class", "a run", "a group"]
+    shown_once_each += ["갑의 라벨", "을의 아이디", "a claim"]
     words = "".join(page.words)
+    assert page.names >= {"ins", "del"}
+    assert f"을{HOSTILE}갑이 말했다" in words
     for place in shown_once_each:
         assert f"{place} {HOSTILE.split()[0]}" in words
 
@@ -506,6 +549,12 @@ def hostile(inputs):
     pair = {**inputs.dedup["removed_pairs"][0], "removed_preview": f"a preview {HOSTILE}"}
     spots = inputs.sweet_spots["0"]
     group = {**spots["groups"]["A"], "reason": f"a group {HOSTILE} $x$"}
+    large = {
+        **cluster(f"{HOSTILE}갑이 말했다", f"을{HOSTILE}이 말했다"),
+        "labels": {"r1": f"갑의 라벨 {HOSTILE}"},
+    }
+    large["texts"][0]["id"] = f"을의 아이디 {HOSTILE}"
+    claim = {"claim": f"a claim {HOSTILE}", "part": None, "measured": 0, "bound": 0, "holds": True}
     whole = {**inputs.split["classes"], f"a class {HOSTILE}": {"count": 1, "share": 0.1}}
     return replace(
         inputs,
@@ -513,6 +562,7 @@ def hostile(inputs):
         dedup={
             **inputs.dedup,
             "removed_pairs": [{**pair, "kept_preview": f"a kept preview {HOSTILE}"}],
+            "clusters": {**inputs.dedup["clusters"], "largest_clusters": [large]},
         },
         records={
             **inputs.records,
@@ -521,6 +571,7 @@ def hostile(inputs):
         split={
             **inputs.split,
             "classes": whole,
+            "certificate": [claim],
             "parts": {
                 name: {**part, "classes": whole} for name, part in inputs.split["parts"].items()
             },
@@ -562,8 +613,6 @@ def test_the_list_of_files_is_read_without_the_libraries_that_draw():
 
 @pytest.mark.slow
 def test_the_page_reads_what_deduplication_writes():
-    from redheart import dedup
-
     told = "My neighbour has borrowed the ladder for a month, and I told him what I think"
     twins = [
         {"id": "a", "text": f"{told} about that.", "label": "X"},
@@ -575,6 +624,8 @@ def test_the_page_reads_what_deduplication_writes():
         inputs = replace(synthetic((0,), TASKS[-1:], ("A",), 80), dedup=found)
         page = "".join(Page(build_report(inputs)["report"]).words)
         assert "X / Y" in page and f"{told} of that"[:80] in page
+        assert "0.0 % of the cases" in page and "1 group is too few" in page
+        assert "I told him what I think aboutof that." in page  # "about" goes, "of" comes
 
 
 @pytest.mark.slow
@@ -586,6 +637,18 @@ def test_a_figure_is_drawn_where_nothing_is_known():
     assert "undefined" in figures.draw_comparison([row], "the reference")
     best = {"best_learning_rate": 0.1, "tie": [0.1], "scores": []}
     assert "<svg" in figures.draw_sweep({"rates": []}, best)
+    _, alone = dedup.deduplicate([], dedup.DedupOptions(), lambda record: None)
+    assert figures.draw_duplicates(alone).count(">none<") == 2
+
+
+@pytest.mark.slow
+def test_of_many_classes_the_most_frequent_are_drawn():
+    from redheart import figures
+
+    classes = {f"반 {k} {'y' * 40}": {"count": k, "share": k / 210} for k in range(1, 21)}
+    drawn = figures.draw_classes({"classes": classes, "parts": {"train": {"classes": classes}}})
+    names = re.findall(r">반 (\d+) y+…<", drawn)
+    assert names == [str(k) for k in range(20, 20 - figures.MOST_CLASSES, -1)]
 
 
 @pytest.mark.slow
