@@ -7,6 +7,7 @@ import hashlib
 import math
 import os
 import resource
+from contextlib import contextmanager
 
 import pytest
 
@@ -41,19 +42,24 @@ def test_a_read_only_target_is_replaced(tmp_path):
     assert path.read_text() == "new"
 
 
-@pytest.fixture
+@contextmanager
 def small_files():
-    """A limit of 4 KB on the size of a file: a write behind it fails as on a full disk."""
+    """Limit files to 4 KB: a write behind that fails as on a full disk.
+
+    Not a fixture: pytest writes its own log, which may be a file, before fixtures end.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_write_that_fails_half_way_is_told_and_leaves_nothing(tmp_path, small_files):
+def test_a_write_that_fails_half_way_is_told_and_leaves_nothing(tmp_path):
     path = tmp_path / "a"
     path.write_text("old")
-    with pytest.raises(UserError) as error, files.atomic(path) as stream:
+    with small_files(), pytest.raises(UserError) as error, files.atomic(path) as stream:
         for _ in range(1000):
             stream.write(b"x" * 100)
     assert str(error.value) == (
