@@ -53,7 +53,9 @@ BLOCK_ROWS = 512
 BLOCK_COLUMNS = 2048
 # So many blocks a worker are given out before the oldest one's matches are fetched.
 BLOCKS_AHEAD = 4
-# rapidfuzz judges so many pairs at once.
+# A block's candidates are narrowed in lots of so many, and rapidfuzz judges so many at once: at
+# the end of each a thread looks whether it shall stop.
+NARROWED_PAIRS = 1 << 16
 VERIFIED_PAIRS = 1 << 10
 
 # The least threshold of a search: below it, texts without anything in common match.
@@ -227,7 +229,11 @@ def _matches(
     stopped = threading.Event()
 
     def search(block: Block) -> Pairs:
-        i, j, slack = kernels.candidates(index, *block)
+        candidates = kernels.candidates(index, *block)
+        return joined([NO_PAIRS, *map(judge, _lots(candidates, NARROWED_PAIRS))])
+
+    def judge(lot: tuple[np.ndarray, ...]) -> Pairs:
+        i, j, slack = lot
         for part in range(len(index.alphabet.bounds) - 1):
             if stopped.is_set() or not len(i):
                 return NO_PAIRS
@@ -277,14 +283,19 @@ def joined(pairs: Sequence[Pairs]) -> Pairs:
     return i, j, value
 
 
+def _lots(columns: tuple[np.ndarray, ...], size: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield the columns in lots of at most `size` rows."""
+    for start in range(0, len(columns[0]), size):
+        yield tuple(column[start : start + size] for column in columns)
+
+
 def _verified(
     texts: list[str], i: np.ndarray, j: np.ndarray, threshold: float, stopped: threading.Event
 ) -> Pairs:
     found = [NO_PAIRS]
-    for start in range(0, len(i), VERIFIED_PAIRS):
+    for one, other in _lots((i, j), VERIFIED_PAIRS):
         if stopped.is_set():
             break
-        one, other = (column[start : start + VERIFIED_PAIRS] for column in (i, j))
         # The cutoff lets rapidfuzz stop early. It is lowered because cpdist rounds it to a
         # float32, which may be above a pair that ties with the threshold.
         ratio = process.cpdist(

@@ -213,7 +213,7 @@ import numpy as np
 from redheart.dedup import near_duplicate_pairs
 
 letters = np.random.default_rng(0).choice(list("ab"), (3000, 2000))
-near_duplicate_pairs(["one", "other"])
+near_duplicate_pairs(["one two three", "one two threes"])  # what numba compiles is compiled
 print("searching", flush=True)
 near_duplicate_pairs(["".join(row) for row in letters], 0.5)
 """
