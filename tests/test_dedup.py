@@ -209,9 +209,13 @@ def test_an_error_in_a_thread_stops_the_search():
 
 
 HOPELESS = """
+import signal
+
 import numpy as np
 from redheart.dedup import near_duplicate_pairs
 
+# A shell's background jobs ignore Ctrl-C, and so would this process.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 letters = np.random.default_rng(0).choice(list("ab"), (3000, 2000))
 near_duplicate_pairs(["one two three", "one two threes"])  # what numba compiles is compiled
 print("searching", flush=True)
