@@ -66,7 +66,7 @@ def standard_error(weights: Floats, noise: float, correlation: float) -> Floats:
     """Return the standard errors of weighted sums of noisy values.
 
     noise * sqrt(w' R w), with R[i, j] = correlation^|i - j|: the variance of a linear smoother
-    (Hastie & Tibshirani 1990, section 3.8) under noise that is correlated along the curve.
+    (Hastie & Tibshirani 1990, chapter 3) under noise that is correlated along the curve.
 
     Parameters
     ----------
@@ -132,8 +132,8 @@ def rise_p(values: Floats, correlation: float) -> float:
     The statistic is the largest Kendall's S (Mann 1945, Kendall 1975) over all ends of the curve,
     each divided by its standard deviation, so that the place of the turn need not be known. Its
     distribution is simulated on flat curves with normal noise of that correlation: a falling
-    curve has a smaller one, so the test errs on the quiet side there. Without correlation the
-    distribution is the same for all continuous noise.
+    curve has a smaller one, so the test errs on the quiet side there if the correlation is right.
+    Without correlation the distribution is the same for all continuous noise.
 
     Parameters
     ----------

@@ -40,8 +40,8 @@ MARKERS = "os^DvPX*"
 CURVES: dict[str, dict[str, Any]] = {
     "training loss": {"color": ORANGE},
     "validation loss": {"color": BLUE, "alpha": 0.5, "linestyle": "", "marker": "."},
-    "its moving mean, 95 %": {"color": BLUE},
-    "validation metric (right axis), 95 %": {"color": GREEN},
+    "its moving mean": {"color": BLUE},
+    "metric (right axis)": {"color": GREEN},
     "sweet spot": {
         **{"color": ACCENT, "marker": "o", "markersize": 8, "linestyle": "", "zorder": 4},
         "markeredgecolor": THEME["paper"],
@@ -143,7 +143,7 @@ def draw_training(sweet_spots: Mapping[str, Json]) -> str:
             _epoch_axis(axes)
         shown = {k: v for k, v in CURVES.items() if by == "metric" or "metric" not in k}
         handles = [Line2D([], [], label=label, **style) for label, style in shown.items()]
-        figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5))
+        figure.legend(handles=handles, loc="outside upper center", ncols=3 + 2 * (by == "loss"))
 
     return _svg(WIDTH, 0.5 + 2.1 * rows, draw)
 
@@ -376,9 +376,9 @@ def _draw_group(axes: Axes, spots: Sequence[Json], by: str) -> None:
         curve, epochs = spot["curve"], spot["curve"]["epochs"]
         axes.plot(epochs, _floats(curve["train_loss"]), **CURVES["training loss"])
         axes.plot(epochs, _floats(curve["val_loss"]), **CURVES["validation loss"])
-        smoothed = _draw_smoothed(axes, curve, "val_loss", "its moving mean, 95 %")
+        smoothed = _draw_smoothed(axes, curve, "val_loss", "its moving mean")
         if by == "metric":
-            label = "validation metric (right axis), 95 %"
+            label = "metric (right axis)"
             smoothed = _draw_smoothed(right, curve, "val_metric", label)
         if spot["overfitting_epoch"] is not None:
             axes.axvline(spot["overfitting_epoch"], **CURVES["overfits from here"])
