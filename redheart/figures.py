@@ -41,6 +41,7 @@ CURVES: dict[str, dict[str, Any]] = {
     "training loss": {"color": ORANGE},
     "validation loss": {"color": BLUE, "alpha": 0.5, "linestyle": "", "marker": "."},
     "its moving mean": {"color": BLUE},
+    "metric (right axis)": {"color": GREEN},
     "sweet spot": {
         **{"color": ACCENT, "marker": "o", "markersize": 8, "linestyle": "", "zorder": 4},
         "markeredgecolor": THEME["paper"],
@@ -49,6 +50,7 @@ CURVES: dict[str, dict[str, Any]] = {
 }
 
 MINUS = "\N{MINUS SIGN}"
+NORMAL_95 = 1.96  # standard errors to either side
 WIDTH = 7.6  # inches
 MOST_CLASSES = 12  # in a figure; the table has them all
 STYLE: dict[Any, Any] = {
@@ -128,9 +130,10 @@ def draw_training(sweet_spots: Mapping[str, Json]) -> str:
 
     def draw(figure: Figure) -> None:
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+        by = next(iter(sweet_spots.values()))["by"]
         for axes, group in zip(grid, groups, strict=False):
             spots = [seed["groups"][group] for seed in sweet_spots.values()]
-            _draw_group(axes, spots)
+            _draw_group(axes, spots, by)
             epochs = ", ".join(str(spot["epoch"]) for spot in spots)
             axes.set_title(f"{group} · epoch {epochs}")
         for axes in grid[len(groups) :]:
@@ -138,8 +141,9 @@ def draw_training(sweet_spots: Mapping[str, Json]) -> str:
         for axes in grid[len(groups) - columns : len(groups)]:
             axes.tick_params(labelbottom=True)
             _epoch_axis(axes)
-        handles = [Line2D([], [], label=label, **style) for label, style in CURVES.items()]
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+        shown = {k: v for k, v in CURVES.items() if by == "metric" or "metric" not in k}
+        handles = [Line2D([], [], label=label, **style) for label, style in shown.items()]
+        figure.legend(handles=handles, loc="outside upper center", ncols=3 + 2 * (by == "loss"))
 
     return _svg(WIDTH, 0.5 + 2.1 * rows, draw)
 
@@ -364,17 +368,33 @@ def _draw_band(axes: Axes, rate: Json) -> None:
     )
 
 
-def _draw_group(axes: Axes, spots: Sequence[Json]) -> None:
-    """Draw one group's curves, a set for each training seed."""
+def _draw_group(axes: Axes, spots: Sequence[Json], by: str) -> None:
+    """Draw one group's curves, a set for each training seed; the choice on what it was made by."""
+    right = axes.twinx() if by == "metric" else axes
+    right.grid(right is axes)
     for spot in spots:
-        curve, epoch = spot["curve"], spot["epoch"]
-        epochs, smoothed = curve["epochs"], _floats(curve["smoothed_val_loss"])
+        curve, epochs = spot["curve"], spot["curve"]["epochs"]
         axes.plot(epochs, _floats(curve["train_loss"]), **CURVES["training loss"])
         axes.plot(epochs, _floats(curve["val_loss"]), **CURVES["validation loss"])
-        axes.plot(epochs, smoothed, **CURVES["its moving mean"])
+        smoothed = _draw_smoothed(axes, curve, "val_loss", "its moving mean")
+        if by == "metric":
+            label = "metric (right axis)"
+            smoothed = _draw_smoothed(right, curve, "val_metric", label)
         if spot["overfitting_epoch"] is not None:
             axes.axvline(spot["overfitting_epoch"], **CURVES["overfits from here"])
-        axes.plot([epoch], [smoothed[epochs.index(epoch)]], **CURVES["sweet spot"])
+        right.plot(spot["epoch"], smoothed[epochs.index(spot["epoch"])], **CURVES["sweet spot"])
+
+
+def _draw_smoothed(axes: Axes, curve: Json, column: str, label: str) -> Floats:
+    """Draw a moving mean with its 95 % band, and return it."""
+    epochs, smoothed = curve["epochs"], _floats(curve[f"smoothed_{column}"])
+    error = NORMAL_95 * _floats(curve[f"smoothed_{column}_se"])
+    axes.plot(epochs, smoothed, **CURVES[label])
+    colour = CURVES[label]["color"]
+    axes.fill_between(
+        epochs, smoothed - error, smoothed + error, color=colour, alpha=0.15, linewidth=0
+    )
+    return smoothed
 
 
 def _draw_agreement(axes: Axes, agreement: Json) -> None:

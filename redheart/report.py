@@ -179,6 +179,7 @@ def sweet_spots_table(sweet_spots: Mapping[str, Json]) -> Table:
         ("noise", ".2g", lambda spot: spot["noise"]),
         ("as good", "", lambda spot: _epochs(spot["as_good_epochs"])),
         ("overfits from", "d", lambda spot: spot["overfitting_epoch"]),
+        ("p", ".2g", lambda spot: spot["overfitting"]["p_value"]),
         ("reason", "", lambda spot: spot["reason"]),
     )
 

@@ -4,34 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from redheart.curve_statistics import (
+    DECIMALS,
+    Floats,
+    estimate_correlation,
+    kendall_scores,
+    moving_mean,
+    noise_deviation,
+    rise_p,
+    smoother,
+    standard_error,
+)
 from redheart.errors import UserError
 
-Floats = NDArray[np.float64]
-
-# The share of flat, independently noisy curves in which a rise is seen all the same.
-FALSE_ALARM_RATE = 0.05
-
-# Scores are compared to this many decimals, or rounding errors would break ties.
-DECIMALS = 12
+# The correlation of the noise is taken at the bound that holds in this share of flat curves.
+CORRELATION_BOUND = 0.75
 
 
 @dataclass(frozen=True)
 class SweetSpotOptions:
     """How the best epoch of a module group is chosen."""
 
-    selector: Literal["document"] = "document"
+    selector: Literal["document", "minimum", "one_standard_error", "plateau"] = "document"
     """document: the lowest val_loss + gap_weight |train_loss - val_loss|
-    - stability_weight stability."""
+    - stability_weight stability; minimum: the lowest own curve; one_standard_error: the earliest
+    epoch within one standard error of the minimum; plateau: the first of the epochs around the
+    minimum that cannot be told from it."""
+    by: Literal["loss", "metric"] | None = None
+    """The group's own curve: its loss, or 1 - its metric, on val_select; None: the loss for
+    document, which is defined on losses, and the metric for the others."""
+    false_alarm_rate: float = 0.05
+    """Share of flat or falling curves that may be called overfitting, and of equal epochs that may
+    be told apart; 0.001 to 0.5."""
     gap_weight: float = 0.2
-    """Weight of the gap between training and validation loss; 0 or more."""
+    """Weight of the gap between training and validation loss; 0 or more. For document alone."""
     stability_weight: float = 0.1
-    """Weight of the stability of the gradients; 0 or more."""
+    """Weight of the stability of the gradients; 0 or more. For document alone."""
     smoothing: int = 3
     """Width of the centred moving mean over the curves, in checkpoints; odd, 1 is none."""
 
@@ -41,6 +55,16 @@ class SweetSpotOptions:
                 f"sweet_spots.smoothing: expected an odd number of checkpoints (1, 3, 5, ...),"
                 f" got {self.smoothing}"
             )
+        if self.selector == "document" and self.by == "metric":
+            raise UserError(
+                "sweet_spots.by: the selector 'document' is defined on losses; leave `by` out, or"
+                " choose the selector minimum, one_standard_error or plateau"
+            )
+
+    @property
+    def curve(self) -> Literal["loss", "metric"]:
+        """What is selected on."""
+        return self.by or ("loss" if self.selector == "document" else "metric")
 
 
 @dataclass(frozen=True)
@@ -57,6 +81,8 @@ class Curve:
     """The group's own loss on val_select."""
     stability: Floats
     """1 / (1 + standard deviation of the group's gradient norms), 0 to 1."""
+    val_metric: Floats
+    """The group's own metric on val_select, higher is better."""
 
     def smoothed(self, window: int) -> Curve:
         """Return the same curves as moving means."""
@@ -65,7 +91,52 @@ class Curve:
             train_loss=moving_mean(self.train_loss, window),
             val_loss=moving_mean(self.val_loss, window),
             stability=moving_mean(self.stability, window),
+            val_metric=moving_mean(self.val_metric, window),
         )
+
+    def own(self, by: Literal["loss", "metric"]) -> Floats:
+        """Return what is selected on, lower is better: the loss, or 1 - the metric."""
+        return self.val_loss if by == "loss" else 1 - self.val_metric
+
+
+@dataclass(frozen=True)
+class NoisyCurve:
+    """A curve with what is known of its noise."""
+
+    raw: Floats
+    """The value of each checkpoint; lower is better."""
+    smoothed: Floats
+    """Their moving means."""
+    weights: Floats
+    """The smoother, a row per checkpoint."""
+    noise: float
+    """Standard deviation of the noise between checkpoints; NaN where unknown."""
+    correlation: float
+    """Of the noise from one checkpoint to the next."""
+
+    @property
+    def errors(self) -> Floats:
+        """Standard error of each smoothed value."""
+        return standard_error(self.weights, self.noise, self.correlation)
+
+    def as_good(self, index: int, deviates: float) -> NDArray[np.bool_]:
+        """Mark the checkpoints at most `deviates` standard errors behind another, that one too.
+
+        The standard error is that of the difference of the two smoothed values.
+        """
+        error = standard_error(self.weights - self.weights[index], self.noise, self.correlation)
+        behind = self.smoothed - self.smoothed[index]
+        as_good = behind <= deviates * error  # NaN on either side is False
+        as_good[index] = True
+        return as_good
+
+
+def noisy_curve(raw: Floats, smoothed: Floats, window: int) -> NoisyCurve:
+    """Estimate a curve's noise and its correlation; `window` is the width of the moving mean."""
+    known = np.isfinite(raw)
+    correlation = estimate_correlation(raw[known])
+    noise = noise_deviation(raw, correlation)
+    return NoisyCurve(raw, smoothed, smoother(known, window), noise, correlation)
 
 
 def find_sweet_spots(
@@ -73,7 +144,7 @@ def find_sweet_spots(
     modules_by_group: Mapping[str, Sequence[str]],
     options: SweetSpotOptions | None = None,
 ) -> dict[str, Any]:
-    """Choose the best epoch of each module group by the group's own losses.
+    """Choose the best epoch of each module group by the group's own loss or metric.
 
     Parameters
     ----------
@@ -85,8 +156,9 @@ def find_sweet_spots(
     Returns
     -------
     The content of `sweet_spots.json`: per group the epoch, its score, the epoch of overfitting
-    (null where none is proved), the noise between checkpoints, the epochs that it cannot tell
-    from the chosen one, the reason in words, and the curves.
+    (null where none is proved) with the test, the noise between checkpoints and its correlation,
+    the epochs that it cannot tell from the chosen one, the reason in words, and the curves, the
+    smoothed ones with their standard errors.
 
     Raises
     ------
@@ -99,14 +171,17 @@ def find_sweet_spots(
     metrics = sorted(metrics, key=lambda checkpoint: checkpoint["epoch"])
     return {
         "selector": options.selector,
+        "by": options.curve,
         "groups": {
-            group: _sweet_spot(read_curve(metrics, group), modules, options)
+            group: _sweet_spot(read_curve(metrics, group, modules), modules, options)
             for group, modules in modules_by_group.items()
         },
     }
 
 
-def read_curve(metrics: Sequence[Mapping[str, Any]], group: str) -> Curve:
+def read_curve(
+    metrics: Sequence[Mapping[str, Any]], group: str, modules: Sequence[str] = ()
+) -> Curve:
     """Read a group's curves from the checkpoints' metrics (sorted by epoch)."""
     for checkpoint in metrics:
         if group not in checkpoint["groups"]:
@@ -121,19 +196,27 @@ def read_curve(metrics: Sequence[Mapping[str, Any]], group: str) -> Curve:
         train_loss=_finite([row["train_loss"] for row in rows]),
         val_loss=_finite([row["val_loss"] for row in rows]),
         stability=_finite([row["stability"] for row in rows]),
+        val_metric=_group_metric(
+            [checkpoint.get("modules", {}) for checkpoint in metrics], modules
+        ),
     )
 
 
-def moving_mean(values: Floats, window: int) -> Floats:
-    """Return the centred moving mean over `window` (odd) values, cut off at both ends.
+def _group_metric(tables: Sequence[Mapping[str, Any]], modules: Sequence[str]) -> Floats:
+    """Return a group's metric at each checkpoint: the mean over tasks of that over its modules.
 
-    NaN is left out of its neighbours' means and stays NaN itself.
+    As in the macro score, a task's weight plays no part. A module whose metric is defined at no
+    checkpoint is left out; one that is undefined at some makes the group's NaN there.
     """
-    known = np.isfinite(values)
-    sums = _window_sums(np.where(known, values, 0.0), window)
-    counts = _window_sums(known.astype(np.float64), window)
-    means = np.divide(sums, counts, out=np.full(len(values), np.nan), where=known)
-    return np.round(means, DECIMALS)
+    by_task: dict[str, list[Floats]] = {}
+    for module in modules:
+        for task in tables[0].get(module, {}):
+            values = _finite([table[module][task].get("val_metric") for table in tables])
+            if np.isfinite(values).any():
+                by_task.setdefault(task, []).append(values)
+    if not by_task:
+        return np.full(len(tables), np.nan)
+    return np.mean([np.mean(curves, axis=0) for curves in by_task.values()], axis=0)
 
 
 def document_score(curve: Curve, options: SweetSpotOptions) -> Floats:
@@ -146,128 +229,176 @@ def document_score(curve: Curve, options: SweetSpotOptions) -> Floats:
     return np.round(score, DECIMALS)
 
 
-def noise_deviation(values: Floats) -> float:
-    """Estimate the standard deviation of the noise on a smooth curve; NaN below three values.
-
-    From second differences, in which a smooth trend cancels (Gasser, Sroka & Jennen-Steinmetz
-    1986, equation 2 for even spacing), by their median, which a single kink does not move.
-    """
-    second = np.diff(values[np.isfinite(values)], n=2)
-    if not len(second):
-        return float("nan")
-    normal_quartile = 0.6744897501960817
-    return float(np.median(np.abs(second)) / normal_quartile / np.sqrt(6))
-
-
-def mann_kendall_p(values: Floats) -> float:
-    """Return the one-sided p-value of a rising trend (Mann 1945, Kendall 1975), exact.
-
-    The share of all orders of the values that rise at least as much, by the number of rising
-    minus falling pairs. Ties count as neither, which makes the test err on the quiet side.
-    """
-    size = len(values)
-    before, after = np.triu_indices(size, k=1)
-    statistic = int(np.sign(values[after] - values[before]).sum())
-    most_inversions = (len(before) - statistic) // 2
-    return float(min(1.0, _inversion_shares(size)[: most_inversions + 1].sum()))
-
-
-def find_overfitting(curve: Curve, smoothing: int) -> tuple[int | None, str]:
-    """Say from which epoch on a group overfits: the lowest validation loss before a proved rise.
-
-    The rise is tested on the raw losses behind the smoothed minimum, without those that the
-    minimum was found with: it is low because it was picked, and would make any curve rise. The
-    rate of false alarms is that of independent noise; where the noise of neighbouring checkpoints
-    is correlated it is higher (0.6 from one to the next: about 17 %).
-
-    Returns
-    -------
-    The epoch of the smoothed minimum, or None where no rise behind it is significant at
-    `FALSE_ALARM_RATE`; and a sentence with the numbers.
-    """
-    lowest = _lowest(moving_mean(curve.val_loss, smoothing), curve)
-    behind = curve.val_loss[lowest + smoothing // 2 + 1 :]
-    behind = behind[np.isfinite(behind)]
-    place = f"behind its smoothed minimum at epoch {curve.epochs[lowest]}"
-    p_value = mann_kendall_p(behind)
-    test = f"Mann-Kendall over {len(behind)} checkpoints, one-sided p = {p_value:.2g}"
-    if p_value <= FALSE_ALARM_RATE:
-        return int(curve.epochs[lowest]), f"The validation loss rises {place} ({test})."
-    return None, f"No rise of the validation loss is proved {place} ({test})."
-
-
 @dataclass(frozen=True)
-class _Selection:
-    """What a selector decides for one group."""
+class Turn:
+    """Where a curve turns, and whether it rises behind that by more than noise does."""
 
-    index: int
-    """Index of the chosen checkpoint."""
-    score: Floats
-    """Every checkpoint's score; lower is better, NaN never wins."""
-    noise: float
-    """Standard deviation of the score's noise between checkpoints; NaN where unknown."""
-    reason: str
-    """Why this checkpoint, in words, with the numbers."""
+    epoch: int
+    """The lowest of the smoothed curve."""
+    p_value: float
+    """Of a rise, 0 to 1."""
+    correlation: float
+    """The bound on the noise's correlation that the test took."""
+    proved: bool
+    """Whether the p-value is at most the rate of false alarms, and the rise is behind the turn."""
 
-
-def _select_by_document(curve: Curve, options: SweetSpotOptions) -> _Selection:
-    """Take the lowest of the design document's score on the smoothed curves."""
-    smoothed = curve.smoothed(options.smoothing)
-    score = document_score(smoothed, options)
-    index = _lowest(score, curve)
-    noise = noise_deviation(document_score(curve, options))
-    reason = (
-        f"Epoch {curve.epochs[index]} has the lowest score of {len(curve.epochs)} checkpoints, "
-        f"{score[index]:.4g}: validation loss {smoothed.val_loss[index]:.4g}, training loss "
-        f"{smoothed.train_loss[index]:.4g}, stability {smoothed.stability[index]:.4g}"
-    )
-    if options.smoothing > 1:
-        reason += f" (moving means over {options.smoothing} checkpoints)"
-    return _Selection(index, score, noise, reason + ".")
+    def __str__(self) -> str:
+        """Return a sentence with the numbers."""
+        said = "rises" if self.proved else "is not proved to rise"
+        return (
+            f"The curve {said} behind its lowest point, epoch {self.epoch} (Mann-Kendall over all"
+            f" ends, noise correlated by up to {self.correlation:.2g}: p = {self.p_value:.2g})."
+        )
 
 
-_SELECTORS: Mapping[str, Callable[[Curve, SweetSpotOptions], _Selection]] = {
-    "document": _select_by_document,
+def find_overfitting(curve: Curve, options: SweetSpotOptions) -> Turn:
+    """Say from which epoch on a group overfits: the lowest point of its own curve, if it rises.
+
+    The test is on the raw values of the whole curve and knows nothing of the lowest point, which
+    would make any curve rise, being picked. It takes an upper bound for the noise's correlation:
+    an estimate, being too low as often as too high, raises too many alarms.
+    """
+    raw = curve.own(options.curve)
+    lowest = _lowest(moving_mean(raw, options.smoothing), curve)
+    known = np.isfinite(raw)
+    behind = kendall_scores(raw[None, lowest:][:, known[lowest:]])[0, 0]
+    correlation = estimate_correlation(raw[known], CORRELATION_BOUND)
+    p_value = rise_p(raw[known], correlation)
+    proved = bool(p_value <= options.false_alarm_rate and behind > 0)
+    return Turn(int(curve.epochs[lowest]), p_value, correlation, proved)
+
+
+# A selector takes a group's scores and the deviates of the normal distribution at the false-alarm
+# rate; it returns the index of the chosen checkpoint.
+_Selector = Callable[[NoisyCurve, Curve, float], int]
+
+
+def _minimum(scores: NoisyCurve, curve: Curve, deviates: float) -> int:
+    return _lowest(scores.smoothed, curve)
+
+
+def _one_standard_error(scores: NoisyCurve, curve: Curve, deviates: float) -> int:
+    return int(np.argmax(scores.as_good(_lowest(scores.smoothed, curve), 1.0)))
+
+
+def _plateau(scores: NoisyCurve, curve: Curve, deviates: float) -> int:
+    lowest = _lowest(scores.smoothed, curve)
+    worse = np.flatnonzero(~scores.as_good(lowest, deviates)[:lowest])
+    return int(worse[-1]) + 1 if len(worse) else 0
+
+
+SELECTORS: Mapping[str, tuple[_Selector, str]] = {
+    "document": (_minimum, "has the lowest {what} of {count} checkpoints"),
+    "minimum": (_minimum, "has the lowest {what} of {count} checkpoints"),
+    "one_standard_error": (
+        _one_standard_error,
+        "is the earliest of {count} checkpoints within one standard error of the lowest {what}"
+        " ({lowest:.4g} at epoch {lowest_epoch})",
+    ),
+    "plateau": (
+        _plateau,
+        "begins the plateau around the lowest {what} of {count} checkpoints ({lowest:.4g} at epoch"
+        " {lowest_epoch}): up to that epoch none is worse at {rate:.2g}",
+    ),
 }
 
 
 def _sweet_spot(curve: Curve, modules: Sequence[str], options: SweetSpotOptions) -> dict[str, Any]:
     """Return a group's entry in `sweet_spots.json`."""
-    selection = _SELECTORS[options.selector](curve, options)
-    as_good = _as_good(selection)
-    overfitting_epoch, overfitting = find_overfitting(curve, options.smoothing)
+    smoothed = curve.smoothed(options.smoothing)
+    loss = noisy_curve(curve.val_loss, smoothed.val_loss, options.smoothing)
+    metric = noisy_curve(curve.val_metric, smoothed.val_metric, options.smoothing)
+    scores = _scores(curve, smoothed, options)
+    deviates = NormalDist().inv_cdf(1 - options.false_alarm_rate)
+    index = SELECTORS[options.selector][0](scores, curve, deviates)
+    as_good = scores.as_good(index, deviates)
+    as_good[index] = False
+    turn = find_overfitting(curve, options)
+    reason = (
+        _choice_in_words(smoothed, scores, index, options),
+        _rivals(curve, scores, as_good, options.false_alarm_rate),
+        str(turn),
+    )
     return {
-        "epoch": int(curve.epochs[selection.index]),
+        "epoch": int(curve.epochs[index]),
         "modules": list(modules),
-        "score": float(selection.score[selection.index]),
-        "overfitting_epoch": overfitting_epoch,
-        "noise": selection.noise if np.isfinite(selection.noise) else None,
+        "score": float(scores.smoothed[index]),
+        "overfitting_epoch": turn.epoch if turn.proved else None,
+        "overfitting": {
+            "turn": turn.epoch,
+            "p_value": turn.p_value,
+            "correlation": turn.correlation,
+            "false_alarm_rate": options.false_alarm_rate,
+        },
+        "noise": scores.noise if np.isfinite(scores.noise) else None,
+        "noise_correlation": scores.correlation,
         "as_good_epochs": [int(epoch) for epoch in curve.epochs[as_good]],
-        "reason": f"{selection.reason} {_rivals(curve, selection, as_good)}{overfitting}",
+        "reason": " ".join(filter(None, reason)),
         "curve": {
             "epochs": [int(epoch) for epoch in curve.epochs],
             "train_loss": _listed(curve.train_loss),
             "val_loss": _listed(curve.val_loss),
-            "smoothed_val_loss": _listed(moving_mean(curve.val_loss, options.smoothing)),
+            "smoothed_val_loss": _listed(smoothed.val_loss),
+            "smoothed_val_loss_se": _listed(loss.errors),
+            "val_metric": _listed(curve.val_metric),
+            "smoothed_val_metric": _listed(smoothed.val_metric),
+            "smoothed_val_metric_se": _listed(metric.errors),
             "stability": _listed(curve.stability),
-            "score": _listed(selection.score),
+            "score": _listed(scores.smoothed),
         },
     }
 
 
-def _as_good(selection: _Selection) -> NDArray[np.bool_]:
-    """Mark the other checkpoints that score within one standard deviation of the chosen one."""
-    behind = selection.score - selection.score[selection.index]
-    within = behind <= selection.noise  # NaN on either side is False
-    within[selection.index] = False
-    return within
+def _scores(curve: Curve, smoothed: Curve, options: SweetSpotOptions) -> NoisyCurve:
+    """Return what the selector reads, lower is better, on the raw and on the smoothed curves."""
+    if options.selector == "document":
+        raw, means = document_score(curve, options), document_score(smoothed, options)
+    else:
+        raw = curve.own(options.curve)
+        if options.curve == "metric" and not np.isfinite(raw).any():
+            raise UserError(
+                f"sweet spots: group '{curve.group}' has no metric on val_select at any checkpoint;"
+                " set sweet_spots.by: loss"
+            )
+        means = np.round(smoothed.own(options.curve), DECIMALS)
+    return noisy_curve(raw, means, options.smoothing)
 
 
-def _rivals(curve: Curve, selection: _Selection, as_good: NDArray[np.bool_]) -> str:
-    if not np.isfinite(selection.noise):
+def _choice_in_words(
+    smoothed: Curve, scores: NoisyCurve, index: int, options: SweetSpotOptions
+) -> str:
+    lowest = _lowest(scores.smoothed, smoothed)
+    own = "validation loss" if options.curve == "loss" else "validation error (1 - metric)"
+    rule = SELECTORS[options.selector][1].format(
+        what="score" if options.selector == "document" else own,
+        count=len(smoothed.epochs),
+        lowest=scores.smoothed[lowest],
+        lowest_epoch=smoothed.epochs[lowest],
+        rate=options.false_alarm_rate,
+    )
+    columns = {
+        "validation loss": smoothed.val_loss,
+        "training loss": smoothed.train_loss,
+        "metric": smoothed.val_metric,
+        "stability": smoothed.stability,
+    }
+    values = ", ".join(
+        f"{name} {column[index]:.4g}"
+        for name, column in columns.items()
+        if np.isfinite(column[index])
+    )
+    means = f" (moving means over {options.smoothing} checkpoints)" if options.smoothing > 1 else ""
+    return f"Epoch {smoothed.epochs[index]} {rule}, {scores.smoothed[index]:.4g}: {values}{means}."
+
+
+def _rivals(curve: Curve, scores: NoisyCurve, as_good: NDArray[np.bool_], rate: float) -> str:
+    if not np.isfinite(scores.noise):
         return ""
     epochs = ", ".join(str(epoch) for epoch in curve.epochs[as_good]) or "no other"
-    return f"Within the noise between checkpoints ({selection.noise:.2g}) of it: {epochs}. "
+    return (
+        f"Not worse by the noise between checkpoints ({scores.noise:.2g}, correlation"
+        f" {scores.correlation:.2g}; one-sided z test of each at {rate:.2g}): {epochs}."
+    )
 
 
 def _lowest(values: Floats, curve: Curve) -> int:
@@ -279,24 +410,6 @@ def _lowest(values: Floats, curve: Curve) -> int:
             " its training diverged: lower the learning rate"
         )
     return int(np.nanargmin(values))
-
-
-def _window_sums(values: Floats, window: int) -> Floats:
-    half = window // 2
-    padded = np.concatenate([np.zeros(half), values, np.zeros(half)])
-    return np.lib.stride_tricks.sliding_window_view(padded, window).sum(axis=1)
-
-
-@lru_cache(maxsize=128)
-def _inversion_shares(size: int) -> Floats:
-    """Return the share of the orders of `size` values that have 0, 1, 2, ... inversions.
-
-    The k-th value, put among the k - 1 before it, adds 0 to k - 1 inversions, each as likely.
-    """
-    shares = np.ones(1)
-    for k in range(2, size + 1):
-        shares = np.convolve(shares, np.full(k, 1 / k))
-    return shares
 
 
 def _finite(values: Sequence[float | None]) -> Floats:

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redheart import comparison, dedup, split, split_report, sweep, sweet_spots
+from redheart import comparison, dedup, figures, split, split_report, sweep, sweet_spots
 from redheart.data_tables import cluster_diff
 from redheart.dedup_report import label_agreement
 from redheart.report import (
@@ -471,6 +471,24 @@ def test_the_clock_is_taken_out_of_the_results():
 
 
 # --- the page and its figures -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["loss", "metric"])
+def test_the_figure_shows_what_the_sweet_spots_were_chosen_by(by):
+    metrics = [
+        {
+            "epoch": epoch,
+            "groups": {"A": {"train_loss": 1 / epoch, "val_loss": epoch / 9, "stability": 1.0}},
+            "modules": {"heads.x": {"x": {"val_metric": epoch / 10}}},
+        }
+        for epoch in range(1, 9)
+    ]
+    options = sweet_spots.SweetSpotOptions(selector="minimum", by=by)
+    spots = sweet_spots.find_sweet_spots(metrics, {"A": ["heads.x"]}, options)
+    drawn = figures.draw_training({"0": spots})
+    assert f"A · epoch {1 if by == 'loss' else 8}" in drawn
+    assert ("metric (right axis)" in drawn) == (by == "metric")
+    assert drawn.count("FillBetweenPolyCollection") == (1 if by == "loss" else 2)
 
 
 class Page(html.parser.HTMLParser):

@@ -83,6 +83,8 @@ TRAINED = {"sweep_rate", "train_leg", "evaluate_checkpoint", "make_soups", "pred
         ("train.max_tokens", {"encode_part"}),
         ("tokenizer.vocab_size", {"train_tokenizer"}),
         ("sweet_spots.gap_weight", {"find_sweet_spots"}),
+        ("sweet_spots.by", {"find_sweet_spots"}),
+        ("sweet_spots.false_alarm_rate", {"find_sweet_spots"}),
         ("evaluation.resamples", {"compare_candidates"}),
         ("dedup.threshold", {"find_duplicates", "deduplicate_records"}),
         ("dedup.policy", {"deduplicate_records"}),
@@ -152,6 +154,7 @@ def test_a_changed_metric_trains_nothing():
     [
         ("redheart.optim", {"sweep_rate", "train_leg"}),
         ("redheart.report", {"make_report"}),
+        ("redheart.curve_statistics", {"find_sweet_spots"}),
         ("redheart.stitching", {"stitch_crossover", "stitch_variant"}),
         ("redheart.baseline", {"fit_baseline"}),
         ("redheart.config", set()),
