@@ -167,7 +167,8 @@ def test_a_diverged_rate_is_eliminated_with_its_reason():
     broken = join_repeats([repeat(0.1, 0, [0.1]), repeat(0.1, 1, [0.1], diverged=diverged)])
     best, curves = choose_rate([broken, *sweep({0.01: [1.0]})])
     assert best["best_learning_rate"] == 0.01
-    assert best["scores"][1]["eliminated"] == "seed 1 diverged in epoch 2: loss is nan"
+    reason = "seed 1 diverged in epoch 2: loss is nan"
+    assert best["scores"][1]["eliminated"] == {"rung": None, "reason": reason}
     assert "Eliminated: 0.1 (seed 1 diverged in epoch 2: loss is nan)." in best["reason"]
     assert [rate["learning_rate"] for rate in curves["rates"]] == [0.01, 0.1]
 
@@ -178,7 +179,7 @@ def test_a_loss_that_is_not_finite_never_wins(criterion, bad):
     broken = join_repeats([repeat(0.1, 0, [1.0, bad])])
     best, curves = choose_rate([broken, *sweep({0.01: [5.0]})], ChoiceOptions(criterion))
     assert best["best_learning_rate"] == 0.01
-    assert best["scores"][1]["eliminated"] == "its score is not a finite number"
+    assert best["scores"][1]["eliminated"]["reason"] == "its score is not a finite number"
     json.dumps([best, curves], allow_nan=False)
 
 
