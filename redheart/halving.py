@@ -1,7 +1,7 @@
-"""Successive halving of the sweep: where its rungs end, and which rates go on from one.
+"""Successive halving of the sweep: what its rungs train, and which rates go on from one.
 
 Jamieson and Talwalkar 2016 (arXiv 1502.07943); Li et al. 2018 (arXiv 1603.06560), whose eta is the
-`reduction_factor` here. A rate goes through a rung with all its seeds; it goes on or ends with all.
+`reduction_factor` here.
 """
 
 from __future__ import annotations
@@ -21,18 +21,42 @@ class HalvingOptions:
     """How the sweep spares rates that fall behind."""
 
     rungs: int = 1
-    """Rungs of successive halving; 1: every rate trains all epochs."""
+    """Rungs of successive halving; 1: every rate trains all epochs with all seeds."""
     reduction_factor: float = 3.0
-    """One rate in this many goes on to the next rung, whose end is as many times later; above 1."""
+    """One rate in this many goes on to the next rung, which costs as many times more; above 1."""
 
 
-def rung_ends(epochs: int, options: HalvingOptions) -> list[int]:
-    """Return the completed epochs at which the rungs end, the last of them `epochs`.
+@dataclass(frozen=True)
+class Rung:
+    """How much each rate that enters a rung has trained at its end."""
 
-    They shrink from the last by the reduction factor; rungs that would end together are one.
+    seeds: int
+    """With how many of the sweep's seeds, from the first."""
+    epochs: int
+    """Completed epochs with each of them."""
+
+
+def plan_rungs(epochs: int, seeds: int, options: HalvingOptions) -> list[Rung]:
+    """Return the rungs, the last of them with all epochs and seeds.
+
+    From there backwards each has fewer seeds by the reduction factor, and once there is a single
+    one fewer epochs. Repeats are spared first, since they tell how sure an order is; an order after
+    few epochs is another one, and no repeat shows that. Below one seed and one epoch there is none.
     """
-    ages = range(options.rungs)
-    return sorted({max(1, round(epochs / options.reduction_factor**age)) for age in ages})
+    rungs = [Rung(seeds, epochs)]
+    while len(rungs) < options.rungs and (rungs[0].seeds, rungs[0].epochs) != (1, 1):
+        first, factor = rungs[0], options.reduction_factor
+        if first.seeds > 1:
+            earlier = Rung(_reduced(first.seeds, factor), first.epochs)
+        else:
+            earlier = Rung(1, _reduced(first.epochs, factor))
+        rungs.insert(0, earlier)
+    return rungs
+
+
+def _reduced(count: int, factor: float) -> int:
+    """Return a count of 2 or more divided by the factor, at least 1 and less than before."""
+    return min(count - 1, max(1, round(count / factor)))
 
 
 def decide_rung(

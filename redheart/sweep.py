@@ -87,18 +87,28 @@ def summarise(epochs: Sequence[Mapping[str, Any]]) -> Json | None:
     }
 
 
+def eliminated_trial(
+    before: Mapping[str, Any] | None, rate: float, seed: int, eliminated: Mapping[str, Any]
+) -> Json:
+    """Return the `seed_<s>.json` of a trial that does not go on; `before`, if any, is its last."""
+    untrained: Json = {"diverged": None, "epochs": [], "summary": None, "record_losses": []}
+    trial = before or {"learning_rate": rate, "seed": seed, **untrained}
+    return {**trial, "eliminated": dict(eliminated)}
+
+
 def join_repeats(repeats: Sequence[Mapping[str, Any]]) -> Json:
     """Join the repeats of one learning rate (one `seed_<s>.json` each) into its `metrics.json`.
 
-    Means and errors are over the repeats that did not diverge. `standard_error` is the one of
-    `val_loss` across seeds, null with fewer than two; `record_losses` are those of the validation
-    records, whose mean is `val_loss`. A rate that successive halving ended says so: `eliminated`.
+    Means and errors are over the repeats that were trained and did not diverge. `standard_error` is
+    the one of `val_loss` across seeds, null with fewer than two; `record_losses` are those of the
+    validation records, whose mean is `val_loss`. A rate that successive halving ended says so:
+    `eliminated`.
     """
     rates = sorted({repeat["learning_rate"] for repeat in repeats})
     if len(rates) != 1:
         raise UserError(f"sweep: expected the repeats of one learning rate, got those of {rates}")
     repeats = sorted(repeats, key=lambda repeat: repeat["seed"])
-    complete = [repeat for repeat in repeats if repeat["diverged"] is None]
+    complete = [r for r in repeats if r["diverged"] is None and r["summary"] is not None]
     losses = [repeat["summary"]["mean_val_loss_last3"] for repeat in complete]
     return {
         "learning_rate": rates[0],
@@ -362,9 +372,11 @@ def _nothing_left(eliminated: Mapping[float, Json]) -> str:
     if not eliminated:
         return "sweep: there is no learning rate to choose from; set sweep.learning_rates"
     cases = "; ".join(f"{rate}: {case['reason']}" for rate, case in eliminated.items())
+    # Those that fell behind in an earlier rung are not the ones that are too large.
+    last = [rate for rate, case in eliminated.items() if case["rung"] is None] or list(eliminated)
     return (
         f"sweep: every learning rate is eliminated ({cases});"
-        f" set sweep.learning_rates to rates below {min(eliminated)}"
+        f" set sweep.learning_rates to rates below {min(last)}"
     )
 
 

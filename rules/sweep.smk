@@ -1,35 +1,53 @@
 # Phase 1: every rate and repeat, rung by rung -> metrics of a rate -> the chosen rate.
-from redheart.halving import HalvingOptions, rung_ends
+from redheart.halving import HalvingOptions, plan_rungs
 
-# Completed epochs at the end of each rung. Without successive halving there is one, the whole sweep.
-RUNG_ENDS = rung_ends(CONFIG["sweep"]["epochs"], build(HalvingOptions, CONFIG["sweep"]))
-SHORT_RUNGS = [f"rung_{number}/" for number in range(1, len(RUNG_ENDS))]
+SWEEP_SEEDS = CONFIG["sweep"]["seeds"]
+# Without successive halving there is one rung, the whole sweep.
+RUNGS = plan_rungs(
+    CONFIG["sweep"]["epochs"], len(SWEEP_SEEDS), build(HalvingOptions, CONFIG["sweep"])
+)
+# The last rung has no folder: its trials are those of a sweep without rungs.
+FOLDERS = [*(f"rung_{number}/" for number in range(1, len(RUNGS))), ""]
 
 
 wildcard_constraints:
-    # Empty for the last rung, whose trials are those of a sweep without rungs.
-    rung=f"({'|'.join(SHORT_RUNGS)})?",
+    rung=f"({'|'.join(FOLDERS[:-1])})?",
     number=r"\d+",
 
 
-def rung_before(wildcards):
-    """The folder of the rung before, in a list; none before the first."""
-    place = [*SHORT_RUNGS, ""].index(wildcards.rung)
-    return SHORT_RUNGS[place - 1 : place] if place else []
+def decision_before(wildcards):
+    """The decision of the rung before, in a list; none before the first."""
+    place = FOLDERS.index(wildcards.rung)
+    return [f"{RUN}/sweep/{folder}decision.json" for folder in FOLDERS[:place][-1:]]
+
+
+def trial_before(wildcards):
+    """What the trial came to in the rung before, in a list; none if the seed was not in it."""
+    place = FOLDERS.index(wildcards.rung)
+    seeds = SWEEP_SEEDS[: RUNGS[place - 1].seeds] if place else []
+    trial = f"lr_{wildcards.rate}/seed_{wildcards.seed}.json"
+    return [f"{RUN}/sweep/{FOLDERS[place - 1]}{trial}"] if int(wildcards.seed) in seeds else []
 
 
 def epochs_of_rung(wildcards):
     """Completed epochs before and after a rung."""
-    place = [*SHORT_RUNGS, ""].index(wildcards.rung)
-    return [0, *RUNG_ENDS][place : place + 2]
+    place = FOLDERS.index(wildcards.rung)
+    return [RUNGS[place - 1].epochs if trial_before(wildcards) else 0, RUNGS[place].epochs]
+
+
+def trials_of_rung(wildcards):
+    """All trials of a rung but the last."""
+    folder = f"{RUN}/sweep/rung_{wildcards.number}"
+    seeds = SWEEP_SEEDS[: RUNGS[int(wildcards.number) - 1].seeds]
+    return [f"{folder}/lr_{rate}/seed_{seed}.json" for rate in RATES for seed in seeds]
 
 
 rule sweep_rate:
     input:
         train=f"{RUN}/data/encoded/train.npz",
         val_select=f"{RUN}/data/encoded/val_select.npz",
-        before=lambda w: [f"{RUN}/sweep/{b}lr_{w.rate}/seed_{w.seed}.json" for b in rung_before(w)],
-        decision=lambda w: [f"{RUN}/sweep/{b}decision.json" for b in rung_before(w)],
+        before=trial_before,
+        decision=decision_before,
     output:
         trial=f"{RUN}/sweep/{{rung}}lr_{{rate}}/seed_{{seed}}.json",
     log:
@@ -48,11 +66,7 @@ rule sweep_rate:
 
 rule decide_rung:
     input:
-        trials=expand(
-            f"{RUN}/sweep/rung_{{{{number}}}}/lr_{{rate}}/seed_{{seed}}.json",
-            rate=RATES,
-            seed=CONFIG["sweep"]["seeds"],
-        ),
+        trials=trials_of_rung,
     output:
         decision=f"{RUN}/sweep/rung_{{number}}/decision.json",
     log:
@@ -65,7 +79,7 @@ rule decide_rung:
 
 rule join_sweep:
     input:
-        trials=expand(f"{RUN}/sweep/lr_{{{{rate}}}}/seed_{{seed}}.json", seed=CONFIG["sweep"]["seeds"]),
+        trials=expand(f"{RUN}/sweep/lr_{{{{rate}}}}/seed_{{seed}}.json", seed=SWEEP_SEEDS),
     output:
         metrics=f"{RUN}/sweep/lr_{{rate}}/metrics.json",
     log:

@@ -2,7 +2,7 @@
 
 from job import Job
 
-from redheart import device, files
+from redheart import device, files, sweep
 from redheart.options import read_recipe
 
 job = Job(snakemake)
@@ -35,15 +35,16 @@ def train(folder):
     with training_progress(f"rate {rate}, seed {seed}", stop - state.epoch) as report:
         trial = sweep_training.train_rate(state, data, validation, stop, report, progress)
     files.write_json(folder / "trial", trial)
-    if job.wildcards.rung and not trial["diverged"]:
+    if stop < job.settings["sweep"]["epochs"] and not trial["diverged"]:
         path, _ = training_state(stop)
         sweep_training.save_trial(state, progress, path, folder / "state")
     job.note(**state.meter.facts())
 
 
 def stand_still(folder):
-    before = files.read_json(job.input.before[0])
-    files.write_json(folder / "trial", {**before, "eliminated": eliminated})
+    before = next(map(files.read_json, job.input.before), None)
+    trial = sweep.eliminated_trial(before, rate, seed, eliminated)
+    files.write_json(folder / "trial", trial)
     job.note(trained=False)
 
 
@@ -54,5 +55,5 @@ if eliminated:
     job.build(stand_still, uses=uses_before, extra={"rate": rate, "seed": seed})
 else:
     job.build(train, uses=uses, extra=until(stop))
-if start:  # Nothing goes on from the rung before any more.
+if 0 < start < stop:  # Nothing goes on from the rung before any more.
     training_state(start)[0].unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Successive halving in real Snakemake runs: what is trained, what is not, and that no byte differs."""
 
+import csv
 import json
 
 import pytest
@@ -72,12 +73,22 @@ def test_rungs_change_no_byte_and_train_only_what_they_must(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_with_halving_reports_the_rung_in_which_a_rate_ended(tmp_path):
-    project = configured(tmp_path, rungs=2, reduction_factor=2)
+def test_seeds_are_spared_first_and_the_report_tells_the_rung(tmp_path):
+    project = configured(tmp_path, rungs=2, reduction_factor=2, seeds=[4, 7])
     project.snakemake("report")
-    table = project.result("tables/rates.csv").read_text().splitlines()
-    assert "ended in rung" in table[0]
-    (row,) = [line for line in table if ",eliminated," in line]
-    assert ",1,its score" in row
-    page = project.result("report.html").read_text()
-    assert "is behind that of" in page
+    decision = json.loads(project.result("sweep/rung_1/decision.json").read_text())
+    (goes_on,), (ended,) = decision["goes_on"], decision["eliminated"]
+    first = {f"sweep/rung_1/lr_{rate}/seed_4.json": [1, 2, 3] for rate in RATES}
+    # With the first seed the rate has come to the end already, so that trial is only restored.
+    assert {k: v for k, v in trained(project, 0).items() if k.startswith("sweep")} == {
+        **first,
+        f"sweep/lr_{goes_on}/seed_7.json": [1, 2, 3],
+    }
+    never = json.loads(project.result(f"sweep/lr_{ended}/seed_7.json").read_text())
+    assert never["epochs"] == [] and never["eliminated"] == decision["eliminated"][ended]
+    rows = list(csv.DictReader(project.result("tables/rates.csv").open()))
+    assert {row["learning rate"]: row["ended in rung"] for row in rows} == {
+        str(goes_on): "",
+        ended: "1",
+    }
+    assert decision["eliminated"][ended]["reason"] in project.result("report.html").read_text()
