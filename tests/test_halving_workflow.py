@@ -71,6 +71,15 @@ def test_rungs_change_no_byte_and_train_only_what_they_must(tmp_path):
         new["sweep/lr_0.002/seed_0.json"] = [3]
     assert done == new
 
+    # Without rungs every rate counts again; the first two have been at the end before.
+    before = len(project.ledger())
+    project.set(sweep={"rungs": 1})
+    project.computed("sweep")
+    new = {"sweep/lr_0.002/seed_0.json": [1, 2, 3]} if "0.002" in decision["eliminated"] else {}
+    assert trained(project, before) == new
+    best = json.loads(project.result("sweep/best_lr.json").read_text())
+    assert not any(row["eliminated"] for row in best["scores"])
+
 
 @pytest.mark.slow
 def test_seeds_are_spared_first_and_the_report_tells_the_rung(tmp_path):
