@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check format bench-dedup lock clean
+.PHONY: run test check format bench-dedup simulate-sweeps lock clean
 
 run: .venv/ready            ## the demo, all phases, to results/demo/
 	$(BIN)/snakemake --cores 1 --resources gpu=1
@@ -22,6 +22,9 @@ format: .venv/ready         ## mend format and what the linter can mend by itsel
 
 bench-dedup: .venv/ready    ## exact deduplication against what else one would use
 	$(BIN)/python bench/dedup.py
+
+simulate-sweeps: .venv/ready ## the choice of the rate where the best one is known, full grid and halving
+	$(BIN)/python bench/simulated_sweeps.py
 
 lock: .venv/ready           ## write what is installed into requirements.lock
 	$(BIN)/pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' > requirements.lock

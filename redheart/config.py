@@ -18,6 +18,7 @@ from redheart.corpus import CorpusOptions
 from redheart.crossover import CrossoverOptions
 from redheart.dedup import DedupOptions
 from redheart.errors import UserError
+from redheart.halving import HalvingOptions
 from redheart.model.options import ModelOptions, resolve
 from redheart.options import build
 from redheart.records import RecordOptions
@@ -101,7 +102,7 @@ SECTIONS: dict[str, tuple[type, ...]] = {
     "split": (SplitOptions,),
     "tokenizer": (TokenizerOptions,),
     "model": (ModelOptions,),
-    "sweep": (SweepOptions, ChoiceOptions),
+    "sweep": (SweepOptions, ChoiceOptions, HalvingOptions),
     "train": (PlanOptions, TrainOptions, EncodingOptions, ScoringOptions),
     "sweet_spots": (SweetSpotOptions,),
     "crossover": (CrossoverOptions,),

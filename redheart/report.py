@@ -161,8 +161,11 @@ def rates_table(best: Json) -> Table:
         ("outcome", "", outcome),
         ("validation loss", ".4f", lambda row: row["val_loss"]),
         ("standard error", ".4f", lambda row: row["standard_error"]),
+        ("to the best, low", "+.4f", lambda row: (row["interval"] or [None])[0]),
+        ("high", "+.4f", lambda row: (row["interval"] or [None])[-1]),
         (f"score ({best['criterion']})", ".4f", lambda row: row["score"]),
-        ("why eliminated", "", lambda row: row["eliminated"]),
+        ("ended in rung", "d", lambda row: (row["eliminated"] or {}).get("rung")),
+        ("why eliminated", "", lambda row: (row["eliminated"] or {}).get("reason")),
         mark=lambda row: outcome(row) == "chosen",
     )
 

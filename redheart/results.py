@@ -23,7 +23,7 @@ PHASES = {
         "train_tokenizer",
         "encode_part",
     ),
-    "sweep": ("sweep_rate", "join_sweep", "choose_rate"),
+    "sweep": ("sweep_rate", "decide_rung", "join_sweep", "choose_rate"),
     "train": ("train_leg", "evaluate_checkpoint"),
     "sweet_spots": ("find_sweet_spots",),
     "crossover": ("stitch_crossover", "stitch_variant", "make_soups"),

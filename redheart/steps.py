@@ -51,6 +51,7 @@ STEPS: dict[str, Step] = {
     "encode_part": Step(("labels", "train.max_tokens"), ("redheart.tokens",)),
     # phase 1
     "sweep_rate": Step((*_TRAINING, "sweep.epochs"), ("redheart.sweep_training",)),
+    "decide_rung": Step(("sweep.criterion", "sweep.reduction_factor"), ("redheart.halving",)),
     "join_sweep": Step((), ("redheart.sweep",)),
     "choose_rate": Step(_keys("sweep", ChoiceOptions), ("redheart.sweep",)),
     # phase 2

@@ -30,6 +30,18 @@ class ChoiceOptions:
     loss; weighted: the highest weighted sum of loss, stability, improvement and gap."""
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """The rates in the order of a criterion."""
+
+    order: list[float]
+    """Those that can be chosen, the best first; of equal ones the smallest first."""
+    scores: dict[float, float]
+    """Every rate's score; NaN where it is unknown."""
+    eliminated: dict[float, Json]
+    """The others: `rung` of successive halving (null outside of it) and `reason`."""
+
+
 def derive(epochs: Sequence[Mapping[str, Any]]) -> list[Json]:
     """Add the columns that follow from the losses and gradient norms of a run's epochs.
 
@@ -75,18 +87,28 @@ def summarise(epochs: Sequence[Mapping[str, Any]]) -> Json | None:
     }
 
 
+def eliminated_trial(
+    before: Mapping[str, Any] | None, rate: float, seed: int, eliminated: Mapping[str, Any]
+) -> Json:
+    """Return the `seed_<s>.json` of a trial that does not go on; `before`, if any, is its last."""
+    untrained: Json = {"diverged": None, "epochs": [], "summary": None, "record_losses": []}
+    trial = before or {"learning_rate": rate, "seed": seed, **untrained}
+    return {**trial, "eliminated": dict(eliminated)}
+
+
 def join_repeats(repeats: Sequence[Mapping[str, Any]]) -> Json:
     """Join the repeats of one learning rate (one `seed_<s>.json` each) into its `metrics.json`.
 
-    Means and errors are over the repeats that did not diverge. `standard_error` is the one of
-    `val_loss` across seeds, null with fewer than two; `record_losses` are those of the validation
-    records, whose mean is `val_loss`.
+    Means and errors are over the repeats that were trained and did not diverge. `standard_error` is
+    the one of `val_loss` across seeds, null with fewer than two; `record_losses` are those of the
+    validation records, whose mean is `val_loss`. A rate that successive halving ended says so:
+    `eliminated`.
     """
     rates = sorted({repeat["learning_rate"] for repeat in repeats})
     if len(rates) != 1:
         raise UserError(f"sweep: expected the repeats of one learning rate, got those of {rates}")
     repeats = sorted(repeats, key=lambda repeat: repeat["seed"])
-    complete = [repeat for repeat in repeats if repeat["diverged"] is None]
+    complete = [r for r in repeats if r["diverged"] is None and r["summary"] is not None]
     losses = [repeat["summary"]["mean_val_loss_last3"] for repeat in complete]
     return {
         "learning_rate": rates[0],
@@ -103,7 +125,23 @@ def join_repeats(repeats: Sequence[Mapping[str, Any]]) -> Json:
         "record_losses": [
             fmean(each) for each in zip(*(r["record_losses"] for r in complete), strict=True)
         ],
+        **{key: repeats[0][key] for key in ("eliminated",) if key in repeats[0]},
     }
+
+
+def rank(rates: Sequence[Mapping[str, Any]], criterion: str) -> Ranking:
+    """Order rates, each with the content of its `metrics.json`, by a criterion of `ChoiceOptions`.
+
+    A rate that diverged, that successive halving ended or whose score is not finite is eliminated.
+    """
+    score_of, sign = _SCORES[criterion]
+    scores = {rate["learning_rate"]: score_of(rate) for rate in rates}
+    ended = {r["learning_rate"]: _elimination(r, scores[r["learning_rate"]]) for r in rates}
+    return Ranking(
+        sorted((r for r, end in ended.items() if end is None), key=lambda r: (sign * scores[r], r)),
+        scores,
+        {rate: end for rate, end in sorted(ended.items()) if end is not None},
+    )
 
 
 def choose_rate(
@@ -122,29 +160,20 @@ def choose_rate(
         There is no rate, or every rate is eliminated.
     """
     criterion = (options or ChoiceOptions()).criterion
-    score_of, choose_among = _CRITERIA[criterion]
     rates = sorted(rates, key=lambda rate: rate["learning_rate"])
-    scores = {rate["learning_rate"]: score_of(rate) for rate in rates}
-    eliminated = {rate["learning_rate"]: _elimination(rate, scores) for rate in rates}
-    kept = [rate for rate in rates if eliminated[rate["learning_rate"]] is None]
-    if not kept:
-        raise UserError(_nothing_left(eliminated))
-    choice = choose_among(kept, scores)
+    ranking = rank(rates, criterion)
+    if not ranking.order:
+        raise UserError(_nothing_left(ranking.eliminated))
+    leader = ranking.order[0]
+    noise = _noise([rate for rate in rates if rate["learning_rate"] in ranking.order], leader)
+    rate, tie, reason = _CHOICES[criterion](ranking, noise)
     best = {
-        "best_learning_rate": choice.rate,
+        "best_learning_rate": rate,
         "criterion": criterion,
-        "reason": choice.reason + _remarks(choice.leader, eliminated),
-        "tie": choice.tie,
-        "scores": [
-            {
-                "learning_rate": rate["learning_rate"],
-                "score": _or_null(scores[rate["learning_rate"]]),
-                "val_loss": rate["val_loss"],
-                "standard_error": choice.errors.get(rate["learning_rate"]),
-                "eliminated": eliminated[rate["learning_rate"]],
-            }
-            for rate in rates
-        ],
+        "reason": reason + _remarks(leader, [r["learning_rate"] for r in rates], ranking),
+        "tie": tie,
+        "intervals": noise.formula,
+        "scores": [_score_row(rate, ranking, noise) for rate in rates],
     }
     return best, learning_curves(rates)
 
@@ -181,29 +210,30 @@ def weighted_score(summary: Mapping[str, float | None]) -> float:
 
 
 @dataclass(frozen=True)
-class _Choice:
-    """What a criterion decides among the rates that are left."""
+class _Noise:
+    """How far chance alone can part the rates that are left from the leader."""
 
-    rate: float
-    """The chosen learning rate."""
-    leader: float
-    """The rate with the best score; another one than `rate` where the tie rule decided."""
-    tie: list[float]
-    """The rates that the criterion cannot tell from the leader, ascending."""
     errors: dict[float, float]
     """Standard error by which each rate is compared with the leader."""
-    reason: str
-    """Why, in words, with the numbers."""
+    intervals: dict[float, list[float] | None]
+    """95 % interval of each rate's validation loss minus the leader's; None: unknown."""
+    kind: str
+    """Of what `errors` are, in words."""
+    formula: str
+    """Of what `intervals` are, in words."""
 
 
 def _choose_by_one_standard_error(
-    rates: Sequence[Mapping[str, Any]], scores: Mapping[float, float]
-) -> _Choice:
-    """Take the smallest rate within one standard error of the best (Breiman et al. 1984, 3.4.3)."""
-    ranked = sorted((rate["learning_rate"] for rate in rates), key=lambda r: (scores[r], r))
-    leader = ranked[0]
-    errors, kind = _standard_errors(rates, leader)
-    tie = sorted(r for r in ranked if scores[r] - scores[leader] <= errors[r])
+    ranking: Ranking, noise: _Noise
+) -> tuple[float, list[float], str]:
+    """Take the smallest rate within one standard error of the best (Breiman et al. 1984, 3.4.3).
+
+    Returns
+    -------
+    The rate, the rates that cannot be told from the best, ascending, and the reason in words.
+    """
+    leader, scores, errors = ranking.order[0], ranking.scores, noise.errors
+    tie = sorted(r for r in ranking.order if scores[r] - scores[leader] <= errors[r])
     reason = (
         f"{leader} has the lowest mean validation loss of the last {LAST_EPOCHS} epochs, "
         f"{scores[leader]:.4g}"
@@ -211,32 +241,29 @@ def _choose_by_one_standard_error(
     if len(tie) > 1:
         others = _listed({rate: scores[rate] for rate in tie if rate != leader})
         reason += (
-            f"; within one standard error of it ({kind}): {others}"
+            f"; within one standard error of it ({noise.kind}): {others}"
             f"; of these tied rates the smallest, {tie[0]}, is taken: {TIE_RULE}"
         )
-    elif len(ranked) > 1:
-        second = ranked[1]
+    elif len(ranking.order) > 1:
+        second = ranking.order[1]
         reason += (
             f"; the next best, {second} ({scores[second]:.4g}), is further away than one standard "
-            f"error ({errors[second]:.2g}, {kind})"
+            f"error ({errors[second]:.2g}, {noise.kind})"
         )
-    return _Choice(tie[0], leader, tie, errors, reason + ".")
+    return tie[0], tie, reason + "."
 
 
-def _choose_by_weighted(
-    rates: Sequence[Mapping[str, Any]], scores: Mapping[float, float]
-) -> _Choice:
-    """Take the highest weighted score; of equal ones the smallest rate."""
-    ranked = sorted((rate["learning_rate"] for rate in rates), key=lambda r: (-scores[r], r))
-    leader = ranked[0]
-    errors, _ = _standard_errors(rates, leader)
-    tie = [rate for rate in ranked if scores[rate] == scores[leader]]
+def _choose_by_weighted(ranking: Ranking, noise: _Noise) -> tuple[float, list[float], str]:
+    """Take the highest weighted score, whatever the noise; of equal ones the smallest rate."""
+    leader, scores = ranking.order[0], ranking.scores
+    tie = [rate for rate in ranking.order if scores[rate] == scores[leader]]
     reason = f"{leader} has the highest weighted score, {scores[leader]:.4g}"
     if len(tie) > 1:
         reason += f"; of the {len(tie)} rates with this score the smallest is taken: {TIE_RULE}"
-    elif len(ranked) > 1:
-        reason += f"; the next best is {ranked[1]} ({scores[ranked[1]]:.4g})"
-    return _Choice(leader, leader, tie, errors, reason + ".")
+    elif len(ranking.order) > 1:
+        second = ranking.order[1]
+        reason += f"; the next best is {second} ({scores[second]:.4g})"
+    return leader, tie, reason + "."
 
 
 def _mean_weighted_score(rate: Mapping[str, Any]) -> float:
@@ -245,49 +272,81 @@ def _mean_weighted_score(rate: Mapping[str, Any]) -> float:
     return fmean(scores) if scores else math.nan
 
 
-# By name: a rate's score, and the choice among the rates whose scores are finite.
-_CRITERIA: Mapping[
-    str,
-    tuple[
-        Callable[[Mapping[str, Any]], float],
-        Callable[[Sequence[Mapping[str, Any]], Mapping[float, float]], _Choice],
-    ],
-] = {
-    "one_standard_error": (lambda rate: _number(rate["val_loss"]), _choose_by_one_standard_error),
-    "weighted": (_mean_weighted_score, _choose_by_weighted),
+# By criterion: a rate's score, and the sign that makes the best one the lowest.
+_SCORES: Mapping[str, tuple[Callable[[Mapping[str, Any]], float], int]] = {
+    "one_standard_error": (lambda rate: _number(rate["val_loss"]), 1),
+    "weighted": (_mean_weighted_score, -1),
+}
+# By criterion: the choice among the rates that are left.
+_CHOICES: Mapping[str, Callable[[Ranking, _Noise], tuple[float, list[float], str]]] = {
+    "one_standard_error": _choose_by_one_standard_error,
+    "weighted": _choose_by_weighted,
 }
 
 
-def _standard_errors(
-    rates: Sequence[Mapping[str, Any]], leader: float
-) -> tuple[dict[float, float], str]:
-    """Return the standard error by which each rate is compared with the leader, and its kind.
+def _noise(rates: Sequence[Mapping[str, Any]], leader: float) -> _Noise:
+    """Return the noise in the comparison of each rate with the leader.
 
-    Across seeds it is that of the leader's mean; two or three seeds estimate a variance badly, so
-    it is pooled over the rates, weighted by their degrees of freedom. With one seed it is that of
-    the mean difference over the validation records, which all rates have in common: the records'
-    own spread, far larger, would tie a rate that learns nothing with one that does.
+    Across seeds the standard error is that of the leader's mean; two or three seeds estimate a
+    variance badly, so it is pooled over the rates, weighted by their degrees of freedom. With one
+    seed it is that of the mean difference over the validation records, which all rates have in
+    common: the records' own spread, far larger, would tie a rate that learns nothing with one that
+    does.
     """
-    freedom = sum(len(rate["seeds"]) - 1 for rate in rates)
-    if freedom == 0:
+    means = {rate["learning_rate"]: _number(rate["val_loss"]) for rate in rates}
+    seeds = {rate["learning_rate"]: len(rate["seeds"]) for rate in rates}
+    freedom = sum(seeds.values()) - len(seeds)
+    if freedom:
+        repeated = [(len(rate["seeds"]), rate["standard_error"] or 0.0) for rate in rates]
+        variance = sum((n - 1) * n * error**2 for n, error in repeated) / freedom
+        errors = dict.fromkeys(means, math.sqrt(variance / seeds[leader]))
+        apart = {
+            rate: math.sqrt(variance * (1 / seeds[rate] + 1 / seeds[leader])) for rate in means
+        }
+        kind = "across seeds, their variance pooled over the rates"
+        formula = "difference +- t * sqrt(pooled variance * (1/seeds + 1/seeds of the leader))"
+    else:
         losses = {rate["learning_rate"]: rate["record_losses"] for rate in rates}
-        return (
-            {rate: _paired_error(losses[rate], losses[leader]) for rate in losses},
+        freedom = len(losses[leader]) - 1
+        apart = errors = {rate: _paired_error(losses[rate], losses[leader]) for rate in losses}
+        kind = (
             "of the difference over the validation records; with one seed the noise between seeds "
-            "is unknown",
+            "is unknown"
         )
-    repeated = [rate for rate in rates if len(rate["seeds"]) > 1]
-    squares = [
-        (len(rate["seeds"]) - 1) * len(rate["seeds"]) * rate["standard_error"] ** 2
-        for rate in repeated
-    ]
-    variance = sum(squares) / freedom
-    repeats = next(len(rate["seeds"]) for rate in rates if rate["learning_rate"] == leader)
-    error = math.sqrt(variance / repeats)
-    return (
-        {rate["learning_rate"]: error for rate in rates},
-        "across seeds, their variance pooled over the rates",
+        formula = "difference +- t * standard deviation over the validation records / sqrt(records)"
+    return _Noise(
+        errors,
+        {
+            rate: _interval(mean - means[leader], apart[rate], freedom) if rate != leader else None
+            for rate, mean in means.items()
+        },
+        kind,
+        f"95 % for a rate's validation loss minus that of {leader}: {formula}, with Student's t at "
+        f"{freedom} degrees of freedom",
     )
+
+
+def _interval(difference: float, error: float, freedom: int) -> list[float] | None:
+    """Return Student's 95 % interval around a difference; None where there is no noise to see."""
+    from scipy.special import stdtrit
+
+    if freedom < 1 or not math.isfinite(difference):
+        return None
+    reach = float(stdtrit(freedom, 0.975)) * error
+    return [difference - reach, difference + reach]
+
+
+def _score_row(rate: Mapping[str, Any], ranking: Ranking, noise: _Noise) -> Json:
+    """Return a rate's row in `best_lr.json`."""
+    learning_rate = rate["learning_rate"]
+    return {
+        "learning_rate": learning_rate,
+        "score": _or_null(ranking.scores[learning_rate]),
+        "val_loss": rate["val_loss"],
+        "standard_error": noise.errors.get(learning_rate),
+        "interval": noise.intervals.get(learning_rate),
+        "eliminated": ranking.eliminated.get(learning_rate),
+    }
 
 
 def _paired_error(losses: Sequence[float], leading: Sequence[float]) -> float:
@@ -296,30 +355,37 @@ def _paired_error(losses: Sequence[float], leading: Sequence[float]) -> float:
     return stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
 
 
-def _elimination(rate: Mapping[str, Any], scores: Mapping[float, float]) -> str | None:
-    """Say why a rate cannot be chosen, or return None where it can."""
+def _elimination(rate: Mapping[str, Any], score: float) -> Json | None:
+    """Say where and why a rate is out of the choice, or return None where it is not."""
+    if "eliminated" in rate:
+        return dict(rate["eliminated"])
     if rate["diverged"]:
         case = rate["diverged"][0]
-        return f"seed {case['seed']} diverged in epoch {case['epoch']}: {case['reason']}"
-    if not math.isfinite(scores[rate["learning_rate"]]):
-        return "its score is not a finite number"
+        reason = f"seed {case['seed']} diverged in epoch {case['epoch']}: {case['reason']}"
+        return {"rung": None, "reason": reason}
+    if not math.isfinite(score):
+        return {"rung": None, "reason": "its score is not a finite number"}
     return None
 
 
-def _nothing_left(eliminated: Mapping[float, str | None]) -> str:
+def _nothing_left(eliminated: Mapping[float, Json]) -> str:
     if not eliminated:
         return "sweep: there is no learning rate to choose from; set sweep.learning_rates"
-    cases = "; ".join(f"{rate}: {why}" for rate, why in eliminated.items())
+    cases = "; ".join(f"{rate}: {case['reason']}" for rate, case in eliminated.items())
+    # Those that fell behind in an earlier rung are not the ones that are too large.
+    last = [rate for rate, case in eliminated.items() if case["rung"] is None] or list(eliminated)
     return (
         f"sweep: every learning rate is eliminated ({cases});"
-        f" set sweep.learning_rates to rates below {min(eliminated)}"
+        f" set sweep.learning_rates to rates below {min(last)}"
     )
 
 
-def _remarks(leader: float, eliminated: Mapping[float, str | None]) -> str:
+def _remarks(leader: float, rates: Sequence[float], ranking: Ranking) -> str:
     """Return what a reader of the choice should know besides, each in a sentence."""
-    rates = list(eliminated)  # ascending
-    cases = "; ".join(f"{rate} ({why})" for rate, why in eliminated.items() if why)
+    cases = "; ".join(
+        f"{rate} ({'' if case['rung'] is None else 'rung {rung}: '.format(**case)}{case['reason']})"
+        for rate, case in ranking.eliminated.items()
+    )
     remarks = f" Eliminated: {cases}." if cases else ""
     if len(rates) > 1 and leader in (rates[0], rates[-1]):
         end = "smallest" if leader == rates[0] else "largest"

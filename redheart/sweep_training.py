@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from redheart import checkpoint, files
 from redheart.inference import contributions, part_losses
+from redheart.legs import Ancestor
 from redheart.sweep import LAST_EPOCHS, derive, summarise
 from redheart.tokens import Encoded
-from redheart.training import NonFiniteLoss, Report, TrainingState, train_epoch
+from redheart.training import NonFiniteLoss, Report, TrainingState, restore, train_epoch
+
+
+@dataclass
+class Progress:
+    """What the epochs of a trial have shown so far."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    """A row an epoch."""
+    record_losses: list[Tensor] = field(default_factory=list)
+    """The validation loss of each record in the last epochs, float32 [records] each."""
 
 
 def train_rate(
@@ -19,32 +33,69 @@ def train_rate(
     validation: Encoded,
     epochs: int,
     report: Report | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train at one rate and return what the choice needs of it.
+    """Train at one rate until `epochs` are complete and return what the choice needs of it.
 
     A rate at which the loss ceases to be a number is a result, not a failure: its row says when
     and how, and holds the epochs before.
+
+    Parameters
+    ----------
+    progress
+        That of the epochs which the state has behind it; the new ones are added to it.
     """
-    rows: list[dict[str, Any]] = []
-    record_losses: list[Tensor] = []
+    progress = progress or Progress()
     diverged = None
     try:
-        for _ in range(epochs):
+        while state.epoch < epochs:
             with state.meter.epoch(state.epoch + 1):
                 row, losses = _trial_epoch(state, train, validation, report)
-            rows.append(row)
-            record_losses = [*record_losses, losses][-LAST_EPOCHS:]
+            progress.rows.append(row)
+            progress.record_losses = [*progress.record_losses, losses][-LAST_EPOCHS:]
     except NonFiniteLoss as error:
-        diverged = {"epoch": len(rows) + 1, "reason": str(error)}
-    derived = derive(rows)
+        diverged = {"epoch": len(progress.rows) + 1, "reason": str(error)}
+    derived = derive(progress.rows)
+    losses_of_records = progress.record_losses
     return {
         "learning_rate": state.peak,
         "seed": state.seed,
         "diverged": diverged,
         "epochs": derived,
         "summary": summarise(derived),
-        "record_losses": torch.stack(record_losses).mean(dim=0).tolist() if record_losses else [],
+        "record_losses": (
+            torch.stack(losses_of_records).mean(dim=0).tolist() if losses_of_records else []
+        ),
     }
+
+
+def save_trial(state: TrainingState, progress: Progress, state_path: Path, proof: Path) -> None:
+    """Write what it takes to go on, and last the `proof` that it is whole: its SHA-256."""
+    saved = {
+        "epoch": state.epoch,
+        "step": state.step,
+        "weights": checkpoint.module_states(state.network),
+        "ema": state.average.state(),
+        "optimizer": state.optimizer.state_dict(),
+        "scaler": state.scaler.state_dict(),
+        "rows": progress.rows,
+        "record_losses": progress.record_losses,
+    }
+    checkpoint.save_tensors(state_path, saved)
+    files.write_text(proof, files.sha256_file(state_path))
+
+
+def resume_trial(state: TrainingState, state_path: Path, proof: Path) -> Progress:
+    """Take up what `save_trial` wrote; where it is gone or damaged, begin anew.
+
+    Which of the two it is changes the cost of a trial, never a number in it.
+    """
+    written = proof.read_text(encoding="utf-8") if proof.is_file() else None
+    if not state_path.is_file() or files.sha256_file(state_path) != written:
+        return Progress()
+    saved = checkpoint.load_tensors(state_path)
+    restore(state, Ancestor(state_path, state_path, saved["epoch"]))
+    return Progress(saved["rows"], saved["record_losses"])
 
 
 def _trial_epoch(

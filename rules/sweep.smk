@@ -1,27 +1,85 @@
-# Phase 1: every rate and repeat -> metrics of a rate -> the chosen rate.
+# Phase 1: every rate and repeat, rung by rung -> metrics of a rate -> the chosen rate.
+from redheart.halving import HalvingOptions, plan_rungs
+
+SWEEP_SEEDS = CONFIG["sweep"]["seeds"]
+# Without successive halving there is one rung, the whole sweep.
+RUNGS = plan_rungs(
+    CONFIG["sweep"]["epochs"], len(SWEEP_SEEDS), build(HalvingOptions, CONFIG["sweep"])
+)
+# The last rung has no folder: its trials are those of a sweep without rungs.
+FOLDERS = [*(f"rung_{number}/" for number in range(1, len(RUNGS))), ""]
+
+
+wildcard_constraints:
+    rung=f"({'|'.join(FOLDERS[:-1])})?",
+    number=r"\d+",
+
+
+def decision_before(wildcards):
+    """The decision of the rung before, in a list; none before the first."""
+    place = FOLDERS.index(wildcards.rung)
+    return [f"{RUN}/sweep/{folder}decision.json" for folder in FOLDERS[:place][-1:]]
+
+
+def trial_before(wildcards):
+    """What the trial came to in the rung before, in a list; none if the seed was not in it."""
+    place = FOLDERS.index(wildcards.rung)
+    seeds = SWEEP_SEEDS[: RUNGS[place - 1].seeds] if place else []
+    trial = f"lr_{wildcards.rate}/seed_{wildcards.seed}.json"
+    return [f"{RUN}/sweep/{FOLDERS[place - 1]}{trial}"] if int(wildcards.seed) in seeds else []
+
+
+def epochs_of_rung(wildcards):
+    """Completed epochs before and after a rung."""
+    place = FOLDERS.index(wildcards.rung)
+    return [RUNGS[place - 1].epochs if trial_before(wildcards) else 0, RUNGS[place].epochs]
+
+
+def trials_of_rung(wildcards):
+    """All trials of a rung but the last."""
+    folder = f"{RUN}/sweep/rung_{wildcards.number}"
+    seeds = SWEEP_SEEDS[: RUNGS[int(wildcards.number) - 1].seeds]
+    return [f"{folder}/lr_{rate}/seed_{seed}.json" for rate in RATES for seed in seeds]
+
 
 rule sweep_rate:
     input:
         train=f"{RUN}/data/encoded/train.npz",
         val_select=f"{RUN}/data/encoded/val_select.npz",
+        before=trial_before,
+        decision=decision_before,
     output:
-        trial=f"{RUN}/sweep/lr_{{rate}}/seed_{{seed}}.json",
+        trial=f"{RUN}/sweep/{{rung}}lr_{{rate}}/seed_{{seed}}.json",
     log:
-        f"{RUN}/logs/sweep_rate_{{rate}}_seed_{{seed}}.log",
+        f"{RUN}/logs/{{rung}}sweep_rate_{{rate}}_seed_{{seed}}.log",
     benchmark:
-        f"{RUN}/benchmarks/sweep_rate_{{rate}}_seed_{{seed}}.tsv"
+        f"{RUN}/benchmarks/{{rung}}sweep_rate_{{rate}}_seed_{{seed}}.tsv"
     params:
         **shared("sweep_rate"),
         budget_gb=CONFIG["memory"]["budget_gb"],
+        epochs=epochs_of_rung,
     resources:
         gpu=1,
     script:
         "../scripts/sweep_rate.py"
 
 
+rule decide_rung:
+    input:
+        trials=trials_of_rung,
+    output:
+        decision=f"{RUN}/sweep/rung_{{number}}/decision.json",
+    log:
+        f"{RUN}/logs/rung_{{number}}/decide_rung.log",
+    params:
+        **shared("decide_rung"),
+    script:
+        "../scripts/decide_rung.py"
+
+
 rule join_sweep:
     input:
-        trials=expand(f"{RUN}/sweep/lr_{{{{rate}}}}/seed_{{seed}}.json", seed=CONFIG["sweep"]["seeds"]),
+        trials=expand(f"{RUN}/sweep/lr_{{{{rate}}}}/seed_{{seed}}.json", seed=SWEEP_SEEDS),
     output:
         metrics=f"{RUN}/sweep/lr_{{rate}}/metrics.json",
     log:

@@ -1,28 +1,59 @@
-"""Try one learning rate with one seed."""
+"""Try one learning rate with one seed, up to the end of a rung."""
 
 from job import Job
 
-from redheart import device, files
+from redheart import device, files, sweep
 from redheart.options import read_recipe
 
 job = Job(snakemake)
 recipe = read_recipe(job.settings)
 rate, seed = float(job.wildcards.rate), int(job.wildcards.seed)
+start, stop = job.params.epochs
+uses = job.content("train", "val_select")
 
 
-def compute(folder):
-    from redheart import tokens, training
+def until(epochs):
+    """A trial follows from its data, its settings and its end: rungs only divide the work."""
+    environment = device.environment(recipe.train)
+    return {"sweep.epochs": epochs, "rate": rate, "seed": seed, "environment": environment}
+
+
+def training_state(epochs):
+    """Return where the state after that many epochs is, and the proof that it is whole."""
+    key = job.action(uses=uses, extra=until(epochs)).key
+    return job.store.state_path(key), job.store.folder(key) / "state"
+
+
+def train(folder):
+    from redheart import sweep_training, tokens, training
     from redheart.progress import training_progress
-    from redheart.sweep_training import train_rate
 
-    epochs = job.settings["sweep"]["epochs"]
-    train = tokens.load_encoded(job.input.train)
+    data = tokens.load_encoded(job.input.train)
     validation = tokens.load_encoded(job.input.val_select)
-    state = training.prepare(recipe, train, rate, seed, job.params.budget_gb)
-    with training_progress(f"rate {rate}, seed {seed}", epochs) as report:
-        files.write_json(folder / "trial", train_rate(state, train, validation, epochs, report))
+    state = training.prepare(recipe, data, rate, seed, job.params.budget_gb)
+    progress = sweep_training.resume_trial(state, *training_state(start))
+    with training_progress(f"rate {rate}, seed {seed}", stop - state.epoch) as report:
+        trial = sweep_training.train_rate(state, data, validation, stop, report, progress)
+    files.write_json(folder / "trial", trial)
+    if stop < job.settings["sweep"]["epochs"] and not trial["diverged"]:
+        path, _ = training_state(stop)
+        sweep_training.save_trial(state, progress, path, folder / "state")
     job.note(**state.meter.facts())
 
 
-extra = {"rate": rate, "seed": seed, "environment": device.environment(recipe.train)}
-job.build(compute, extra=extra)
+def stand_still(folder):
+    before = next(map(files.read_json, job.input.before), None)
+    trial = sweep.eliminated_trial(before, rate, seed, eliminated)
+    files.write_json(folder / "trial", trial)
+    job.note(trained=False)
+
+
+decision = next(map(files.read_json, job.input.decision), {"eliminated": {}})
+eliminated = decision["eliminated"].get(job.wildcards.rate)
+if eliminated:
+    uses_before = {**job.content("before"), "eliminated": eliminated}
+    job.build(stand_still, uses=uses_before, extra={"rate": rate, "seed": seed})
+else:
+    job.build(train, uses=uses, extra=until(stop))
+if 0 < start < stop:  # Nothing goes on from the rung before any more.
+    training_state(start)[0].unlink(missing_ok=True)

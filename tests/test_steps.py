@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 # Where a text is read and which jobs there are, not what comes out of one.
 NO_STEPS = {
-    *("seeds", "data.source", "sweep.learning_rates", "sweep.seeds"),
+    *("seeds", "data.source", "sweep.learning_rates", "sweep.seeds", "sweep.rungs"),
     *("train.epochs", "train.checkpoint_every", "crossover.offsets"),
     *("memory.budget_gb", "store.path", "store.keep_every"),
 }
@@ -78,7 +78,8 @@ TRAINED = {"sweep_rate", "train_leg", "evaluate_checkpoint", "make_soups", "pred
         ("train.epochs", set()),
         ("model.dropout", TRAINED),
         ("sweep.epochs", {"sweep_rate"}),
-        ("sweep.criterion", {"choose_rate"}),
+        ("sweep.criterion", {"decide_rung", "choose_rate"}),
+        ("sweep.reduction_factor", {"decide_rung"}),
         ("train.scored_train_records", {"evaluate_checkpoint"}),
         ("train.max_tokens", {"encode_part"}),
         ("tokenizer.vocab_size", {"train_tokenizer"}),

@@ -8,6 +8,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from redheart.errors import UserError
 from redheart.sweep import (
@@ -162,12 +163,36 @@ def test_the_standard_error_is_pooled_over_the_rates():
     assert best["tie"] == [0.001, 0.01]
 
 
+def test_intervals_over_seeds_are_those_of_the_t_test():
+    losses = {0.001: [1.1, 1.3, 1.15], 0.01: [0.9, 1.3, 1.0]}
+    best, _ = choose_rate(sweep(losses))
+    expected = stats.ttest_ind(losses[0.001], losses[0.01]).confidence_interval()
+    assert best["scores"][0]["interval"] == pytest.approx(list(expected))
+    assert best["scores"][1]["interval"] is None, "the leader differs from itself by nothing"
+    assert best["intervals"].startswith("95 % for a rate's validation loss minus that of 0.01:")
+    assert "1/seeds" in best["intervals"] and "4 degrees of freedom" in best["intervals"]
+
+
+def test_intervals_of_one_seed_are_those_of_the_paired_t_test_over_the_records():
+    rates = sweep({0.001: [1.1], 0.01: [1.0]}, error=0.05)
+    best, _ = choose_rate(rates)
+    expected = stats.ttest_rel(*(rate["record_losses"] for rate in rates)).confidence_interval()
+    assert best["scores"][0]["interval"] == pytest.approx(list(expected))
+    assert "63 degrees of freedom" in best["intervals"]
+
+
+def test_one_record_and_one_seed_leave_the_interval_unknown():
+    rates = [{**rate, "record_losses": [1.0]} for rate in sweep({0.001: [1.1], 0.01: [1.0]})]
+    assert [row["interval"] for row in choose_rate(rates)[0]["scores"]] == [None, None]
+
+
 def test_a_diverged_rate_is_eliminated_with_its_reason():
     diverged = {"epoch": 2, "reason": "loss is nan"}
     broken = join_repeats([repeat(0.1, 0, [0.1]), repeat(0.1, 1, [0.1], diverged=diverged)])
     best, curves = choose_rate([broken, *sweep({0.01: [1.0]})])
     assert best["best_learning_rate"] == 0.01
-    assert best["scores"][1]["eliminated"] == "seed 1 diverged in epoch 2: loss is nan"
+    reason = "seed 1 diverged in epoch 2: loss is nan"
+    assert best["scores"][1]["eliminated"] == {"rung": None, "reason": reason}
     assert "Eliminated: 0.1 (seed 1 diverged in epoch 2: loss is nan)." in best["reason"]
     assert [rate["learning_rate"] for rate in curves["rates"]] == [0.01, 0.1]
 
@@ -178,7 +203,7 @@ def test_a_loss_that_is_not_finite_never_wins(criterion, bad):
     broken = join_repeats([repeat(0.1, 0, [1.0, bad])])
     best, curves = choose_rate([broken, *sweep({0.01: [5.0]})], ChoiceOptions(criterion))
     assert best["best_learning_rate"] == 0.01
-    assert best["scores"][1]["eliminated"] == "its score is not a finite number"
+    assert best["scores"][1]["eliminated"]["reason"] == "its score is not a finite number"
     json.dumps([best, curves], allow_nan=False)
 
 

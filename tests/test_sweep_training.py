@@ -7,7 +7,7 @@ import json
 import pytest
 
 from redheart import training
-from redheart.sweep_training import train_rate
+from redheart.sweep_training import Progress, resume_trial, save_trial, train_rate
 
 pytestmark = pytest.mark.slow
 
@@ -39,3 +39,38 @@ def test_a_rate_at_which_training_breaks_down_is_a_result(recipe, part):
     assert "epoch 1" in trial["diverged"]["reason"]
     assert (trial["epochs"], trial["summary"], trial["record_losses"]) == ([], None, [])
     json.dumps(trial, allow_nan=False)
+
+
+@pytest.mark.parametrize("stops", [(1, 2, 4), (3, 4)])
+def test_a_trial_in_rungs_is_the_trial_in_one_go(recipe, part, tmp_path, stops):
+    places = tmp_path / "state.pt", tmp_path / "proof"
+    done = 0
+    for stop in stops:
+        state = training.prepare(recipe, part, 1e-2, 0)
+        progress = resume_trial(state, *places)
+        trial = train_rate(state, part, part, stop, progress=progress)
+        assert len(state.meter.facts()["epochs"]) == stop - done, "it went on"
+        done = stop
+        save_trial(state, progress, *places)
+    in_one_go = train_rate(training.prepare(recipe, part, 1e-2, 0), part, part, 4)
+    assert json.dumps(trial) == json.dumps(in_one_go)
+
+
+def damage(state, proof):
+    state.write_bytes(state.read_bytes()[:-1] + b"?")
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [lambda state, proof: state.unlink(), lambda state, proof: proof.unlink(), damage],
+    ids=["no state", "no proof", "damaged"],
+)
+def test_a_lost_state_costs_time_and_changes_nothing(recipe, part, tmp_path, lose):
+    places = tmp_path / "state.pt", tmp_path / "proof"
+    state, progress = training.prepare(recipe, part, 1e-2, 0), Progress()
+    train_rate(state, part, part, 1, progress=progress)
+    save_trial(state, progress, *places)
+    lose(*places)
+    state = training.prepare(recipe, part, 1e-2, 0)
+    assert resume_trial(state, *places) == Progress()
+    assert state.epoch == 0
