@@ -100,12 +100,6 @@ def new_metric(project):
     project.edit("redheart/metrics.py", r"\Z", "\n\nROUNDING = 12\n")
 
 
-def task_weight(project):
-    config = yaml.safe_load(project.config.read_text())
-    config["tasks"]["regret"]["weight"] = 2.0
-    project.config.write_text(yaml.safe_dump(config))
-
-
 def report_code(project):
     project.edit("redheart/report.py", r"\Z", "\n\nMARGIN = 3\n")
 
@@ -134,7 +128,6 @@ REBUILDS = [
     (losing_rate, (*CHOICE, "ship_model", "make_report"), ("sweep_rate", "join_sweep")),
     (longer_training, TRAINING, ("train_leg", "evaluate_checkpoint")),
     (loss_formula, (*CHOICE, *TRAINING), ()),
-    (task_weight, (*CHOICE, *TRAINING), ()),
     (
         changed_split,
         ("split_records", "train_tokenizer", "encode_part", "fit_baseline", *CHOICE, *TRAINING),

@@ -121,6 +121,7 @@ def test_several_seeds_and_other_tasks(tmp_path):
         },
     }
     config["sweep"]["seeds"] = [0, 1]
+    config["train"]["epochs"] = 4
     project.config.write_text(yaml.safe_dump(config))
     project.run = "mine"
     project.snakemake()
