@@ -1,8 +1,6 @@
 # Every target sets itself up: the environment is .venv, made from requirements.lock.
 PYTHON ?= python3
 BIN := .venv/bin
-# Two processes, one file at a time, in the order of tests/conftest.py.
-PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test check format bench-dedup simulate-sweeps lock clean
 
@@ -10,13 +8,13 @@ run: .venv/ready            ## the demo, all phases, to results/demo/
 	$(BIN)/snakemake --cores 1 --resources gpu=1
 
 test: .venv/ready           ## the whole suite, the demo end to end once in it
-	$(PYTEST)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: .venv/ready          ## format, lint, types and the millisecond tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(PYTEST) -m "not slow"
+	$(BIN)/pytest -m "not slow"
 
 format: .venv/ready         ## mend format and what the linter can mend by itself
 	$(BIN)/ruff format .

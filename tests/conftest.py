@@ -16,15 +16,6 @@ from redheart.model.options import ModelOptions
 from redheart.tasks import Task
 from redheart.training_options import Recipe, TrainOptions
 
-# These run Snakemake for minutes.
-LONG_FILES = ("test_rebuild.py", "test_workflow.py", "test_demo.py", "test_halving_workflow.py")
-
-
-def pytest_collection_modifyitems(items):
-    """Run the long files first, or one process would wait at the end for the other one."""
-    items.sort(key=lambda item: item.path.name not in LONG_FILES)
-
-
 TEXT = "she lied about the money and I told him why nobody came 그는 돈을 빌려 갔다 😀 to dinner"
 
 
