@@ -61,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("texts", help="JSON Lines with a `text` each; - reads standard input")
     predict.set_defaults(run=_predict)
 
+    parts = commands.add_parser("parts", help="print each record's part, for split.keep")
+    parts.add_argument("run_folder", type=Path, help="the folder results/<run>")
+    parts.set_defaults(run=_parts)
+
     ledger = commands.add_parser("ledger", help="tell what was computed or restored, and why")
     ledger.add_argument("run_folder", type=Path, help="the folder results/<run>")
     ledger.add_argument("--epochs", action="store_true", help="and what each epoch took")
@@ -135,6 +139,12 @@ def _text(line: str, number: int) -> str:
     if not text.strip():
         raise UserError(f'line {number}: expected a JSON object with a text, {{"text": "..."}}')
     return text
+
+
+def _parts(given: argparse.Namespace) -> None:
+    from redheart.kept_parts import write_parts
+
+    write_parts(given.run_folder, sys.stdout)
 
 
 def _ledger(given: argparse.Namespace) -> None:

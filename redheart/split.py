@@ -53,6 +53,8 @@ class SplitOptions:
     """Least number of quantile bins of a large class's text lengths; each bin is shared out."""
     seed: int = 0
     """Another seed is another split; any integer."""
+    keep: str | None = None
+    """File of ids and parts: those records stay in those parts."""
 
     def __post_init__(self) -> None:
         given = [getattr(self, part) for part in PARTS]
@@ -99,6 +101,7 @@ def split_records(
     strata: Sequence[str | None],
     options: SplitOptions,
     tasks: Sequence[Task] = (),
+    kept: Mapping[int, int] | None = None,
 ) -> dict[str, list[int]]:
     """Share records out over the four parts.
 
@@ -112,6 +115,8 @@ def split_records(
     links : pairs of record indices that must stay together; so do chains of them.
     strata : each record's class, None where it has none (a class of its own).
     tasks : those whose targets are to be alike in the parts.
+    kept : index -> part, as a number, of records whose part is given. They stay there, and so do
+        the records that are linked to them; all others make up for what they leave uneven.
 
     Returns
     -------
@@ -125,14 +130,15 @@ def split_records(
     ranks = [_rank(str(record["id"]), options.seed) for record in records]
     lengths = [len(record["text"]) for record in records]
     quotas = class_quotas(Counter(strata), options.fractions)
-    linked = _place_groups(records, linked_groups(len(records), links), strata, quotas, options)
-    placed = dict(linked)
+    groups = linked_groups(len(records), links)
+    fixed = _place_groups(records, groups, strata, quotas, options, kept or {})
+    placed = dict(fixed)
     for value, members in classes_of(strata).items():
         ordered = sorted(members, key=lambda i: (lengths[i], ranks[i]))
-        placed |= _deal_class(ordered, linked, quotas[value], options, ranks)
+        placed |= _deal_class(ordered, fixed, quotas[value], options, ranks)
     part_of = np.array([placed[i] for i in range(len(records))], dtype=int)
     _refuse_empty(part_of, strata)
-    part_of = _swapped(records, part_of, linked, strata, tasks, options)
+    part_of = _swapped(records, part_of, fixed, strata, tasks, options)
     parts = {part: np.flatnonzero(part_of == p).tolist() for p, part in enumerate(PARTS)}
     check_split(parts, links)
     return parts
@@ -231,15 +237,23 @@ def _place_groups(
     strata: Sequence[str | None],
     quotas: Mapping[str | None, np.ndarray],
     options: SplitOptions,
+    kept: Mapping[int, int],
 ) -> dict[int, int]:
     """Place the linked groups: the oversized in train, each other by its hash where it fits.
 
     The largest come first. A group goes where every class of its records has room, and where it
-    is a small share of the part, if it can; else where it exceeds the quotas least.
+    is a small share of the part, if it can; else where it exceeds the quotas least. One with a
+    kept record goes where that is.
 
-    Returns the part of each linked record.
+    Returns the part of each linked or kept record.
     """
+    placed = dict(kept)
+    for group in groups:
+        for part in {kept[i] for i in group if i in kept}:
+            placed |= dict.fromkeys(group, part)
     left = {value: quota.copy() for value, quota in quotas.items()}
+    for i, part in placed.items():
+        left[strata[i]][part] -= 1
     sizes = np.array(options.fractions) * len(records)
     bounds = np.cumsum(options.fractions)[:-1]
     # The smallest id stands for the group, so that one more member rarely moves it.
@@ -252,8 +266,8 @@ def _place_groups(
             group,
         )
         for name, group in zip(ids, groups, strict=True)
+        if group[0] not in placed
     ]
-    placed: dict[int, int] = {}
     for movable, _, rank, group in sorted(queue):
         counts = Counter(strata[i] for i in group)
         over = np.sum([np.maximum(0, count - left[c]) for c, count in counts.items()], axis=0)
@@ -275,15 +289,15 @@ def _deal_class(
     options: SplitOptions,
     ranks: Sequence[float],
 ) -> dict[int, int]:
-    """Place a class's unlinked records, bin by bin of their lengths.
+    """Place a class's free records, bin by bin of their lengths.
 
-    After each bin every part has its share of the records so far, the linked ones counted; which
+    After each bin every part has its share of the records so far, the placed ones counted; which
     of a bin's records go where follows from their ranks.
     """
     shares = np.array(options.fractions)
     given = np.zeros(len(PARTS), dtype=int)
-    linked = Counter(placed[i] for i in ordered if i in placed)
-    room = np.array([max(0, quota[part] - linked[part]) for part in range(len(PARTS))])
+    held = Counter(placed[i] for i in ordered if i in placed)
+    room = np.array([max(0, quota[part] - held[part]) for part in range(len(PARTS))])
     dealt: dict[int, int] = {}
     done = 0
     for members in _length_bins(ordered, options):
@@ -317,18 +331,18 @@ def _length_bins(ordered: Sequence[int], options: SplitOptions) -> list[Sequence
 def _swapped(
     records: Sequence[Record],
     part_of: np.ndarray,
-    linked: Mapping[int, int],
+    fixed: Mapping[int, int],
     strata: Sequence[str | None],
     tasks: Sequence[Task],
     options: SplitOptions,
 ) -> np.ndarray:
-    """Return each record's part after swaps of unlinked records that make the parts alike."""
+    """Return each record's part after swaps of free records that make the parts alike."""
     lengths = np.array([len(record["text"]) for record in records])
     numbers = {value: number for number, value in enumerate(classes_of(strata))}
     classes = np.array([numbers[value] for value in strata])
     # An order of its own: by the hashes that records were dealt by, parts would stand together.
     order = [_rank(f"swaps:{record['id']}", options.seed) for record in records]
-    free = sorted(set(range(len(records))) - set(linked), key=lambda i: order[i])
+    free = sorted(set(range(len(records))) - set(fixed), key=lambda i: order[i])
     best, distance = part_of, math.inf
     for emphasis in EMPHASES:
         matrix, weights = indicators(records, tasks, emphasis)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ def split_report(
     pairs: Sequence[tuple[int, int, float]],
     options: SplitOptions,
     tasks: Sequence[Task] = (),
+    kept: Mapping[int, int] | None = None,
 ) -> dict[str, Any]:
     """Return the evidence that the parts are alike and that nothing leaks across them.
 
@@ -50,12 +51,15 @@ def split_report(
     pairs : all pairs of record indices at or above `options.searched_from`, with their similarity
         (0 to 1). Those below the audit threshold may stand in two parts.
     tasks : those whose targets are compared.
+    kept : records whose part was given. Where there are any, the claims on the likeness of parts
+        are measured, but nothing stops where they do not hold: no split could make them.
 
     Raises
     ------
     UserError
         A claim of the certificate does not hold; the message names it.
     """
+    kept = kept or {}
     links = [(i, j) for i, j, similarity in pairs if similarity >= options.audit_threshold]
     groups = linked_groups(len(records), links)
     whole = range(len(records))
@@ -69,13 +73,14 @@ def split_report(
         for part, fraction in zip(PARTS, options.fractions, strict=True)
     }
     claims = [
-        *_claims_of_whole(len(records), parts, strata, links, groups, options),
+        *_claims_of_whole(len(records), parts, strata, links, groups, kept, options),
         *_claims_of_parts(len(records), parts, strata, described, groups, options),
     ]
-    _refuse_broken(claims)
+    _refuse_broken(claim for claim in claims if not (kept and claim["part"]))
     return {
         "seed": options.seed,
         "length_bins": options.length_bins,
+        "kept": len(kept),
         "count": len(records),
         "classes": _class_shares(whole, strata),
         "length": text_statistics(records),
@@ -103,6 +108,7 @@ def _claims_of_whole(
     strata: Sequence[str | None],
     links: Sequence[tuple[int, int]],
     groups: Sequence[Sequence[int]],
+    kept: Container[int],
     options: SplitOptions,
 ) -> list[dict[str, Any]]:
     """Return the claims that are counts: of records, pairs, groups and classes; none is allowed."""
@@ -110,12 +116,17 @@ def _claims_of_whole(
     times = Counter(i for members in parts.values() for i in members)
     part_of = {i: part for part, members in parts.items() for i in members}
     crossing = sum(part_of.get(i) != part_of.get(j) for i, j in links)
-    oversized = [group for group in groups if is_oversized(group, count, options)]
-    linked = {i for group in groups for i in group}
+    # What is linked to a kept record is where that one is.
+    oversized = [
+        group
+        for group in groups
+        if is_oversized(group, count, options) and not any(i in kept for i in group)
+    ]
+    bound = {i for group in groups for i in group}.union(i for i in whole if i in kept)
     misplaced = 0
     for members in classes_of(strata).values():
-        # A linked record goes where its group goes.
-        if len(members) < SHARED_CLASS and not linked.intersection(members):
+        # A linked record goes where its group goes, a kept one stays.
+        if len(members) < SHARED_CLASS and not bound.intersection(members):
             due = [PARTS[part] for part in FILL_ORDER[: len(members)]]
             misplaced += sorted(part_of.get(i, "") for i in members) != sorted(due)
     return [

@@ -46,7 +46,9 @@ STEPS: dict[str, Step] = {
         ("dedup.threshold", "dedup.policy", "stratify_by"),
         ("redheart.dedup", "redheart.records", "redheart.shards", "redheart.split"),
     ),
-    "split_records": Step(("split", "stratify_by", "labels"), ("redheart.split_report",)),
+    "split_records": Step(
+        ("split", "stratify_by", "labels"), ("redheart.split_report", "redheart.kept_parts")
+    ),
     "train_tokenizer": Step(("tokenizer",), ("redheart.tokens",)),
     "encode_part": Step(("labels", "train.max_tokens"), ("redheart.tokens",)),
     # phase 1

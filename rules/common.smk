@@ -30,6 +30,13 @@ if CONFIG["data"]["source"] != "demo":
     except UserError as error:
         sys.exit(f"error: data.source: {error}; name your corpus, or `demo`")
 
+KEPT = []
+if CONFIG["split"]["keep"]:
+    try:
+        KEPT = sources.input_files(CONFIG["split"]["keep"])
+    except UserError as error:
+        sys.exit(f"error: split.keep: {error}; `redheart parts` writes it")
+
 PARTS = ["train", "val_select", "val_confirm", "test"]
 SHARDS = CONFIG["dedup"]["shards"]
 SEEDS = CONFIG["seeds"]

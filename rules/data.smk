@@ -62,6 +62,7 @@ rule deduplicate_records:
 rule split_records:
     input:
         deduped=f"{RUN}/data/deduped.json",
+        kept=KEPT,
     output:
         **{part: f"{RUN}/data/split/{part}.json" for part in PARTS},
         report=f"{RUN}/data/split_report.json",

@@ -4,6 +4,7 @@ from job import Job
 
 from redheart import files, split
 from redheart.dedup import near_duplicate_pairs
+from redheart.kept_parts import kept_indices, read_kept, refuse_torn
 from redheart.options import build
 from redheart.split_report import split_report
 from redheart.tasks import parse_tasks
@@ -20,8 +21,11 @@ def compute(folder):
     found = near_duplicate_pairs(texts, options.searched_from)
     pairs = list(zip(*(column.tolist() for column in found), strict=True))
     links = [(i, j) for i, j, similarity in pairs if similarity >= options.audit_threshold]
-    parts = split.split_records(records, links, strata, options, tasks)
-    report = split_report(records, parts, strata, pairs, options, tasks)
+    listed = read_kept(job.input.kept[0]) if job.input.kept else {}
+    kept = kept_indices(records, listed)
+    refuse_torn(records, links, kept)
+    parts = split.split_records(records, links, strata, options, tasks, kept)
+    report = split_report(records, parts, strata, pairs, options, tasks, kept)
     files.write_json(folder / "report", report)
     for part, members in parts.items():
         files.write_json(folder / part, [records[i] for i in members])

@@ -21,7 +21,9 @@ from redheart.tasks import Task
 FRACTIONS = np.array(SplitOptions().fractions)
 TAGS = Task("tags", "multilabel", "tags", tuple(f"t{k}" for k in range(10)))
 RATING = Task("rating", "regression", "rating")
-SEEDS = 20
+MOOD = Task("mood", "distribution", "mood", ("calm", "glad", "tense"))
+# Not those that the weights of the imbalance were set on, 0 to 19.
+SEEDS = range(1000, 1020)
 
 
 def corpus(count: int, seed: int, classes: int = 3, prefix: str = "r") -> list[dict[str, Any]]:
@@ -31,6 +33,7 @@ def corpus(count: int, seed: int, classes: int = 3, prefix: str = "r") -> list[d
     tags = generator.random((count, TAGS.width)) < np.geomspace(0.3, 0.01, TAGS.width)
     ratings = generator.gamma(0.5, 1, count)
     labels = generator.integers(classes, size=count)
+    moods = generator.dirichlet([0.6, 0.4, 0.2], count)
     return [
         {
             "id": f"{prefix}{i}",
@@ -38,6 +41,7 @@ def corpus(count: int, seed: int, classes: int = 3, prefix: str = "r") -> list[d
             "label": f"c{labels[i]}",
             "tags": tags[i].astype(float).tolist(),
             "rating": float(ratings[i]),
+            "mood": moods[i].tolist(),
         }
         for i in range(count)
     ]
@@ -57,9 +61,10 @@ def iterative(tags: np.ndarray, seed: int) -> np.ndarray:
     return IterativeStratification(tags > 0, FRACTIONS, np.random.RandomState(seed))
 
 
-def by_quantile_bins(values: np.ndarray, seed: int) -> np.ndarray:
-    """Split by scikit-learn, stratified by the tenths of the values."""
+def stratified(values: np.ndarray, seed: int) -> np.ndarray:
+    """Split by scikit-learn: by the tenths of a number, by the likeliest class of a distribution."""
     bins = np.searchsorted(np.quantile(values, np.arange(1, 10) / 10), values)
+    bins = bins if values.ndim == 1 else values.argmax(axis=1)
     part_of, rest = np.zeros(len(values), dtype=int), np.arange(len(values))
     for part in (1, 2, 3):
         size = round(FRACTIONS[part] * len(values))
@@ -73,14 +78,15 @@ def label_deviations(part_of: np.ndarray, tags: np.ndarray) -> np.ndarray:
 
 
 def distances(part_of: np.ndarray, values: np.ndarray) -> list[float]:
-    return [ks_distance(values[part_of == part], values) for part in range(4)]
+    columns = values.T if values.ndim > 1 else [values]
+    return [ks_distance(of[part_of == part], of) for of in columns for part in range(4)]
 
 
 @cache
 def deviations_of(task: Task) -> tuple[np.ndarray, np.ndarray]:
     """Return the deviations of our splits by that task, and the other splitter's, seed by seed."""
     ours, theirs = [], []
-    for seed in range(SEEDS):
+    for seed in SEEDS:
         records = corpus(1000, seed)
         values = np.array([record[task.field] for record in records])
         found = split(records, seed, (task,))
@@ -89,17 +95,17 @@ def deviations_of(task: Task) -> tuple[np.ndarray, np.ndarray]:
             theirs.append(label_deviations(iterative(values, seed), values))
         else:
             ours.append(distances(found, values))
-            theirs.append(distances(by_quantile_bins(values, seed), values))
+            theirs.append(distances(stratified(values, seed), values))
     return np.array(ours), np.array(theirs)
 
 
-@pytest.mark.parametrize("task", [TAGS, RATING], ids=lambda task: task.kind)
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [TAGS, RATING, MOOD], ids=lambda task: task.kind)
 def test_targets_are_as_alike_as_other_splitters_make_them(task) -> None:
     ours, theirs = deviations_of(task)
     assert ours.mean() <= theirs.mean()
     assert (ours**2).mean() <= (theirs**2).mean()
-    # A quarter of a record of the smallest part: a swap moves whole ones, under more constraints.
-    assert ours.max() <= theirs.max() + 0.25 / 50
+    assert ours.max() <= theirs.max()
 
 
 @pytest.mark.parametrize("classes", [1, 3, 12])
