@@ -91,6 +91,8 @@ class StoreOptions:
     """Its folder, from the working folder; best on the file system of `results/`."""
     keep_every: int = 5
     """Besides the last two training states, every k-th is kept; 1 or more."""
+    snapshot_minutes: float = 10.0
+    """Minutes of training that a kill can cost at most; 0 or more."""
 
 
 # Which settings live under which top-level key. Some sections serve several steps: their settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import gzip
 import hashlib
 import json
@@ -93,6 +94,13 @@ def atomic(path: str | Path) -> Iterator[IO[bytes]]:
                 f"{path}: cannot be written ({error.strerror}); make room and run it again"
             ) from None
         raise
+
+
+def remove_unfinished(path: str | Path) -> None:
+    """Delete what killed processes left of `path`; call it where no other process writes that."""
+    path = Path(path)
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -105,6 +105,10 @@ class Store:
         """Return where the training state of a leg lies; it may have been thinned away."""
         return self.root / "states" / key[:2] / f"{key}.pt"
 
+    def snapshot_path(self, key: str) -> Path:
+        """Return where snapshots of a training lie; to the name each adds its hash."""
+        return self.state_path(key).with_suffix(".snapshot")
+
     def ingredients(self, key: str) -> dict[str, Any] | None:
         """Return what an entry was made from, or None if it is not in the store."""
         entry = self._entry(key)
@@ -152,6 +156,7 @@ class Store:
         work = self.root / "work" / action.key
         # Whoever left it there no longer holds the lock.
         shutil.rmtree(work, ignore_errors=True)
+        files.remove_unfinished(self.state_path(action.key))
         work.mkdir(parents=True)
         try:
             compute(work)
@@ -169,6 +174,7 @@ class Store:
 
     def _place(self, source: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
+        files.remove_unfinished(target)
         if source.stat().st_size >= self.link_from_bytes and _link(source, target):
             return
         with open(source, "rb") as reading, files.atomic(target) as writing:

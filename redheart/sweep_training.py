@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,17 @@ from torch import Tensor
 
 from redheart import checkpoint, files
 from redheart.inference import contributions, part_losses
-from redheart.legs import Ancestor
+from redheart.snapshots import Snapshots
 from redheart.sweep import LAST_EPOCHS, derive, summarise
 from redheart.tokens import Encoded
-from redheart.training import NonFiniteLoss, Report, TrainingState, restore, train_epoch
+from redheart.training import (
+    NonFiniteLoss,
+    Report,
+    TrainingState,
+    capture,
+    resume,
+    train_epoch,
+)
 
 
 @dataclass
@@ -34,6 +42,7 @@ def train_rate(
     epochs: int,
     report: Report | None = None,
     progress: Progress | None = None,
+    snapshots: Snapshots | None = None,
 ) -> dict[str, Any]:
     """Train at one rate until `epochs` are complete and return what the choice needs of it.
 
@@ -44,13 +53,23 @@ def train_rate(
     ----------
     progress
         That of the epochs which the state has behind it; the new ones are added to it.
+    snapshots
+        Of this trial; one goes before any progress.
     """
     progress = progress or Progress()
+    if saved := snapshots and snapshots.load():
+        resume(state, saved)
+        progress.rows, progress.record_losses = saved["rows"], saved["record_losses"]
+
+    def after_step() -> None:
+        if snapshots:
+            snapshots.after_step(lambda: {**capture(state), **vars(progress)})
+
     diverged = None
     try:
         while state.epoch < epochs:
             with state.meter.epoch(state.epoch + 1):
-                row, losses = _trial_epoch(state, train, validation, report)
+                row, losses = _trial_epoch(state, train, validation, report, after_step)
             progress.rows.append(row)
             progress.record_losses = [*progress.record_losses, losses][-LAST_EPOCHS:]
     except NonFiniteLoss as error:
@@ -71,17 +90,7 @@ def train_rate(
 
 def save_trial(state: TrainingState, progress: Progress, state_path: Path, proof: Path) -> None:
     """Write what it takes to go on, and last the `proof` that it is whole: its SHA-256."""
-    saved = {
-        "epoch": state.epoch,
-        "step": state.step,
-        "weights": checkpoint.module_states(state.network),
-        "ema": state.average.state(),
-        "optimizer": state.optimizer.state_dict(),
-        "scaler": state.scaler.state_dict(),
-        "rows": progress.rows,
-        "record_losses": progress.record_losses,
-    }
-    checkpoint.save_tensors(state_path, saved)
+    checkpoint.save_tensors(state_path, {**capture(state), **vars(progress)})
     files.write_text(proof, files.sha256_file(state_path))
 
 
@@ -94,15 +103,19 @@ def resume_trial(state: TrainingState, state_path: Path, proof: Path) -> Progres
     if not state_path.is_file() or files.sha256_file(state_path) != written:
         return Progress()
     saved = checkpoint.load_tensors(state_path)
-    restore(state, Ancestor(state_path, state_path, saved["epoch"]))
+    resume(state, saved)
     return Progress(saved["rows"], saved["record_losses"])
 
 
 def _trial_epoch(
-    state: TrainingState, train: Encoded, validation: Encoded, report: Report | None
+    state: TrainingState,
+    train: Encoded,
+    validation: Encoded,
+    report: Report | None,
+    after_step: Callable[[], None],
 ) -> tuple[dict[str, Any], Tensor]:
     """Train an epoch; return its row and the validation loss of each record."""
-    statistics = train_epoch(state, train, report)
+    statistics = train_epoch(state, train, report, after_step)
     train_losses, train_accuracy = _losses(state, train.head(len(validation)))
     val_losses, val_accuracy = _losses(state, validation)
     if not (train_losses.isfinite().all() and val_losses.isfinite().all()):

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from redheart.legs import Ancestor, Leg
 from redheart.losses import labelled, training_losses
 from redheart.meter import Meter
 from redheart.model.network import Network, build_network
+from redheart.snapshots import Snapshots
 from redheart.tasks import Task
 from redheart.tokens import Encoded, pad, training_windows, windows_per_epoch
 from redheart.training_options import Recipe, TrainOptions
@@ -57,6 +59,10 @@ class TrainingState:
     """Completed epochs."""
     step: int = 0
     """Completed optimizer steps."""
+    losses: list[float] = field(default_factory=list)
+    """The loss of each step of the running epoch."""
+    norms: list[dict[str, float]] = field(default_factory=list)
+    """The gradient norms of each step of the running epoch."""
     units: dict[str, list[torch.nn.Parameter]] = field(default_factory=dict)
     """Parameters that are clipped together, by name."""
     meter: Meter = field(default_factory=Meter)
@@ -102,9 +108,12 @@ def prepare(
 
 
 def train_epoch(
-    state: TrainingState, data: Encoded, report: Report | None = None
+    state: TrainingState,
+    data: Encoded,
+    report: Report | None = None,
+    after_step: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """Train one epoch and return its statistics, taken before gradients are cleared.
+    """Train one epoch, or what remains of it, and return its statistics.
 
     Raises
     ------
@@ -112,28 +121,32 @@ def train_epoch(
         Before the update that would have spread it.
     """
     options = state.options
-    # Order and dropout follow from seed and epoch alone, so no leg has random state to hand on.
-    torch.manual_seed(_epoch_seed(state.seed, state.epoch))
+    if not state.losses:
+        # Order and dropout follow from seed and epoch alone: no leg has random state to hand on.
+        torch.manual_seed(_epoch_seed(state.seed, state.epoch))
     state.network.train()
     targets = {t.name: torch.from_numpy(data.targets[t.name]) for t in state.tasks}
     steps = windows_per_epoch(len(data), options.batch_size, options.grad_accumulation)
     windows = training_windows(
         data.lengths, options.batch_size, options.grad_accumulation, state.seed, state.epoch
     )
-    losses, norms = [], []
-    for index, window in enumerate(windows):
+    for window in islice(windows, len(state.losses), None):
         loss = _accumulate(state, data, targets, window)
-        norms.append(_update(state, loss, total_steps=steps * options.schedule_epochs))
-        losses.append(loss)
+        state.norms.append(_update(state, loss, total_steps=steps * options.schedule_epochs))
+        state.losses.append(loss)
         if report:
-            report(state.epoch + 1, index + 1, steps, loss)
+            report(state.epoch + 1, len(state.losses), steps, loss)
+        if after_step:
+            after_step()
     state.epoch += 1
-    return {
+    statistics = {
         "epoch": state.epoch,
-        "loss": float(np.mean(losses)),
-        "gradient_norm": _norm_statistics(norms),
+        "loss": float(np.mean(state.losses)),
+        "gradient_norm": _norm_statistics(state.norms),
         "update_ratio": optim.update_ratio(state.optimizer),
     }
+    state.losses, state.norms = [], []
+    return statistics
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
@@ -221,24 +234,34 @@ def train_leg(
     leg: Leg,
     ancestor: Ancestor | None = None,
     report: Report | None = None,
+    snapshots: Snapshots | None = None,
 ) -> list[dict[str, Any]]:
     """Train up to the leg's end and return the statistics of its own epochs.
 
     Without an ancestor it trains from the beginning; from an older one than the leg's start it
-    replays the epochs in between, which gives the same weights.
+    replays the epochs in between, which gives the same weights. A snapshot of the leg itself goes
+    before any ancestor.
 
     Raises
     ------
     UserError
         The loss ceased to be a number. Nothing of the leg is kept; what was saved before stands.
     """
-    if ancestor:
+    statistics: list[dict[str, Any]] = []
+    if saved := snapshots and snapshots.load():
+        resume(state, saved)
+        statistics = saved["statistics"]
+    elif ancestor:
         restore(state, ancestor)
+
+    def after_step() -> None:
+        if snapshots:
+            snapshots.after_step(lambda: {**capture(state), "statistics": statistics})
+
     try:
-        statistics = []
         for epoch in range(state.epoch, leg.stop):
             with state.meter.epoch(epoch + 1):
-                statistics.append(train_epoch(state, data, report))
+                statistics.append(train_epoch(state, data, report, after_step))
     except NonFiniteLoss as error:
         raise UserError(
             f"training stopped before the update: {error}. Earlier checkpoints stand. Lower "
@@ -250,12 +273,50 @@ def train_leg(
 def restore(state: TrainingState, ancestor: Ancestor) -> None:
     """Take up weights, average, optimizer and counters of a checkpoint."""
     saved = checkpoint.load_tensors(ancestor.weights)
+    _take_up(state, {**saved, **checkpoint.load_tensors(ancestor.state)})
+
+
+def capture(state: TrainingState) -> dict[str, Any]:
+    """Return all that training goes on from, in the midst of an epoch too."""
+    generators = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_initialized():
+        generators["cuda"] = torch.cuda.get_rng_state()
+    return {
+        "weights": checkpoint.module_states(state.network),
+        "ema": state.average.state(),
+        **_counters(state),
+        "losses": state.losses,
+        "norms": state.norms,
+        "generators": generators,
+    }
+
+
+def resume(state: TrainingState, captured: Mapping[str, Any]) -> None:
+    """Take up what `capture` returned, before or after it was on disk."""
+    _take_up(state, captured)
+    state.losses, state.norms = list(captured["losses"]), list(captured["norms"])
+    generators = captured["generators"]
+    torch.set_rng_state(generators["cpu"])
+    if "cuda" in generators:
+        torch.cuda.set_rng_state(generators["cuda"])
+
+
+def _counters(state: TrainingState) -> dict[str, Any]:
+    """Return what a leg hands on beside its checkpoint."""
+    return {
+        "epoch": state.epoch,
+        "step": state.step,
+        "optimizer": state.optimizer.state_dict(),
+        "scaler": state.scaler.state_dict(),
+    }
+
+
+def _take_up(state: TrainingState, saved: Mapping[str, Any]) -> None:
     checkpoint.load_into(state.network, saved["weights"])
     state.average.load(saved["ema"])
-    extra = checkpoint.load_tensors(ancestor.state)
-    state.optimizer.load_state_dict(extra["optimizer"])
-    state.scaler.load_state_dict(extra["scaler"])
-    state.epoch, state.step = extra["epoch"], extra["step"]
+    state.optimizer.load_state_dict(saved["optimizer"])
+    state.scaler.load_state_dict(saved["scaler"])
+    state.epoch, state.step = saved["epoch"], saved["step"]
 
 
 def save_leg(
@@ -280,11 +341,10 @@ def save_leg(
     average = state.average.state()
     saved = {"epoch": state.epoch, "weights": weights, "ema": average}
     checkpoint.save_tensors(folder / "weights", saved)
-    progress = {"epoch": state.epoch, "step": state.step}
-    optimizer = {"optimizer": state.optimizer.state_dict(), "scaler": state.scaler.state_dict()}
-    checkpoint.save_tensors(state_path, {**progress, **optimizer})
+    checkpoint.save_tensors(state_path, _counters(state))
     manifest = {
-        **progress,
+        "epoch": state.epoch,
+        "step": state.step,
         "seed": state.seed,
         "learning_rate": state.peak,
         **keys,

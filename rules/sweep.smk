@@ -57,6 +57,7 @@ rule sweep_rate:
     params:
         **shared("sweep_rate"),
         budget_gb=CONFIG["memory"]["budget_gb"],
+        snapshot_minutes=CONFIG["store"]["snapshot_minutes"],
         epochs=epochs_of_rung,
     resources:
         gpu=1,

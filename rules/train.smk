@@ -31,6 +31,7 @@ rule train_leg:
         **shared("train_leg"),
         evaluate_checkpoint=shared("evaluate_checkpoint"),
         budget_gb=CONFIG["memory"]["budget_gb"],
+        snapshot_minutes=CONFIG["store"]["snapshot_minutes"],
         keep_every=CONFIG["store"]["keep_every"],
     resources:
         gpu=1,

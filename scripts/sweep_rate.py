@@ -4,6 +4,7 @@ from job import Job
 
 from redheart import device, files, sweep
 from redheart.options import read_recipe
+from redheart.snapshots import Snapshots
 
 job = Job(snakemake)
 recipe = read_recipe(job.settings)
@@ -32,8 +33,11 @@ def train(folder):
     validation = tokens.load_encoded(job.input.val_select)
     state = training.prepare(recipe, data, rate, seed, job.params.budget_gb)
     progress = sweep_training.resume_trial(state, *training_state(start))
-    with training_progress(f"rate {rate}, seed {seed}", stop - state.epoch) as report:
-        trial = sweep_training.train_rate(state, data, validation, stop, report, progress)
+    title = f"rate {rate}, seed {seed}"
+    with training_progress(title, stop - state.epoch) as report, snapshots.listening():
+        trial = sweep_training.train_rate(
+            state, data, validation, stop, report, progress, snapshots
+        )
     files.write_json(folder / "trial", trial)
     if stop < job.settings["sweep"]["epochs"] and not trial["diverged"]:
         path, _ = training_state(stop)
@@ -54,6 +58,9 @@ if eliminated:
     uses_before = {**job.content("before"), "eliminated": eliminated}
     job.build(stand_still, uses=uses_before, extra={"rate": rate, "seed": seed})
 else:
+    place = job.store.snapshot_path(job.action(uses=uses, extra=until(stop)).key)
+    snapshots = Snapshots(place, job.params.snapshot_minutes)
     job.build(train, uses=uses, extra=until(stop))
+    snapshots.discard()
 if 0 < start < stop:  # Nothing goes on from the rung before any more.
     training_state(start)[0].unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from job import Job
 
 from redheart import device, files, legs
 from redheart.options import build, read_recipe
+from redheart.snapshots import Snapshots
 from redheart.training_options import ScoringOptions
 
 job = Job(snakemake)
@@ -23,8 +24,9 @@ def train(folder):
     state = training.prepare(recipe, data, rate, seed, job.params.budget_gb)
     ancestor = legs.nearest_ancestor(job.store, keys["parent"])
     begin = ancestor.epoch if ancestor else 0
-    with training_progress(f"epochs {begin + 1} to {leg.stop}", leg.stop - begin) as report:
-        statistics = training.train_leg(state, data, leg, ancestor, report)
+    title = f"epochs {begin + 1} to {leg.stop}"
+    with training_progress(title, leg.stop - begin) as report, snapshots.listening():
+        statistics = training.train_leg(state, data, leg, ancestor, report, snapshots)
     training.save_leg(state, statistics, folder, job.store.state_path(keys["key"]), keys)
     job.note(**state.meter.facts())
 
@@ -40,7 +42,9 @@ def evaluate(folder):
 uses = {**job.content("train"), "rate": rate, "parent": legs.parent_values(parent)}
 extra = {"seed": seed, **leg.epochs, **environment}
 keys = {"key": job.action(uses=uses, extra=extra).key, "parent": parent and parent["key"]}
+snapshots = Snapshots(job.store.snapshot_path(keys["key"]), job.params.snapshot_minutes)
 job.build(train, names=("weights", "manifest"), uses=uses, extra=extra)
+snapshots.discard()
 legs.thin_states(job.store, keys["key"], job.params.keep_every)
 
 manifest = files.read_json(job.output.manifest)

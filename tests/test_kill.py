@@ -1,0 +1,139 @@
+"""`kill -9` at any instant, then the same command again: the bytes of a run that was left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+from project import SNAKEMAKE, Project
+
+from redheart import files, training
+from redheart.legs import Leg, nearest_ancestor
+from redheart.snapshots import Snapshots
+from redheart.store import Action, Store
+
+LEGS = (Leg(0, 2), Leg(2, 4))
+# The longest that a process lives before it is killed, in seconds.
+LONGEST_LIFE = 1.0
+# Of a run's files, those that hold the clock, as the ledger does.
+CLOCKED = ("logs", "benchmarks", "ledger.jsonl", "final_results.json", "report.html", "model")
+
+
+def train_chain(recipe, part, folder):
+    """Train both legs as the scripts do, each a checkpoint in the store; return its files."""
+    store, parent, made = Store(folder / "store"), None, []
+    for leg in LEGS:
+        action = Action("train_leg", leg.epochs, "code", {"parent": parent})
+        snapshots = Snapshots(store.snapshot_path(action.key), minutes=0)
+
+        def compute(work, leg=leg, action=action, parent=parent, snapshots=snapshots):
+            state = training.prepare(recipe, part, peak=1e-2, seed=0)
+            ancestor = nearest_ancestor(store, parent)
+            with snapshots.listening():
+                statistics = training.train_leg(state, part, leg, ancestor, None, snapshots)
+            keys = {"key": action.key, "parent": parent}
+            training.save_leg(state, statistics, work, store.state_path(action.key), keys)
+
+        outputs = {name: folder / f"{leg.stop}.{name}" for name in ("weights", "manifest")}
+        store.run(action, outputs, compute)
+        snapshots.discard()
+        parent, made = action.key, [*made, *outputs.values()]
+    return [*made, *sorted((folder / "store" / "states").rglob("*.pt"))]
+
+
+def lives(work, seconds):
+    """Run `work` in a process of its own for so long; tell whether it came to its end."""
+    process = os.fork()
+    if not process:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    time.sleep(seconds)
+    os.kill(process, signal.SIGKILL)
+    return os.waitpid(process, 0)[1] == 0
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_no_byte(recipe, part, tmp_path):
+    alone = [files.sha256_file(path) for path in train_chain(recipe, part, tmp_path / "alone")]
+    instants, kills, chains = random.Random(0), 0, 0
+    while kills < 20:
+        folder = tmp_path / str(chains)
+        while not lives(
+            lambda folder=folder: train_chain(recipe, part, folder),
+            instants.uniform(0, LONGEST_LIFE),
+        ):
+            kills += 1
+        made = train_chain(recipe, part, folder)
+        assert [files.sha256_file(path) for path in made] == alone
+        leftovers = [
+            p.name for p in folder.rglob("*") if p.name.startswith(".") or "snap" in p.name
+        ]
+        assert not leftovers
+        chains += 1
+
+
+def start(project, *targets):
+    """Start Snakemake, and with it its jobs, in a process group of their own."""
+    return subprocess.Popen(
+        [SNAKEMAKE, *targets, "--cores", "1", "--configfile", project.config.name],
+        cwd=project.folder,
+        env={**os.environ, "PYTHONPATH": str(project.folder)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def artefacts(project):
+    """Return the hash of every artefact but those that hold the clock."""
+    run = project.result("")
+    return {
+        str(path.relative_to(run)): files.sha256_file(path)
+        for path in sorted(run.rglob("*"))
+        if path.is_file() and path.relative_to(run).parts[0] not in CLOCKED
+    }
+
+
+def of_the_clock(project):
+    """Return what of the final results is no clock."""
+    found = files.read_json(project.result("final_results.json"))
+    return json.dumps({k: v for k, v in found.items() if k not in ("provenance", "cost")})
+
+
+@pytest.mark.slow
+@pytest.mark.kill
+@pytest.mark.parametrize("seed", range(int(os.environ.get("REDHEART_KILLS", "20")) // 20))
+def test_kills_of_whole_runs_change_no_byte(tmp_path, seed):
+    """Kill Snakemake, its job, or both, twenty times in one run; in turn SIGTERM and SIGINT."""
+    alone = Project(tmp_path / "alone")
+    alone.set(store={"snapshot_minutes": 0})
+    alone.snakemake()
+    project = Project(tmp_path / "killed")
+    project.set(store={"snapshot_minutes": 0})
+    instants, kills = random.Random(seed), 0
+    while kills < 20:
+        process = start(project)
+        try:
+            process.wait(instants.uniform(0.5, 12))
+        except subprocess.TimeoutExpired:
+            number = instants.choice([signal.SIGKILL] * 4 + [signal.SIGTERM, signal.SIGINT])
+            if instants.random() < 0.5:
+                os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)  # its job is orphaned, and trains on
+            process.wait()
+            kills += 1
+        else:
+            assert process.returncode == 0, "a run after a kill failed"
+            break
+    project.snakemake()
+    assert artefacts(project) == artefacts(alone)
+    assert of_the_clock(project) == of_the_clock(alone)
+    print(f"run {seed}: {kills} kills, all artefacts identical")
