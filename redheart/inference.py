@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from redheart.batch import make_batch
 from redheart.device import autocast, open_device
 from redheart.losses import accuracies, labelled, record_losses
 from redheart.model.network import Network, activate, fuse
 from redheart.tasks import Task
-from redheart.tokens import Encoded, evaluation_batches, pad
+from redheart.tokens import Encoded, evaluation_batches
 from redheart.training_options import TrainOptions
 
 Contributions = dict[str, dict[str, Tensor]]
@@ -26,9 +27,9 @@ def contributions(network: Network, part: Encoded, options: TrainOptions) -> Con
     network.eval()
     batches, outputs = [], []
     for rows in evaluation_batches(part.lengths):
-        ids, mask = pad([part.ids[row] for row in rows])
+        batch = make_batch(part, rows).to(device)
         with autocast(options):
-            output = network(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+            output = network(batch)
         batches.append(rows)
         outputs.append(output)
     network.train(was_training)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from redheart import checkpoint, files, memory, optim
+from redheart.batch import make_batch
 from redheart.device import autocast, open_device, precision
 from redheart.errors import UserError
 from redheart.groups import parameters_by_module
@@ -22,7 +23,7 @@ from redheart.losses import labelled, training_losses
 from redheart.meter import Meter
 from redheart.model.network import Network, build_network
 from redheart.tasks import Task
-from redheart.tokens import Encoded, pad, training_windows, windows_per_epoch
+from redheart.tokens import Encoded, training_windows, windows_per_epoch
 from redheart.training_options import Recipe, TrainOptions
 
 # Called after every optimizer step with the epoch, the step in it, the steps of an epoch, the loss.
@@ -162,19 +163,19 @@ def _batch_loss(
     state: TrainingState,
     data: Encoded,
     targets: Mapping[str, Tensor],
-    batch: np.ndarray,
+    rows: np.ndarray,
     counts: Mapping[str, int],
 ) -> Tensor:
     """Return a micro-batch's share of the window's loss: every module on its own contribution."""
     options, device = state.options, next(state.network.parameters()).device
-    ids, mask = (torch.from_numpy(array).to(device) for array in pad([data.ids[i] for i in batch]))
+    batch = make_batch(data, rows).to(device)
     if options.rdrop > 0:
-        ids, mask = torch.cat([ids, ids]), torch.cat([mask, mask])
+        batch = batch.doubled()
     with autocast(options):
-        outputs = state.network(ids, mask)
+        outputs = state.network(batch)
     loss = torch.zeros((), device=device)
     for task in state.tasks:
-        target = targets[task.name][batch].to(device)
+        target = targets[task.name][rows].to(device)
         stacked = torch.stack(list(outputs[task.name].values()))
         each = training_losses(task, stacked, target, options.label_smoothing, options.rdrop)
         loss = loss + task.weight * each.sum() / counts[task.name]

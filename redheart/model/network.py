@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from redheart.batch import Batch
 from redheart.model.analyzers import AdvancedAnalyzer, NeuralAnalyzer
 from redheart.model.backbone import Backbone, TransformerBackbone
 from redheart.model.heads import ResidualMLP
@@ -43,22 +44,15 @@ class Network(nn.Module):
         self.backbone = _transformer(architecture) if backbone is None else backbone
         self._add_contributors()
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Contributions:
+    def forward(self, batch: Batch) -> Contributions:
         """Return each module's contribution to each task.
-
-        Parameters
-        ----------
-        ids
-            Token ids, int64 (batch, tokens), padded on the right.
-        mask
-            bool (batch, tokens), True where there is a token; at least one in every text.
 
         Returns
         -------
         By task, then by module in canonical order: (batch, width) logits, or values where the
         task is a regression.
         """
-        features = self.backbone(ids, mask)
+        features, mask = self.backbone(batch.ids, batch.mask), batch.mask
         detached = features.detach()
         module = self.modules_by_name()
         contributions: Contributions = {task.name: {} for task in self.tasks}
