@@ -22,6 +22,10 @@ class Batch:
     mask: Tensor
     """bool (batch, tokens), True where there is a token; at least one in every text."""
     # Further views that only some networks read come here, None where they are not needed.
+    ngrams: Tensor | None = None
+    """Which n-grams stand in each text, int64 (batch, n-grams), padded."""
+    ngram_values: Tensor | None = None
+    """Their tf-idf values, float32 (batch, n-grams), 0 for padding."""
 
     def to(self, device: str | torch.device) -> Batch:
         """Return the batch on a device."""
@@ -41,5 +45,7 @@ class Batch:
 
 def make_batch(part: Encoded, rows: Sequence[int] | np.ndarray) -> Batch:
     """Return the texts of a part that stand in `rows`, in that order, on the CPU."""
-    ids, mask = pad([part.ids[row] for row in rows])
-    return Batch(torch.from_numpy(ids), torch.from_numpy(mask))
+    views = dict(zip(("ids", "mask"), pad([part.ids[row] for row in rows]), strict=True))
+    if part.ngrams is not None:
+        views["ngrams"], views["ngram_values"] = part.ngrams.padded(rows)
+    return Batch(**{name: torch.from_numpy(view) for name, view in views.items()})

@@ -10,10 +10,9 @@ import numpy as np
 
 from redheart import checkpoint, crossover, metrics
 from redheart.checkpoint import ModuleStates
-from redheart.device import open_device
 from redheart.fusion import Weights, choose_weights, fused_predictions
 from redheart.inference import contributions
-from redheart.model.network import Network, build_network
+from redheart.model.network import Network
 from redheart.tokens import Encoded
 from redheart.training_options import Recipe
 
@@ -99,14 +98,6 @@ def loader(paths: Sequence[str]) -> Load:
     """Return a function from an epoch to its checkpoint, given the checkpoints' paths."""
     by_name = {Path(path).stem: path for path in paths}
     return lambda epoch: checkpoint.load_tensors(by_name[f"epoch_{epoch:03d}"])
-
-
-def empty_network(recipe: Recipe, part: Encoded) -> Network:
-    """Return a network to load weights into, on the recipe's device."""
-    device = open_device(recipe.train)
-    return build_network(
-        recipe.model, recipe.tasks, part.vocab_size, part.max_tokens, 0, device=device
-    )
 
 
 def plan_candidates(

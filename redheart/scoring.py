@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 
 from redheart import checkpoint, files, metrics
-from redheart.device import open_device
 from redheart.fusion import choose_weights, fused_predictions
 from redheart.groups import groups
-from redheart.inference import Contributions, contributions, module_scores, part_losses
-from redheart.model.network import Network, activate, build_network
+from redheart.inference import (
+    Contributions,
+    contributions,
+    empty_network,
+    module_scores,
+    part_losses,
+)
+from redheart.model.network import Network, activate
 from redheart.tasks import Task
 from redheart.tokens import Encoded, load_encoded
 from redheart.training_options import Recipe, ScoringOptions
@@ -33,9 +38,7 @@ def score_files(
         Paths `weights` and `manifest` of the checkpoint.
     """
     train, validation = load_encoded(inputs.train), load_encoded(inputs.val_select)
-    network = build_network(
-        recipe.model, recipe.tasks, train.vocab_size, train.max_tokens, 0, open_device(recipe.train)
-    )
+    network = empty_network(recipe, train)
     return evaluate_checkpoint(
         network,
         checkpoint.load_tensors(outputs.weights),

@@ -48,6 +48,7 @@ STEPS: dict[str, Step] = {
     ),
     "split_records": Step(("split", "stratify_by", "labels"), ("redheart.split_report",)),
     "train_tokenizer": Step(("tokenizer",), ("redheart.tokens",)),
+    "fit_lexicon": Step(("lexicon",), ("redheart.lexicon",)),
     "encode_part": Step(("labels", "train.max_tokens"), ("redheart.tokens",)),
     # phase 1
     "sweep_rate": Step((*_TRAINING, "sweep.epochs"), ("redheart.sweep_training",)),

@@ -55,7 +55,7 @@ def test_every_parameter_is_in_exactly_one_group_at_its_rate(network):
 
 def test_every_group_gets_its_multiple_of_the_rate(network):
     optimizer = optim.build_optimizer(network, TrainOptions(layer_decay=1.0, analyzer_rate=0.5))
-    optim.set_learning_rate(optimizer, 0.01)
+    optim.set_learning_rate(optimizer, 0.02, 0.5)
     assert [group["lr"] for group in optimizer.param_groups] == [0.005, 0.01]
 
 
@@ -65,15 +65,15 @@ def test_the_schedule_is_the_cosine_of_torch(final_rate):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=peak)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, peak * final_rate)
     for step in range(steps + 1):
-        found = optim.learning_rate(peak, step, steps, final_rate)
+        found = peak * optim.schedule(step, steps, final_rate)
         assert found == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-15)
         optimizer.step()
         schedule.step()
 
 
 def test_after_the_schedule_the_rate_stays_at_its_end():
-    assert optim.learning_rate(0.1, 31, 30, 0.25) == optim.learning_rate(0.1, 99, 30, 0.25) == 0.025
-    assert optim.learning_rate(0.1, 99, 30, 0.0) == 0
+    assert optim.schedule(31, 30, 0.25) == optim.schedule(99, 30, 0.25) == 0.25
+    assert optim.schedule(99, 30, 0.0) == 0
 
 
 # --- clipping -------------------------------------------------------------------------------
