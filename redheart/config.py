@@ -19,6 +19,7 @@ from redheart.crossover import CrossoverOptions
 from redheart.dedup import DedupOptions
 from redheart.errors import UserError
 from redheart.halving import HalvingOptions
+from redheart.lexicon import LexiconOptions
 from redheart.model.options import ModelOptions, resolve
 from redheart.options import build
 from redheart.records import RecordOptions
@@ -26,7 +27,7 @@ from redheart.split import SplitOptions
 from redheart.sweep import ChoiceOptions
 from redheart.sweet_spots import SweetSpotOptions
 from redheart.tasks import parse_tasks
-from redheart.training_options import PlanOptions, ScoringOptions, TrainOptions
+from redheart.training_options import FusionOptions, PlanOptions, ScoringOptions, TrainOptions
 
 SCHEMA = Path(__file__).parents[1] / "config" / "schemas" / "config.schema.json"
 
@@ -103,9 +104,11 @@ SECTIONS: dict[str, tuple[type, ...]] = {
     "dedup": (DedupOptions,),
     "split": (SplitOptions,),
     "tokenizer": (TokenizerOptions,),
+    "lexicon": (LexiconOptions,),
     "model": (ModelOptions,),
     "sweep": (SweepOptions, ChoiceOptions, HalvingOptions),
     "train": (PlanOptions, TrainOptions, EncodingOptions, ScoringOptions),
+    "fusion": (FusionOptions,),
     "sweet_spots": (SweetSpotOptions,),
     "crossover": (CrossoverOptions,),
     "evaluation": (EvaluationOptions,),

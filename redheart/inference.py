@@ -8,14 +8,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from redheart.batch import make_batch
 from redheart.device import autocast, open_device
 from redheart.losses import accuracies, labelled, record_losses
-from redheart.model.network import Network, activate, fuse
+from redheart.model.network import Network, activate, build_network, fuse
 from redheart.tasks import Task
-from redheart.tokens import Encoded, evaluation_batches, pad
-from redheart.training_options import TrainOptions
+from redheart.tokens import Encoded, evaluation_batches
+from redheart.training_options import Recipe, TrainOptions
 
 Contributions = dict[str, dict[str, Tensor]]
+
+
+def empty_network(recipe: Recipe, part: Encoded) -> Network:
+    """Return a network to load weights into, on the recipe's device."""
+    device = open_device(recipe.train)
+    sizes = (part.vocab_size, part.max_tokens)
+    return build_network(
+        recipe.model, recipe.tasks, *sizes, 0, device=device, lexicon_size=part.lexicon_size
+    )
 
 
 @torch.inference_mode()
@@ -26,9 +36,9 @@ def contributions(network: Network, part: Encoded, options: TrainOptions) -> Con
     network.eval()
     batches, outputs = [], []
     for rows in evaluation_batches(part.lengths):
-        ids, mask = pad([part.ids[row] for row in rows])
+        batch = make_batch(part, rows).to(device)
         with autocast(options):
-            output = network(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+            output = network(batch)
         batches.append(rows)
         outputs.append(output)
     network.train(was_training)

@@ -8,10 +8,16 @@ from typing import Any
 import numpy as np
 
 from redheart import checkpoint, files, metrics
-from redheart.device import open_device
+from redheart.fusion import choose_weights, fused_predictions
 from redheart.groups import groups
-from redheart.inference import Contributions, contributions, module_scores, part_losses, predictions
-from redheart.model.network import Network, activate, build_network
+from redheart.inference import (
+    Contributions,
+    contributions,
+    empty_network,
+    module_scores,
+    part_losses,
+)
+from redheart.model.network import Network, activate
 from redheart.tasks import Task
 from redheart.tokens import Encoded, load_encoded
 from redheart.training_options import Recipe, ScoringOptions
@@ -32,9 +38,7 @@ def score_files(
         Paths `weights` and `manifest` of the checkpoint.
     """
     train, validation = load_encoded(inputs.train), load_encoded(inputs.val_select)
-    network = build_network(
-        recipe.model, recipe.tasks, train.vocab_size, train.max_tokens, 0, open_device(recipe.train)
-    )
+    network = empty_network(recipe, train)
     return evaluate_checkpoint(
         network,
         checkpoint.load_tensors(outputs.weights),
@@ -104,7 +108,8 @@ def _fused(
     checkpoint.load_into(network, states)
     tasks = recipe.tasks
     given = contributions(network, part, recipe.train)
-    predicted = predictions(tasks, given)
+    weights = choose_weights(tasks, given, part.targets, recipe.fusion)
+    predicted = fused_predictions(tasks, given, weights)
     scores = {
         "val_loss": float(part_losses(tasks, given, part)[0].mean()),
         "macro": _finite(metrics.macro(tasks, predicted, part.targets)),
@@ -112,6 +117,7 @@ def _fused(
             task.name: metrics.task_metrics(task, predicted[task.name], part.targets[task.name])
             for task in tasks
         },
+        "weights": weights,
     }
     return scores, given
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from redheart import files
+from redheart.lexicon import load_lexicon
 from redheart.options import read_recipe
-from redheart.tokens import Encoded, encode, vocabulary_size
+from redheart.tokens import Encoded, encode_part
 
 
 def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
@@ -86,16 +87,20 @@ class ShippedModel:
 
     def predict(self, texts: Sequence[str]) -> list[dict[str, dict[str, float]]]:
         """Return for each text task -> output -> probability, or value of a regression."""
-        from redheart import candidates, checkpoint
+        from redheart import candidates, checkpoint, inference
 
         recipe = read_recipe(files.read_json(self.folder / "config.json"))
         # It may have been trained on a device that this machine lacks.
         recipe = replace(recipe, train=replace(recipe.train, device="auto"))
         part = self._encoded(texts)
-        network = candidates.empty_network(recipe, part)
+        network = inference.empty_network(recipe, part)
         members = checkpoint.load_tensors(self.folder / "weights.pt")["members"]
+        fusion = files.read_json(self.folder / "recipe.json")["fusion"]
         predicted = candidates.mean_prediction(
-            [candidates.predict(network, states, part, recipe) for states in members]
+            [
+                candidates.predict(network, states, part, recipe, weights)
+                for states, weights in zip(members, fusion, strict=True)
+            ]
         )
         return [
             {
@@ -110,5 +115,5 @@ class ShippedModel:
     def _encoded(self, texts: Sequence[str]) -> Encoded:
         tokenizer = self.folder / "tokenizer.json"
         max_tokens = files.read_json(self.folder / "config.json")["train"]["max_tokens"]
-        ids = tuple(encode(tokenizer, texts, max_tokens))
-        return Encoded(ids, {}, vocabulary_size(tokenizer), max_tokens)
+        lexicon = load_lexicon(self.folder / "lexicon.npz")
+        return encode_part([{"text": text} for text in texts], (), tokenizer, max_tokens, lexicon)

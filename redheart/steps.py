@@ -50,6 +50,7 @@ STEPS: dict[str, Step] = {
         ("split", "stratify_by", "labels"), ("redheart.split_report", "redheart.kept_parts")
     ),
     "train_tokenizer": Step(("tokenizer",), ("redheart.tokens",)),
+    "fit_lexicon": Step(("lexicon",), ("redheart.lexicon",)),
     "encode_part": Step(("labels", "train.max_tokens"), ("redheart.tokens",)),
     # phase 1
     "sweep_rate": Step((*_TRAINING, "sweep.epochs"), ("redheart.sweep_training",)),
@@ -59,17 +60,19 @@ STEPS: dict[str, Step] = {
     # phase 2
     "train_leg": Step(_TRAINING, ("redheart.training",)),
     "evaluate_checkpoint": Step(
-        (*_TRAINING, *_keys("train", ScoringOptions)), ("redheart.scoring",)
+        (*_TRAINING, *_keys("train", ScoringOptions), "fusion"), ("redheart.scoring",)
     ),
     # phase 3
     "find_sweet_spots": Step(("sweet_spots",), ("redheart.sweet_spots", "redheart.groups")),
     # phase 4
     "stitch_crossover": Step((), ("redheart.stitching",)),
     "stitch_variant": Step((), ("redheart.stitching",)),
-    "make_soups": Step(_TRAINING, ("redheart.candidates",)),
+    "make_soups": Step((*_TRAINING, "fusion"), ("redheart.candidates",)),
     # the end
     "fit_baseline": Step(("labels",), ("redheart.baseline", "redheart.predictions")),
-    "predict_candidates": Step(_TRAINING, ("redheart.candidates", "redheart.predictions")),
+    "predict_candidates": Step(
+        (*_TRAINING, "fusion"), ("redheart.candidates", "redheart.predictions")
+    ),
     "compare_candidates": Step(
         ("tasks", "evaluation"), ("redheart.selection", "redheart.predictions", "redheart.tokens")
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from redheart import files
+from redheart.lexicon import Lexicon, Ngrams
 from redheart.tasks import Task, target_matrix
 
 PADDING = "[PAD]"
@@ -69,6 +70,8 @@ class Encoded:
     """Number of tokens of the tokenizer."""
     max_tokens: int
     """Tokens kept per text."""
+    ngrams: Ngrams | None = None
+    """The n-grams of each text; None: they were not counted."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -78,10 +81,16 @@ class Encoded:
         """Tokens per text: int64 [n]."""
         return np.array([len(row) for row in self.ids], dtype=np.int64)
 
+    @property
+    def lexicon_size(self) -> int:
+        """Number of n-grams that the lexicon keeps; 0 without one."""
+        return self.ngrams.size if self.ngrams else 0
+
     def head(self, count: int) -> Encoded:
         """Return the first `count` texts."""
         targets = {name: rows[:count] for name, rows in self.targets.items()}
-        return Encoded(self.ids[:count], targets, self.vocab_size, self.max_tokens)
+        ngrams = self.ngrams and self.ngrams.head(count)
+        return replace(self, ids=self.ids[:count], targets=targets, ngrams=ngrams)
 
 
 def encode_part(
@@ -89,19 +98,24 @@ def encode_part(
     tasks: Sequence[Task],
     tokenizer_path: str | Path,
     max_tokens: int,
+    lexicon: Lexicon | None = None,
 ) -> Encoded:
-    """Encode the texts and targets of one part."""
+    """Encode the texts and targets of one part; n-grams are those of the whole texts."""
+    texts = [record["text"] for record in records]
     return Encoded(
-        tuple(encode(tokenizer_path, [r["text"] for r in records], max_tokens)),
+        tuple(encode(tokenizer_path, texts, max_tokens)),
         {task.name: target_matrix(task, records) for task in tasks},
         vocabulary_size(tokenizer_path),
         max_tokens,
+        lexicon.transform(texts) if lexicon else None,
     )
 
 
 def save_encoded(path: str | Path, part: Encoded) -> None:
-    """Write a part as .npz: flat ids, where each text begins, and a matrix a task."""
+    """Write a part as .npz: flat ids, where each text begins, n-grams, and a matrix a task."""
     arrays = {f"target.{name}": rows for name, rows in sorted(part.targets.items())}
+    if part.ngrams:
+        arrays |= {f"ngrams.{name}": np.asarray(v) for name, v in vars(part.ngrams).items()}
     with files.atomic(path) as stream:
         np.savez(
             stream,
@@ -110,6 +124,11 @@ def save_encoded(path: str | Path, part: Encoded) -> None:
             sizes=np.array([part.vocab_size, part.max_tokens]),
             **arrays,  # type: ignore[arg-type]
         )
+
+
+def _load_ngrams(archive: Mapping[str, np.ndarray]) -> Ngrams:
+    columns, values, offsets = (archive[f"ngrams.{n}"] for n in ("columns", "values", "offsets"))
+    return Ngrams(columns, values, offsets, int(archive["ngrams.size"]))
 
 
 def load_encoded(path: str | Path) -> Encoded:
@@ -123,8 +142,9 @@ def load_encoded(path: str | Path) -> Encoded:
             if name.startswith("target.")
         }
         vocab_size, max_tokens = archive["sizes"].tolist()
+        ngrams = _load_ngrams(archive) if "ngrams.size" in archive.files else None
     ids = tuple(flat[a:b] for a, b in pairwise(offsets))
-    return Encoded(ids, targets, vocab_size, max_tokens)
+    return Encoded(ids, targets, vocab_size, max_tokens, ngrams)
 
 
 def pad(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from redheart import checkpoint, files, memory, optim
+from redheart.batch import make_batch
 from redheart.device import autocast, open_device, precision
 from redheart.errors import UserError
 from redheart.groups import parameters_by_module
@@ -24,7 +25,7 @@ from redheart.meter import Meter
 from redheart.model.network import Network, build_network
 from redheart.snapshots import Snapshots
 from redheart.tasks import Task
-from redheart.tokens import Encoded, pad, training_windows, windows_per_epoch
+from redheart.tokens import Encoded, training_windows, windows_per_epoch
 from redheart.training_options import Recipe, TrainOptions
 
 # Called after every optimizer step with the epoch, the step in it, the steps of an epoch, the loss.
@@ -91,7 +92,9 @@ def prepare(
     options = recipe.train
     device = open_device(options)
     sizes = (data.vocab_size, data.max_tokens)
-    network = build_network(recipe.model, recipe.tasks, *sizes, seed, device=device)
+    network = build_network(
+        recipe.model, recipe.tasks, *sizes, seed, device=device, lexicon_size=data.lexicon_size
+    )
     memory.check_budget(sum(weight.numel() for weight in network.parameters()), budget_gb)
     parameters = parameters_by_module(network)
     return TrainingState(
@@ -175,19 +178,19 @@ def _batch_loss(
     state: TrainingState,
     data: Encoded,
     targets: Mapping[str, Tensor],
-    batch: np.ndarray,
+    rows: np.ndarray,
     counts: Mapping[str, int],
 ) -> Tensor:
     """Return a micro-batch's share of the window's loss: every module on its own contribution."""
     options, device = state.options, next(state.network.parameters()).device
-    ids, mask = (torch.from_numpy(array).to(device) for array in pad([data.ids[i] for i in batch]))
+    batch = make_batch(data, rows).to(device)
     if options.rdrop > 0:
-        ids, mask = torch.cat([ids, ids]), torch.cat([mask, mask])
+        batch = batch.doubled()
     with autocast(options):
-        outputs = state.network(ids, mask)
+        outputs = state.network(batch)
     loss = torch.zeros((), device=device)
     for task in state.tasks:
-        target = targets[task.name][batch].to(device)
+        target = targets[task.name][rows].to(device)
         stacked = torch.stack(list(outputs[task.name].values()))
         each = training_losses(task, stacked, target, options.label_smoothing, options.rdrop)
         loss = loss + task.weight * each.sum() / counts[task.name]
@@ -204,8 +207,8 @@ def _update(state: TrainingState, loss: float, total_steps: int) -> dict[str, fl
     values = torch.stack(list(clipped.values())).tolist()
     if not state.scaler.is_enabled() and not all(map(math.isfinite, values)):
         raise NonFiniteLoss(f"a gradient became infinite in epoch {state.epoch + 1}")
-    rate = optim.learning_rate(state.peak, state.step, total_steps, options.final_rate)
-    optim.set_learning_rate(state.optimizer, rate)
+    share = optim.schedule(state.step, total_steps, options.final_rate)
+    optim.set_learning_rate(state.optimizer, state.peak, share)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)

@@ -1,4 +1,4 @@
-# Phase 0: raw source -> records -> deduped -> split -> tokenizer -> encoded parts.
+# Phase 0: raw source -> records -> deduped -> split -> tokenizer, lexicon -> encoded parts.
 
 rule generate_corpus:
     output:
@@ -87,10 +87,24 @@ rule train_tokenizer:
         "../scripts/train_tokenizer.py"
 
 
+rule fit_lexicon:
+    input:
+        train=f"{RUN}/data/split/train.json",
+    output:
+        lexicon=f"{RUN}/data/lexicon.npz",
+    log:
+        f"{RUN}/logs/fit_lexicon.log",
+    params:
+        **shared("fit_lexicon"),
+    script:
+        "../scripts/fit_lexicon.py"
+
+
 rule encode_part:
     input:
         records=f"{RUN}/data/split/{{part}}.json",
         tokenizer=f"{RUN}/data/tokenizer.json",
+        lexicon=f"{RUN}/data/lexicon.npz",
     output:
         encoded=f"{RUN}/data/encoded/{{part}}.npz",
     log:

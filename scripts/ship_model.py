@@ -1,4 +1,4 @@
-"""Put what ships into one folder: weights, tokenizer, config, recipe, model card."""
+"""Put what ships into one folder: weights, tokenizer, lexicon, config, recipe, model card."""
 
 import shutil
 
@@ -24,13 +24,14 @@ def compute(folder):
     config = files.read_json(job.input.config)
     checkpoint.save_tensors(folder / "weights", {"members": candidates.load_members(members)})
     shutil.copyfile(job.input.tokenizer, folder / "tokenizer")
+    shutil.copyfile(job.input.lexicon, folder / "lexicon")
     files.write_json(folder / "config", config)
     files.write_json(folder / "recipe", {**shipped, **source})
     files.write_text(folder / "card", shipping.model_card(job.params.run, config, comparison))
 
 
 uses = {
-    **job.content("comparison", "tokenizer", "config"),
+    **job.content("comparison", "tokenizer", "lexicon", "config"),
     "members": [[files.sha256_file(path), which] for path, which in members],
 }
 job.build(compute, uses=uses)

@@ -10,13 +10,21 @@ import pytest
 import torch
 
 from redheart import inference, losses
+from redheart.batch import make_batch
 from redheart.model.network import build_network
-from redheart.tokens import evaluation_batches, pad
+from redheart.tokens import evaluation_batches
 
 
 @pytest.fixture(scope="module")
 def network(recipe, part):
-    return build_network(recipe.model, recipe.tasks, part.vocab_size, part.max_tokens, seed=0)
+    return build_network(
+        recipe.model,
+        recipe.tasks,
+        part.vocab_size,
+        part.max_tokens,
+        seed=0,
+        lexicon_size=part.lexicon_size,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +36,8 @@ def test_batches_of_similar_length_come_back_in_the_order_of_the_part(network, p
     assert not (np.diff(part.lengths) >= 0).all()
     network.eval()
     for row in (0, 7, 39):
-        ids, mask = (torch.from_numpy(array) for array in pad([part.ids[row]]))
         with torch.no_grad():
-            alone = network(ids, mask)
+            alone = network(make_batch(part, [row]))
         for task, modules in alone.items():
             for module, value in modules.items():
                 torch.testing.assert_close(given[task][module][row], value[0], rtol=1e-4, atol=1e-5)

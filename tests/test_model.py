@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -9,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from redheart.batch import Batch
 from redheart.errors import UserError
 from redheart.model.backbone import Backbone, Features, rotate, rotation_table
 from redheart.model.network import Network, activate, build_network, fuse
@@ -24,21 +27,31 @@ VERDICT = Task("verdict", "multiclass", "label", tuple("abcde"))
 TAGS = Task("tags", "multilabel", "tags", ("x", "y", "z"))
 TASKS = (EMOTION, BENTHAM, REGRET, SURD, VERDICT)
 
-VOCABULARY, LONGEST = 50, 24
+VOCABULARY, LONGEST, LEXICON = 50, 24, 40
 
 
 def tiny(tasks=TASKS, seed=0, **options) -> Network:
-    return build_network(ModelOptions(**options), tasks, VOCABULARY, LONGEST, seed)
+    """A network whose lexical branches are past their start, where all of them say 0."""
+    network = build_network(
+        ModelOptions(**options), tasks, VOCABULARY, LONGEST, seed, lexicon_size=LEXICON
+    )
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in network.named_parameters():
+        if name.startswith("lexical_"):
+            nn.init.normal_(weight, generator=generator)
+    return network
 
 
-def texts(*lengths: int, padded_to: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random ids, the same for the same lengths, and their mask."""
+def texts(*lengths: int, padded_to: int | None = None) -> Batch:
+    """Random ids and n-grams, the same for the same lengths, and a mask."""
     width = padded_to or max(lengths)
     generator = torch.Generator().manual_seed(1)
     ids = torch.zeros(len(lengths), width, dtype=torch.int64)
     for row, length in enumerate(lengths):
         ids[row, :length] = torch.randint(1, VOCABULARY, (length,), generator=generator)
-    return ids, torch.arange(width) < torch.tensor(lengths)[:, None]
+    mask = torch.arange(width) < torch.tensor(lengths)[:, None]
+    ngrams = torch.randint(LEXICON, ids.shape, generator=generator)
+    return Batch(ids, mask, ngrams, torch.rand(ids.shape, generator=generator) * mask)
 
 
 def flat(contributions) -> dict[str, torch.Tensor]:
@@ -58,7 +71,19 @@ def test_modules_follow_from_tasks_and_preset():
         "advanced_emotion",
         "advanced_regret",
         "advanced_bentham",
+        *(f"lexical_{task.name}" for task in TASKS),
     )
+
+
+def test_a_lexical_branch_takes_a_lexicon_and_the_will():
+    def branches(lexicon_size=9, **options):
+        return resolve(ModelOptions(**options), TASKS, VOCABULARY, LONGEST, lexicon_size).lexical
+
+    everywhere = tuple(task.name for task in TASKS)
+    assert branches() == branches(preset="small") == everywhere
+    assert branches(lexical=False) == branches(lexicon_size=0) == ()
+    assert branches(preset="730m") == ()
+    assert branches(preset="730m", lexical=True) == everywhere
 
 
 def test_the_signal_chain_serves_the_first_distribution():
@@ -123,7 +148,7 @@ def test_the_730m_preset_has_the_sizes_of_the_plan():
 
 def test_contributions_have_the_width_of_their_task():
     network = tiny()
-    contributions = network(*texts(5, 9, 2))
+    contributions = network(texts(5, 9, 2))
     assert list(contributions) == [task.name for task in TASKS]
     for task in TASKS:
         assert {value.shape for value in contributions[task.name].values()} == {(3, task.width)}
@@ -134,71 +159,77 @@ def test_contributions_have_the_width_of_their_task():
         "dsp",
         "kalman",
         "advanced_emotion",
+        "lexical_emotion",
     ]
 
 
 def test_one_multilabel_task_needs_no_other_module():
-    contributions = tiny((TAGS,))(*texts(4, 4))
-    assert list(contributions["tags"]) == ["heads.tags", "neural_tags"]
+    contributions = tiny((TAGS,))(texts(4, 4))
+    assert list(contributions["tags"]) == ["heads.tags", "neural_tags", "lexical_tags"]
 
 
 def test_a_text_may_be_one_token_or_the_longest():
     for length in (1, LONGEST):
-        values = flat(tiny()(*texts(length)))
+        values = flat(tiny()(texts(length)))
         assert all(value.isfinite().all() for value in values.values())
 
 
 def test_a_batch_that_is_too_long_is_refused():
     with pytest.raises(ValueError, match=f"{LONGEST + 1} tokens"):
-        tiny()(*texts(LONGEST + 1))
+        tiny()(texts(LONGEST + 1))
 
 
 def test_padding_changes_nothing():
     network = tiny().eval()
-    short = flat(network(*texts(7, 3)))
-    long = flat(network(*texts(7, 3, padded_to=LONGEST)))
+    batch = texts(7, 3)
+    wider = [F.pad(view, (0, LONGEST - 7)) for view in vars(batch).values()]
+    short, long = flat(network(batch)), flat(network(Batch(*wider)))
     for name, value in short.items():
         torch.testing.assert_close(long[name], value, rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_padding_ids_are_never_read():
     network = tiny().eval()
-    ids, mask = texts(7, 3, padded_to=12)
-    other = torch.where(mask, ids, torch.full_like(ids, 17))
-    before, after = flat(network(ids, mask)), flat(network(other, mask))
+    batch = texts(7, 3, padded_to=12)
+    ids, ngrams = (torch.where(batch.mask, view, 17) for view in (batch.ids, batch.ngrams))
+    other = replace(batch, ids=ids, ngrams=ngrams)
+    before, after = flat(network(batch)), flat(network(other))
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_the_order_of_the_tokens_matters():
     network = tiny().eval()
-    ids, mask = texts(8)
-    before, after = flat(network(ids, mask)), flat(network(ids.flip(1), mask))
-    assert not any(torch.allclose(before[name], after[name], atol=1e-7) for name in before)
+    batch = texts(8)
+    before = flat(network(batch))
+    after = flat(network(replace(batch, ids=batch.ids.flip(1))))
+    unchanged = {name for name in before if torch.allclose(before[name], after[name], atol=1e-7)}
+    assert unchanged == {f"lexical_{task.name}" for task in TASKS}
 
 
 def test_a_doubled_batch_gives_two_draws_in_training_and_copies_in_evaluation():
     network = tiny()
-    ids, mask = texts(6, 4, 8)
-    doubled = ids.repeat(2, 1), mask.repeat(2, 1)
+    batch = texts(6, 4, 8)
+    doubled = batch.doubled()
     torch.manual_seed(3)
-    for name, value in flat(network.train()(*doubled)).items():
-        assert not torch.allclose(value[:3], value[3:]), name
-    single = flat(network.eval()(ids, mask))
-    for name, value in flat(network(*doubled)).items():
+    for name, value in flat(network.train()(doubled)).items():
+        # A lexical branch has no dropout.
+        assert torch.allclose(value[:3], value[3:]) == name.startswith("lexical_"), name
+    single = flat(network.eval()(batch))
+    for name, value in flat(network(doubled)).items():
         torch.testing.assert_close(value, single[name].repeat(2, 1), rtol=1e-4, atol=1e-6)
 
 
 def test_without_dropout_training_computes_what_evaluation_does():
     network = tiny(dropout=0.0)
     batch = texts(6, 4)
-    trained, clean = flat(network.train()(*batch)), flat(network.eval()(*batch))
+    trained, clean = flat(network.train()(batch)), flat(network.eval()(batch))
     assert all(torch.equal(trained[name], clean[name]) for name in clean)
 
 
 def test_mixed_precision_stays_finite():
     network = tiny().train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        values = flat(network(*texts(6, 4)))
+        values = flat(network(texts(6, 4)))
     sum(value.float().square().sum() for value in values.values()).backward()
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
 
@@ -223,7 +254,7 @@ def test_initial_weights_follow_from_the_seed_alone():
 
 def test_each_module_learns_from_its_own_loss_alone():
     network = tiny().train()
-    contributions = flat(network(*texts(6, 9, 4)))
+    contributions = flat(network(texts(6, 9, 4)))
     for name, contribution in contributions.items():
         network.zero_grad()
         contribution.square().sum().backward(retain_graph=True)
@@ -235,9 +266,20 @@ def test_each_module_learns_from_its_own_loss_alone():
         assert learning == ({"backbone", name} if name.startswith("heads.") else {name})
 
 
+def test_a_lexical_branch_is_the_linear_model_of_its_ngrams():
+    batch = texts(6, 9, 4)
+    network = tiny()
+    rows = torch.zeros(3, LEXICON).scatter_add_(1, batch.ngrams, batch.ngram_values)
+    for name, value in flat(network(batch)).items():
+        if name.startswith("lexical_"):
+            branch = network.modules_by_name()[name]
+            expected = rows @ branch.weight + branch.bias
+            torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_every_parameter_learns():
     network = tiny().train()
-    sum(value.square().sum() for value in flat(network(*texts(6, 9, 4))).values()).backward()
+    sum(value.square().sum() for value in flat(network(texts(6, 9, 4))).values()).backward()
     idle = [name for name, p in network.named_parameters() if not p.grad.any()]
     assert idle == []
 
@@ -246,15 +288,15 @@ def test_every_parameter_learns():
 def test_every_module_can_overfit():
     tasks = (EMOTION,)
     network = tiny(tasks).train()
-    ids, mask = texts(*range(5, 17))
-    target = torch.arange(len(ids)) % EMOTION.width
+    batch = texts(*range(5, 17))
+    target = torch.arange(len(batch.ids)) % EMOTION.width
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     for _ in range(50):
-        losses = {n: F.cross_entropy(v, target) for n, v in flat(network(ids, mask)).items()}
+        losses = {n: F.cross_entropy(v, target) for n, v in flat(network(batch)).items()}
         optimizer.zero_grad()
         sum(losses.values()).backward()
         optimizer.step()
-    values = flat(network.eval()(ids, mask))
+    values = flat(network.eval()(batch))
     accuracy = {n: (v.argmax(-1) == target).float().mean().item() for n, v in values.items()}
     assert min(accuracy.values()) > 0.8, accuracy
 
@@ -290,9 +332,9 @@ class StoredFeatures(Backbone):
 
 
 def test_another_backbone_can_take_the_place():
-    architecture = resolve(ModelOptions(), TASKS, VOCABULARY, LONGEST)
+    architecture = resolve(ModelOptions(), TASKS, VOCABULARY, LONGEST, LEXICON)
     network = Network(architecture, TASKS, backbone=StoredFeatures(torch.randn(VOCABULARY, 12)))
-    contributions = network(*texts(5, 3))
+    contributions = network(texts(5, 3))
     assert contributions["verdict"]["heads.verdict"].shape == (2, 5)
 
 

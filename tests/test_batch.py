@@ -1,0 +1,23 @@
+"""Batches: which texts are in them, and in what order."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from redheart.batch import make_batch
+
+
+def test_a_batch_holds_the_rows_asked_for_in_that_order(part):
+    rows = [7, 0, 39]
+    batch = make_batch(part, rows)
+    for row, ids, mask in zip(rows, batch.ids, batch.mask, strict=True):
+        np.testing.assert_array_equal(ids[mask].numpy(), part.ids[row])
+    assert batch.ids.shape[1] == max(len(part.ids[row]) for row in rows)
+
+
+def test_a_doubled_batch_holds_the_texts_one_copy_after_the_other(part):
+    batch = make_batch(part, [3, 1])
+    doubled, apart = batch.doubled(), make_batch(part, [3, 1, 3, 1])
+    assert torch.equal(doubled.ids, apart.ids)
+    assert torch.equal(doubled.mask, apart.mask)
