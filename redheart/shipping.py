@@ -93,9 +93,10 @@ class ShippedModel:
         recipe = replace(recipe, train=replace(recipe.train, device="auto"))
         part = self._encoded(texts)
         network = candidates.empty_network(recipe, part)
-        members = checkpoint.load_tensors(self.folder / "weights.pt")["members"]
-        predicted = candidates.mean_prediction(
-            [candidates.predict(network, states, part, recipe) for states in members]
+        saved = checkpoint.load_tensors(self.folder / "weights.pt")
+        predicted = candidates.combine(
+            [candidates.predict(network, states, part, recipe) for states in saved["members"]],
+            saved.get("tasks"),
         )
         return [
             {

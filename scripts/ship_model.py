@@ -22,7 +22,8 @@ def compute(folder):
     from redheart import candidates, checkpoint
 
     config = files.read_json(job.input.config)
-    checkpoint.save_tensors(folder / "weights", {"members": candidates.load_members(members)})
+    weights = {"members": candidates.load_members(members), "tasks": source.get("tasks")}
+    checkpoint.save_tensors(folder / "weights", weights)
     shutil.copyfile(job.input.tokenizer, folder / "tokenizer")
     files.write_json(folder / "config", config)
     files.write_json(folder / "recipe", {**shipped, **source})
@@ -32,5 +33,6 @@ def compute(folder):
 uses = {
     **job.content("comparison", "tokenizer", "config"),
     "members": [[files.sha256_file(path), which] for path, which in members],
+    "tasks": source.get("tasks"),
 }
 job.build(compute, uses=uses)
