@@ -12,7 +12,8 @@ from redheart import checkpoint, crossover, files, metrics
 from redheart.candidate_plan import Source, ranked_epochs
 from redheart.checkpoint import ModuleStates
 from redheart.device import open_device
-from redheart.inference import contributions, predictions
+from redheart.fusion import Weights, choose_weights, fused_predictions
+from redheart.inference import contributions
 from redheart.model.network import Network, build_network
 from redheart.tokens import Encoded
 from redheart.training_options import Recipe
@@ -22,14 +23,22 @@ Predictions = dict[str, np.ndarray]
 
 
 def predict(
-    network: Network,
-    states: ModuleStates,
-    part: Encoded,
-    recipe: Recipe,
+    network: Network, states: ModuleStates, part: Encoded, recipe: Recipe, weights: Weights
 ) -> Predictions:
     """Return a model's predictions for a part: task -> float32 [n, width]."""
     checkpoint.load_into(network, states)
-    return predictions(recipe.tasks, contributions(network, part, recipe.train))
+    given = contributions(network, part, recipe.train)
+    return fused_predictions(recipe.tasks, given, weights)
+
+
+def fuse(
+    network: Network, states: ModuleStates, validation: Encoded, recipe: Recipe
+) -> tuple[Predictions, Weights]:
+    """Return a model's predictions for val_select, and the fusion's weights, which it decides."""
+    checkpoint.load_into(network, states)
+    given = contributions(network, validation, recipe.train)
+    weights = choose_weights(recipe.tasks, given, validation.targets, recipe.fusion)
+    return fused_predictions(recipe.tasks, given, weights), weights
 
 
 def make_soups(
@@ -50,7 +59,7 @@ def make_soups(
     """
 
     def score(states: ModuleStates) -> float:
-        predicted = predict(network, states, validation, recipe)
+        predicted, _ = fuse(network, states, validation, recipe)
         return float(metrics.macro(recipe.tasks, predicted, validation.targets))
 
     soups: dict[str, ModuleStates] = {}
@@ -95,7 +104,7 @@ def predict_candidates(
     parts: Mapping[str, Encoded],
     recipe: Recipe,
 ) -> tuple[dict[str, dict[str, Predictions]], dict[str, Source]]:
-    """Let every candidate predict every part; equal weights predict once.
+    """Let every candidate predict every part, val_select among them; equal weights predict once.
 
     Parameters
     ----------
@@ -104,35 +113,41 @@ def predict_candidates(
 
     Returns
     -------
-    Candidate -> part -> predictions, and the sources, with `same_as` where all predictions are
-    those of the same weights as an earlier candidate's.
+    Candidate -> part -> predictions; and the sources with `fusion`, the fusion's weights in each
+    member, and `same_as`, an earlier candidate that is made of the very same weights.
     """
-    by_weights: dict[str, dict[str, Predictions]] = {}
-    predicted, named = {}, {}
+    known: dict[str, tuple[dict[str, Predictions], Weights]] = {}
     first: dict[tuple[tuple[str, ...], ...], str] = {}
+    predicted, named = {}, {}
     for name, source in sources.items():
         hashes = []
         for states in load_members(members[name]):
             hashes.append(files.canonical(checkpoint.hash_modules(states)))
-            if hashes[-1] not in by_weights:
-                by_weights[hashes[-1]] = {
-                    part: predict(network, states, data, recipe) for part, data in parts.items()
-                }
-        made_of = tuple(tuple(sorted(hashes[i] for i in who)) for who in _who(source, recipe))
-        predicted[name] = {
-            part: combine([by_weights[weights][part] for weights in hashes], source.get("tasks"))
-            for part in parts
-        }
-        same_as = first.setdefault(made_of, name)
-        named[name] = {**source} if same_as == name else {**source, "same_as": same_as}
+            if hashes[-1] not in known:
+                known[hashes[-1]] = _predict_parts(network, states, parts, recipe)
+        each, fusion = zip(*(known[one] for one in hashes), strict=True)
+        member_of = source.get("tasks")
+        predicted[name] = {part: combine([one[part] for one in each], member_of) for part in parts}
+        named[name] = {**source, "fusion": list(fusion)}
+        made_of = tuple(
+            (hashes[member_of[task.name]],) if member_of else tuple(sorted(hashes))
+            for task in recipe.tasks
+        )
+        if first.setdefault(made_of, name) != name:
+            named[name]["same_as"] = first[made_of]
     return predicted, named
 
 
-def _who(source: Source, recipe: Recipe) -> list[list[int]]:
-    """Return the members that predict each task."""
-    own = source.get("tasks")
-    everyone = list(range(len(source["members"])))
-    return [[own[task.name]] if own else everyone for task in recipe.tasks]
+def _predict_parts(
+    network: Network, states: ModuleStates, parts: Mapping[str, Encoded], recipe: Recipe
+) -> tuple[dict[str, Predictions], Weights]:
+    chosen, weights = fuse(network, states, parts["val_select"], recipe)
+    others = {
+        part: predict(network, states, data, recipe, weights)
+        for part, data in parts.items()
+        if part != "val_select"
+    }
+    return {"val_select": chosen, **others}, weights
 
 
 def combine(

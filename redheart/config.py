@@ -26,7 +26,7 @@ from redheart.split import SplitOptions
 from redheart.sweep import ChoiceOptions
 from redheart.sweet_spots import SweetSpotOptions
 from redheart.tasks import parse_tasks
-from redheart.training_options import PlanOptions, ScoringOptions, TrainOptions
+from redheart.training_options import FusionOptions, PlanOptions, ScoringOptions, TrainOptions
 
 SCHEMA = Path(__file__).parents[1] / "config" / "schemas" / "config.schema.json"
 
@@ -104,6 +104,7 @@ SECTIONS: dict[str, tuple[type, ...]] = {
     "model": (ModelOptions,),
     "sweep": (SweepOptions, ChoiceOptions, HalvingOptions),
     "train": (PlanOptions, TrainOptions, EncodingOptions, ScoringOptions),
+    "fusion": (FusionOptions,),
     "sweet_spots": (SweetSpotOptions,),
     "crossover": (CrossoverOptions,),
     "evaluation": (EvaluationOptions,),

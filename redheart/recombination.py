@@ -7,7 +7,8 @@ from typing import Any
 
 from redheart import checkpoint, metrics, search
 from redheart.checkpoint import ModuleStates
-from redheart.inference import Contributions, contributions, predictions, trunk_features
+from redheart.fusion import choose_weights, fused_predictions
+from redheart.inference import Contributions, contributions, trunk_features
 from redheart.model.network import Network
 from redheart.search import START, Option
 from redheart.tokens import Encoded
@@ -63,8 +64,10 @@ def search_checkpoints(
 
     tasks = {task.name: task for task in recipe.tasks}
 
-    def score(name: str, given: Mapping[str, Any]) -> float:
-        predicted = predictions([tasks[name]], {name: given})[name]
+    def score(name: str, modules: Mapping[str, Any]) -> float:
+        one, given = [tasks[name]], {name: modules}
+        weights = choose_weights(one, given, part.targets, recipe.fusion)
+        predicted = fused_predictions(one, given, weights)[name]
         return metrics.main_metric(tasks[name], predicted, part.targets[name])
 
     found = search.search_units(cached(START, [START, *epochs]), modules_by_unit, score)

@@ -105,10 +105,7 @@ def search_units(
     scores: dict[str, dict[str, float | None]] = {}
     path = []
     for task, units in units_by_task(cache[START], modules_by_unit).items():
-
-        def of(combination: Mapping[str, Option], task: str = task) -> float:
-            return score(task, recombine(cache, task, combination, modules_by_unit))
-
+        of = _remembered(cache, task, modules_by_unit, score)
         for unit in units:
             scores[unit] = {str(option): _or_null(of({unit: option})) for option in options}
         found, moves = ascend(units, options, of)
@@ -123,6 +120,24 @@ def search_units(
         "path": path,
         "chosen": chosen,
     }
+
+
+def _remembered(
+    cache: Mapping[Option, Contributions],
+    task: str,
+    modules_by_unit: Mapping[str, Sequence[str]],
+    score: Score,
+) -> Callable[[Mapping[str, Option]], float]:
+    """Return a task's score of a combination, worked out once for each."""
+    known: dict[frozenset[tuple[str, Option]], float] = {}
+
+    def of(chosen: Mapping[str, Option]) -> float:
+        moved = frozenset(item for item in chosen.items() if item[1] != START)
+        if moved not in known:
+            known[moved] = score(task, recombine(cache, task, chosen, modules_by_unit))
+        return known[moved]
+
+    return of
 
 
 def heat_map(

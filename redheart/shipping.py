@@ -93,10 +93,14 @@ class ShippedModel:
         recipe = replace(recipe, train=replace(recipe.train, device="auto"))
         part = self._encoded(texts)
         network = candidates.empty_network(recipe, part)
-        saved = checkpoint.load_tensors(self.folder / "weights.pt")
+        members = checkpoint.load_tensors(self.folder / "weights.pt")["members"]
+        made = files.read_json(self.folder / "recipe.json")
         predicted = candidates.combine(
-            [candidates.predict(network, states, part, recipe) for states in saved["members"]],
-            saved.get("tasks"),
+            [
+                candidates.predict(network, states, part, recipe, weights)
+                for states, weights in zip(members, made["fusion"], strict=True)
+            ],
+            made.get("tasks"),
         )
         return [
             {

@@ -57,7 +57,7 @@ STEPS: dict[str, Step] = {
     # phase 2
     "train_leg": Step(_TRAINING, ("redheart.training",)),
     "evaluate_checkpoint": Step(
-        (*_TRAINING, *_keys("train", ScoringOptions)), ("redheart.scoring",)
+        (*_TRAINING, *_keys("train", ScoringOptions), "fusion"), ("redheart.scoring",)
     ),
     # phase 3
     "find_sweet_spots": Step(("sweet_spots",), ("redheart.unit_spots", "redheart.groups")),
@@ -65,11 +65,13 @@ STEPS: dict[str, Step] = {
     "stitch_crossover": Step((), ("redheart.stitching",)),
     "stitch_variant": Step((), ("redheart.stitching",)),
     "stitch_units": Step((), ("redheart.stitching",)),
-    "make_soups": Step(_TRAINING, ("redheart.candidates",)),
-    "search_units": Step(_TRAINING, ("redheart.candidates", "redheart.recombination")),
+    "make_soups": Step((*_TRAINING, "fusion"), ("redheart.candidates",)),
+    "search_units": Step((*_TRAINING, "fusion"), ("redheart.candidates", "redheart.recombination")),
     # the end
     "fit_baseline": Step(("labels",), ("redheart.baseline", "redheart.predictions")),
-    "predict_candidates": Step(_TRAINING, ("redheart.candidates", "redheart.predictions")),
+    "predict_candidates": Step(
+        (*_TRAINING, "fusion"), ("redheart.candidates", "redheart.predictions")
+    ),
     "compare_candidates": Step(
         ("tasks", "evaluation"), ("redheart.selection", "redheart.predictions", "redheart.tokens")
     ),

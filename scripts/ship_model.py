@@ -22,8 +22,7 @@ def compute(folder):
     from redheart import candidates, checkpoint
 
     config = files.read_json(job.input.config)
-    weights = {"members": candidates.load_members(members), "tasks": source.get("tasks")}
-    checkpoint.save_tensors(folder / "weights", weights)
+    checkpoint.save_tensors(folder / "weights", {"members": candidates.load_members(members)})
     shutil.copyfile(job.input.tokenizer, folder / "tokenizer")
     files.write_json(folder / "config", config)
     files.write_json(folder / "recipe", {**shipped, **source})
@@ -33,6 +32,6 @@ def compute(folder):
 uses = {
     **job.content("comparison", "tokenizer", "config"),
     "members": [[files.sha256_file(path), which] for path, which in members],
-    "tasks": source.get("tasks"),
+    "recipe": source,
 }
 job.build(compute, uses=uses)
