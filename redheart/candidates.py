@@ -124,7 +124,7 @@ def predict_candidates(
         for states in load_members(members[name]):
             hashes.append(files.canonical(checkpoint.hash_modules(states)))
             if hashes[-1] not in known:
-                known[hashes[-1]] = _predict_parts(network, states, parts, recipe)
+                known[hashes[-1]] = predict_parts(network, states, parts, recipe)
         each, fusion = zip(*(known[one] for one in hashes), strict=True)
         member_of = source.get("tasks")
         predicted[name] = {part: combine([one[part] for one in each], member_of) for part in parts}
@@ -138,9 +138,10 @@ def predict_candidates(
     return predicted, named
 
 
-def _predict_parts(
+def predict_parts(
     network: Network, states: ModuleStates, parts: Mapping[str, Encoded], recipe: Recipe
 ) -> tuple[dict[str, Predictions], Weights]:
+    """Return a model's predictions by part, val_select among them, and the fusion's weights."""
     chosen, weights = fuse(network, states, parts["val_select"], recipe)
     others = {
         part: predict(network, states, data, recipe, weights)
