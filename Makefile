@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-kill check format bench-dedup simulate-sweeps lock clean
+.PHONY: run test test-kill check format bench-dedup simulate-sweeps prove-win lock clean
 
 run: .venv/ready            ## the demo, all phases, to results/demo/
 	$(BIN)/snakemake --cores 1 --resources gpu=1
@@ -28,6 +28,9 @@ bench-dedup: .venv/ready    ## exact deduplication against what else one would u
 
 simulate-sweeps: .venv/ready ## the choice of the rate where the best one is known, full grid and halving
 	$(BIN)/python bench/simulated_sweeps.py
+
+prove-win: .venv/ready      ## that the search finds a planted win in real trainings, and claims none where there is none
+	$(BIN)/python bench/planted_runs.py
 
 lock: .venv/ready           ## write what is installed into requirements.lock
 	$(BIN)/pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' > requirements.lock

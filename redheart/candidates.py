@@ -1,4 +1,4 @@
-"""The candidates of phase 4: soups, single checkpoints, stitched models, and their predictions."""
+"""The candidates of phase 4: soups, and what every candidate predicts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from redheart import checkpoint, crossover, metrics
+from redheart import checkpoint, crossover, files, metrics
+from redheart.candidate_plan import Source, ranked_epochs
 from redheart.checkpoint import ModuleStates
 from redheart.fusion import Weights, choose_weights, fused_predictions
 from redheart.inference import contributions
@@ -18,32 +19,6 @@ from redheart.training_options import Recipe
 
 Load = Callable[[int], Mapping[str, ModuleStates]]
 Predictions = dict[str, np.ndarray]
-# How a candidate is made: `members`, each a file below the seed's folder and `weights` or `ema` in
-# it, whose predictions are averaged; `epochs` or the like to tell a person.
-Source = dict[str, Any]
-
-
-def best_epoch(tables: Sequence[Mapping[str, Any]], source: str) -> int:
-    """Return the epoch whose whole model has the best macro score on val_select, earliest on ties.
-
-    Parameters
-    ----------
-    tables
-        The checkpoints' metrics.
-    source
-        `raw` or `ema` weights.
-    """
-    return int(ranked_epochs(tables, source)[0])
-
-
-def ranked_epochs(tables: Sequence[Mapping[str, Any]], source: str = "raw") -> list[int]:
-    """Return all epochs, the best macro score on val_select first, earlier ones first on ties."""
-
-    def rank(table: Mapping[str, Any]) -> tuple[float, int]:
-        macro = table["fused"][source]["macro"]
-        return (-macro if macro is not None else float("inf"), table["epoch"])
-
-    return [table["epoch"] for table in sorted(tables, key=rank)]
 
 
 def predict(
@@ -74,72 +49,38 @@ def make_soups(
 ) -> tuple[dict[str, ModuleStates], dict[str, Any]]:
     """Average checkpoints: all of them (uniform), and those that help on val_select (greedy).
 
-    Wortsman et al. 2022, arXiv 2203.05482, recipe 1.
+    Wortsman et al. 2022, arXiv 2203.05482, recipe 1; of the weights, and of their moving averages
+    (`_ema`).
 
     Returns
     -------
-    The two soups, and which epochs went into each with the greedy soup's path.
+    The soups, and which epochs went into each with the greedy soups' paths.
     """
 
     def score(states: ModuleStates) -> float:
         predicted, _ = fuse(network, states, validation, recipe)
         return float(metrics.macro(recipe.tasks, predicted, validation.targets))
 
-    ranked = ranked_epochs(tables)
-    uniform = crossover.average(load(epoch)["weights"] for epoch in sorted(ranked))
-    greedy, members, trace = crossover.greedy_soup(
-        ranked, lambda epoch: load(epoch)["weights"], score
-    )
-    path = {"uniform": {"epochs": sorted(ranked)}, "greedy": {"epochs": members, "trace": trace}}
-    return {"uniform": uniform, "greedy": greedy}, path
+    soups: dict[str, ModuleStates] = {}
+    path: dict[str, Any] = {}
+    for suffix, source, scored in (("", "weights", "raw"), ("_ema", "ema", "ema")):
+
+        def state(epoch: int, source: str = source) -> ModuleStates:
+            return load(epoch)[source]
+
+        ranked = ranked_epochs(tables, scored)
+        soups[f"uniform{suffix}"] = crossover.average(map(state, sorted(ranked)))
+        path[f"uniform{suffix}"] = {"epochs": sorted(ranked)}
+        greedy, members, trace = crossover.greedy_soup(ranked, state, score)
+        soups[f"greedy{suffix}"] = greedy
+        path[f"greedy{suffix}"] = {"epochs": members, "trace": trace}
+    return soups, path
 
 
 def loader(paths: Sequence[str]) -> Load:
     """Return a function from an epoch to its checkpoint, given the checkpoints' paths."""
     by_name = {Path(path).stem: path for path in paths}
     return lambda epoch: checkpoint.load_tensors(by_name[f"epoch_{epoch:03d}"])
-
-
-def plan_candidates(
-    tables: Sequence[Mapping[str, Any]],
-    soups: Mapping[str, Mapping[str, Any]],
-    crossover_epochs: Mapping[str, int],
-    variants: Sequence[Mapping[str, Any]],
-) -> dict[str, Source]:
-    """Say for every candidate of a seed which weights it is made of.
-
-    Parameters
-    ----------
-    tables
-        The checkpoints' metrics, in the order of epochs.
-    soups
-        What went into `uniform` and `greedy`.
-    crossover_epochs
-        Epoch by group of the stitched model.
-    variants
-        The variants' recipes; one that coincides with another counts once in the ensemble.
-    """
-
-    def single(file: str, source: str = "weights", **facts: Any) -> Source:
-        return {**facts, "members": [[file, source]], "forward_passes": 1}
-
-    def saved(epoch: int, source: str = "weights") -> Source:
-        return single(f"ckpt/epoch_{epoch:03d}.pt", source, epochs=[epoch])
-
-    distinct = [variant["offset"] for variant in variants if variant["same_as"] is None]
-    return {
-        "last": saved(tables[-1]["epoch"]),
-        "best_single": saved(best_epoch(tables, "raw")),
-        "ema": saved(best_epoch(tables, "ema"), "ema"),
-        "uniform_soup": single("soups/uniform.pt", epochs=soups["uniform"]["epochs"]),
-        "greedy_soup": single("soups/greedy.pt", epochs=soups["greedy"]["epochs"]),
-        "crossover": single("crossover/optimal.pt", epochs=dict(crossover_epochs)),
-        "variants_ensemble": {
-            "offsets": distinct,
-            "members": [[f"variants/offset_{offset}.pt", "weights"] for offset in distinct],
-            "forward_passes": len(distinct),
-        },
-    }
 
 
 def load_members(members: Sequence[tuple[str, str]]) -> list[ModuleStates]:
@@ -149,28 +90,49 @@ def load_members(members: Sequence[tuple[str, str]]) -> list[ModuleStates]:
 
 def predict_candidates(
     network: Network,
+    sources: Mapping[str, Source],
     members: Mapping[str, Sequence[tuple[str, str]]],
     parts: Mapping[str, Encoded],
     recipe: Recipe,
-) -> tuple[dict[str, dict[str, Predictions]], dict[str, list[Weights]]]:
-    """Let all candidates predict all parts, val_select among them.
+) -> tuple[dict[str, dict[str, Predictions]], dict[str, Source]]:
+    """Let every candidate predict every part, val_select among them; equal weights predict once.
+
+    Parameters
+    ----------
+    members
+        Where the members of each candidate lie: (path, `weights` or `ema`).
 
     Returns
     -------
-    Candidate -> part -> predictions, the mean over the candidate's members; and candidate -> the
-    fusion's weights in each of its members.
+    Candidate -> part -> predictions; and the sources with `fusion`, the fusion's weights in each
+    member, and `same_as`, an earlier candidate that is made of the very same weights.
     """
-    predicted, weights = {}, {}
-    for name, given in members.items():
-        each = [_predict_parts(network, states, parts, recipe) for states in load_members(given)]
-        predicted[name] = {part: mean_prediction([one[part] for one, _ in each]) for part in parts}
-        weights[name] = [one for _, one in each]
-    return predicted, weights
+    known: dict[str, tuple[dict[str, Predictions], Weights]] = {}
+    first: dict[tuple[tuple[str, ...], ...], str] = {}
+    predicted, named = {}, {}
+    for name, source in sources.items():
+        hashes = []
+        for states in load_members(members[name]):
+            hashes.append(files.canonical(checkpoint.hash_modules(states)))
+            if hashes[-1] not in known:
+                known[hashes[-1]] = predict_parts(network, states, parts, recipe)
+        each, fusion = zip(*(known[one] for one in hashes), strict=True)
+        member_of = source.get("tasks")
+        predicted[name] = {part: combine([one[part] for one in each], member_of) for part in parts}
+        named[name] = {**source, "fusion": list(fusion)}
+        made_of = tuple(
+            (hashes[member_of[task.name]],) if member_of else tuple(sorted(hashes))
+            for task in recipe.tasks
+        )
+        if first.setdefault(made_of, name) != name:
+            named[name]["same_as"] = first[made_of]
+    return predicted, named
 
 
-def _predict_parts(
+def predict_parts(
     network: Network, states: ModuleStates, parts: Mapping[str, Encoded], recipe: Recipe
 ) -> tuple[dict[str, Predictions], Weights]:
+    """Return a model's predictions by part, val_select among them, and the fusion's weights."""
     chosen, weights = fuse(network, states, parts["val_select"], recipe)
     others = {
         part: predict(network, states, data, recipe, weights)
@@ -180,8 +142,12 @@ def _predict_parts(
     return {"val_select": chosen, **others}, weights
 
 
-def mean_prediction(members: Sequence[Predictions]) -> Predictions:
-    """Return the mean of several models' predictions, task by task."""
+def combine(
+    members: Sequence[Predictions], member_of_task: Mapping[str, int] | None = None
+) -> Predictions:
+    """Return the mean of several models' predictions, or each task's from its own member."""
+    if member_of_task:
+        return {task: members[index][task] for task, index in member_of_task.items()}
     return {
         task: np.stack([member[task] for member in members]).mean(axis=0, dtype=np.float32)
         for task in members[0]

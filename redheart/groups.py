@@ -1,14 +1,16 @@
-"""Which module belongs to which selection group, and which parameter to which module."""
+"""Which module belongs to which selection group and unit, and which parameter to which module."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch.nn import Parameter
 
     from redheart.model.network import Network
+
+TRUNK = "trunk"
 
 
 def contribution_group(module: str) -> str:
@@ -35,10 +37,38 @@ def contribution_group(module: str) -> str:
 
 def groups(module_names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return the modules of each group, in the order given; a group without modules is absent."""
+    return _gathered(module_names, contribution_group)
+
+
+def units(module_names: Iterable[str], frozen_trunk: bool = False) -> dict[str, tuple[str, ...]]:
+    """Return the modules of each unit that is stitched as one: task x module.
+
+    `trunk`: the backbone with its heads, which learned from features that no other epoch has,
+    unless the backbone is frozen: then it is alone, and every head is a unit of its own. `signal`:
+    kalman reads the series of dsp. Every other module is a unit under its own name.
+    """
+
+    def unit(module: str) -> str:
+        if module == "backbone" or (module.startswith("heads.") and not frozen_trunk):
+            return TRUNK
+        return "signal" if module in ("dsp", "kalman") else module
+
+    return _gathered(module_names, unit)
+
+
+def trunk_is_frozen(manifests: Iterable[Mapping[str, Any]]) -> bool:
+    """Say whether several checkpoints have the very same backbone, given their manifests."""
+    hashes = [manifest["weights"]["backbone"] for manifest in manifests]
+    return len(hashes) > 1 and len(set(hashes)) == 1
+
+
+def _gathered(
+    module_names: Iterable[str], place: Callable[[str], str]
+) -> dict[str, tuple[str, ...]]:
     members: dict[str, list[str]] = {}
     for module in module_names:
-        members.setdefault(contribution_group(module), []).append(module)
-    return {group: tuple(modules) for group, modules in members.items()}
+        members.setdefault(place(module), []).append(module)
+    return {name: tuple(modules) for name, modules in members.items()}
 
 
 def parameters_by_module(network: Network) -> dict[str, dict[str, Parameter]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from redheart.batch import make_batch
 from redheart.device import autocast, open_device
 from redheart.losses import accuracies, labelled, record_losses
+from redheart.model.backbone import Features
 from redheart.model.network import Network, activate, build_network, fuse
 from redheart.tasks import Task
 from redheart.tokens import Encoded, evaluation_batches
@@ -29,16 +30,30 @@ def empty_network(recipe: Recipe, part: Encoded) -> Network:
 
 
 @torch.inference_mode()
-def contributions(network: Network, part: Encoded, options: TrainOptions) -> Contributions:
-    """Return task -> module -> float32 [n, width], in evaluation mode, on the CPU."""
+def contributions(
+    network: Network,
+    part: Encoded,
+    options: TrainOptions,
+    features: Sequence[Features] | None = None,
+) -> Contributions:
+    """Return task -> module -> float32 [n, width], in evaluation mode, on the CPU.
+
+    Parameters
+    ----------
+    features
+        What a trunk made of the part, from `trunk_features`; None: the network's own trunk runs.
+    """
     device = open_device(options)
     was_training = network.training
     network.eval()
     batches, outputs = [], []
-    for rows in evaluation_batches(part.lengths):
+    for number, rows in enumerate(evaluation_batches(part.lengths)):
         batch = make_batch(part, rows).to(device)
         with autocast(options):
-            output = network(batch)
+            if features is None:
+                output = network(batch)
+            else:
+                output = network.contribute(_on(device, features[number]), batch)
         batches.append(rows)
         outputs.append(output)
     network.train(was_training)
@@ -50,6 +65,25 @@ def contributions(network: Network, part: Encoded, options: TrainOptions) -> Con
         }
         for task, modules in outputs[0].items()
     }
+
+
+@torch.inference_mode()
+def trunk_features(network: Network, part: Encoded, options: TrainOptions) -> list[Features]:
+    """Return what the trunk makes of a part, batch by batch, in evaluation mode, on the CPU."""
+    device = open_device(options)
+    was_training = network.training
+    network.eval()
+    features = []
+    for rows in evaluation_batches(part.lengths):
+        batch = make_batch(part, rows).to(device)
+        with autocast(options):
+            features.append(_on("cpu", network.backbone(batch.ids, batch.mask)))
+    network.train(was_training)
+    return features
+
+
+def _on(device: str | torch.device, features: Features) -> Features:
+    return Features(*(view.to(device) for view in features))
 
 
 def predictions(

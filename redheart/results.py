@@ -27,7 +27,13 @@ PHASES = {
     "sweep": ("sweep_rate", "decide_rung", "join_sweep", "choose_rate"),
     "train": ("train_leg", "evaluate_checkpoint"),
     "sweet_spots": ("find_sweet_spots",),
-    "crossover": ("stitch_crossover", "stitch_variant", "make_soups"),
+    "crossover": (
+        "stitch_crossover",
+        "stitch_variant",
+        "stitch_units",
+        "make_soups",
+        "search_units",
+    ),
     "evaluate": ("fit_baseline", "predict_candidates", "compare_candidates", "ship_model"),
     "report": ("write_results", "make_report"),
 }

@@ -73,22 +73,18 @@ def evaluate_checkpoint(
         The same table of the checkpoint before, or None.
     """
     tasks = recipe.tasks
-    fused = {"ema": _fused(network, saved["ema"], validation, recipe)[0]}
+    fused = {}
+    fused["ema"], of_average = _fused(network, saved["ema"], validation, recipe)
     fused["raw"], on_validation = _fused(network, saved["weights"], validation, recipe)
     on_train = contributions(network, train, recipe.train)
     modules = _module_table(
-        module_scores(tasks, on_train, train), module_scores(tasks, on_validation, validation)
+        module_scores(tasks, on_train, train), _on_validation(tasks, on_validation, validation)
     )
-    for task in tasks:
-        for module, output in on_validation[task.name].items():
-            score = metrics.main_metric(
-                task, activate(task, output).numpy(), validation.targets[task.name]
-            )
-            modules[module][task.name]["val_metric"] = _finite(score)
     by_group = _group_table(modules, manifest, tasks)
     return {
         "epoch": manifest["epoch"],
         "modules": modules,
+        "modules_ema": _on_validation(tasks, of_average, validation),
         "fused": fused,
         "groups": by_group,
         "parameters": checkpoint.parameter_statistics(saved["weights"]),
@@ -122,14 +118,40 @@ def _fused(
     return scores, given
 
 
-def _module_table(train: Scores, validation: Scores) -> dict[str, dict[str, dict[str, Any]]]:
+def _on_validation(
+    tasks: Sequence[Task], given: Contributions, part: Encoded
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return each module's own loss, accuracy and main metric on val_select, by task."""
+    scores = module_scores(tasks, given, part)
+    return {
+        module: {
+            task.name: {
+                "val_loss": scores[module][task.name]["loss"],
+                "val_accuracy": scores[module][task.name]["accuracy"],
+                "val_metric": _finite(
+                    metrics.main_metric(
+                        task,
+                        activate(task, given[task.name][module]).numpy(),
+                        part.targets[task.name],
+                    )
+                ),
+            }
+            for task in tasks
+            if task.name in by_task
+        }
+        for module, by_task in scores.items()
+    }
+
+
+def _module_table(
+    train: Scores, validation: Mapping[str, Mapping[str, Mapping[str, Any]]]
+) -> dict[str, dict[str, dict[str, Any]]]:
     return {
         module: {
             task: {
                 "train_loss": train[module][task]["loss"],
-                "val_loss": scores["loss"],
                 "train_accuracy": train[module][task]["accuracy"],
-                "val_accuracy": scores["accuracy"],
+                **scores,
             }
             for task, scores in by_task.items()
         }

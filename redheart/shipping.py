@@ -95,12 +95,13 @@ class ShippedModel:
         part = self._encoded(texts)
         network = inference.empty_network(recipe, part)
         members = checkpoint.load_tensors(self.folder / "weights.pt")["members"]
-        fusion = files.read_json(self.folder / "recipe.json")["fusion"]
-        predicted = candidates.mean_prediction(
+        made = files.read_json(self.folder / "recipe.json")
+        predicted = candidates.combine(
             [
                 candidates.predict(network, states, part, recipe, weights)
-                for states, weights in zip(members, fusion, strict=True)
-            ]
+                for states, weights in zip(members, made["fusion"], strict=True)
+            ],
+            made.get("tasks"),
         )
         return [
             {

@@ -63,11 +63,13 @@ STEPS: dict[str, Step] = {
         (*_TRAINING, *_keys("train", ScoringOptions), "fusion"), ("redheart.scoring",)
     ),
     # phase 3
-    "find_sweet_spots": Step(("sweet_spots",), ("redheart.sweet_spots", "redheart.groups")),
+    "find_sweet_spots": Step(("sweet_spots",), ("redheart.unit_spots", "redheart.groups")),
     # phase 4
     "stitch_crossover": Step((), ("redheart.stitching",)),
     "stitch_variant": Step((), ("redheart.stitching",)),
+    "stitch_units": Step((), ("redheart.stitching",)),
     "make_soups": Step((*_TRAINING, "fusion"), ("redheart.candidates",)),
+    "search_units": Step((*_TRAINING, "fusion"), ("redheart.candidates", "redheart.recombination")),
     # the end
     "fit_baseline": Step(("labels",), ("redheart.baseline", "redheart.predictions")),
     "predict_candidates": Step(

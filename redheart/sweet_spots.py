@@ -36,6 +36,8 @@ class SweetSpotOptions:
     - stability_weight stability; minimum: the lowest own curve; one_standard_error: the earliest
     epoch within one standard error of the minimum; plateau: the first of the epochs around the
     minimum that cannot be told from it."""
+    unit_selector: Literal["minimum", "one_standard_error", "plateau"] = "minimum"
+    """The same for the units task x module, by their own metric."""
     by: Literal["loss", "metric"] | None = None
     """The group's own curve: its loss, or 1 - its metric, on val_select; None: the loss for
     document, which is defined on losses, and the metric for the others."""
@@ -173,7 +175,7 @@ def find_sweet_spots(
         "selector": options.selector,
         "by": options.curve,
         "groups": {
-            group: _sweet_spot(read_curve(metrics, group, modules), modules, options)
+            group: sweet_spot(read_curve(metrics, group, modules), modules, options)
             for group, modules in modules_by_group.items()
         },
     }
@@ -196,22 +198,27 @@ def read_curve(
         train_loss=_finite([row["train_loss"] for row in rows]),
         val_loss=_finite([row["val_loss"] for row in rows]),
         stability=_finite([row["stability"] for row in rows]),
-        val_metric=_group_metric(
-            [checkpoint.get("modules", {}) for checkpoint in metrics], modules
-        ),
+        val_metric=module_mean([checkpoint.get("modules", {}) for checkpoint in metrics], modules),
     )
 
 
-def _group_metric(tables: Sequence[Mapping[str, Any]], modules: Sequence[str]) -> Floats:
-    """Return a group's metric at each checkpoint: the mean over tasks of that over its modules.
+def module_mean(
+    tables: Sequence[Mapping[str, Any]], modules: Sequence[str], column: str = "val_metric"
+) -> Floats:
+    """Return a column at each checkpoint: the mean over tasks of that over some modules.
 
-    As in the macro score, a task's weight plays no part. A module whose metric is defined at no
-    checkpoint is left out; one that is undefined at some makes the group's NaN there.
+    As in the macro score, a task's weight plays no part. A module whose value is defined at no
+    checkpoint is left out; one that is undefined at some makes the mean NaN there.
+
+    Parameters
+    ----------
+    tables
+        The table of modules of each checkpoint.
     """
     by_task: dict[str, list[Floats]] = {}
     for module in modules:
         for task in tables[0].get(module, {}):
-            values = _finite([table[module][task].get("val_metric") for table in tables])
+            values = _finite([table[module][task].get(column) for table in tables])
             if np.isfinite(values).any():
                 by_task.setdefault(task, []).append(values)
     if not by_task:
@@ -303,7 +310,7 @@ SELECTORS: Mapping[str, tuple[_Selector, str]] = {
 }
 
 
-def _sweet_spot(curve: Curve, modules: Sequence[str], options: SweetSpotOptions) -> dict[str, Any]:
+def sweet_spot(curve: Curve, modules: Sequence[str], options: SweetSpotOptions) -> dict[str, Any]:
     """Return a group's entry in `sweet_spots.json`."""
     smoothed = curve.smoothed(options.smoothing)
     loss = noisy_curve(curve.val_loss, smoothed.val_loss, options.smoothing)

@@ -1,4 +1,4 @@
-# Phase 4: modules of several epochs stitched into one model, its variants, and the soups.
+# Phase 4: modules of several epochs stitched into one model, its variants, the soups, the search.
 
 rule stitch_crossover:
     input:
@@ -33,6 +33,24 @@ rule stitch_variant:
         "../scripts/stitch_variant.py"
 
 
+rule stitch_units:
+    input:
+        spots=f"{RUN}/seed_{{seed}}/sweet_spots.json",
+        weights=checkpoints("epoch_{epoch}.pt"),
+        manifests=checkpoints("epoch_{epoch}.json"),
+    output:
+        weights=f"{RUN}/seed_{{seed}}/crossover/{{kind}}.pt",
+        recipe=f"{RUN}/seed_{{seed}}/crossover/{{kind}}.json",
+    wildcard_constraints:
+        kind="units|units_ema",
+    log:
+        f"{RUN}/logs/stitch_units_seed_{{seed}}_{{kind}}.log",
+    params:
+        **shared("stitch_units"),
+    script:
+        "../scripts/stitch_units.py"
+
+
 rule make_soups:
     input:
         metrics=checkpoints("metrics_{epoch}.json"),
@@ -42,6 +60,8 @@ rule make_soups:
     output:
         uniform=f"{RUN}/seed_{{seed}}/soups/uniform.pt",
         greedy=f"{RUN}/seed_{{seed}}/soups/greedy.pt",
+        uniform_ema=f"{RUN}/seed_{{seed}}/soups/uniform_ema.pt",
+        greedy_ema=f"{RUN}/seed_{{seed}}/soups/greedy_ema.pt",
         recipe=f"{RUN}/seed_{{seed}}/soups/recipe.json",
     log:
         f"{RUN}/logs/make_soups_seed_{{seed}}.log",
@@ -53,8 +73,31 @@ rule make_soups:
         "../scripts/make_soups.py"
 
 
+rule search_units:
+    input:
+        greedy=f"{RUN}/seed_{{seed}}/soups/greedy.pt",
+        weights=checkpoints("epoch_{epoch}.pt"),
+        manifests=checkpoints("epoch_{epoch}.json"),
+        val_select=f"{RUN}/data/encoded/val_select.npz",
+    output:
+        weights=f"{RUN}/seed_{{seed}}/crossover/ascent.pt",
+        search=f"{RUN}/seed_{{seed}}/search.json",
+    log:
+        f"{RUN}/logs/search_units_seed_{{seed}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/search_units_seed_{{seed}}.tsv"
+    params:
+        **shared("search_units"),
+    resources:
+        gpu=1,
+    script:
+        "../scripts/search_units.py"
+
+
 rule crossover:
     input:
         expand(rules.stitch_crossover.output, seed=SEEDS),
         expand(rules.stitch_variant.output, seed=SEEDS, offset=OFFSETS),
+        expand(rules.stitch_units.output, seed=SEEDS, kind=["units", "units_ema"]),
         expand(rules.make_soups.output, seed=SEEDS),
+        expand(rules.search_units.output, seed=SEEDS),

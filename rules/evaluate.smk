@@ -3,9 +3,8 @@ from redheart.report import FILES as REPORT_FILES
 from redheart.report import TEMPLATE as REPORT_TEMPLATE
 
 STITCHED = [
-    "soups/uniform.pt",
-    "soups/greedy.pt",
-    "crossover/optimal.pt",
+    *(f"soups/{name}.pt" for name in ("uniform", "greedy", "uniform_ema", "greedy_ema")),
+    *(f"crossover/{name}.pt" for name in ("optimal", "units", "units_ema", "ascent")),
     *(f"variants/offset_{offset}.pt" for offset in OFFSETS),
 ]
 
@@ -30,7 +29,8 @@ rule predict_candidates:
         manifests=checkpoints("epoch_{epoch}.json"),
         stitched=[f"{RUN}/seed_{{seed}}/{file}" for file in STITCHED],
         soup_recipe=f"{RUN}/seed_{{seed}}/soups/recipe.json",
-        crossover_recipe=f"{RUN}/seed_{{seed}}/crossover/recipe.json",
+        spots=f"{RUN}/seed_{{seed}}/sweet_spots.json",
+        search=f"{RUN}/seed_{{seed}}/search.json",
         variant_recipes=[f"{RUN}/seed_{{seed}}/variants/offset_{o}.json" for o in OFFSETS],
         val_select=f"{RUN}/data/encoded/val_select.npz",
         val_confirm=f"{RUN}/data/encoded/val_confirm.npz",

@@ -1,8 +1,9 @@
-# Phase 3: the checkpoints' metrics -> the best epoch of each module group.
+# Phase 3: the checkpoints' metrics -> the best epoch of each module group and unit.
 
 rule find_sweet_spots:
     input:
         metrics=checkpoints("metrics_{epoch}.json"),
+        manifests=checkpoints("epoch_{epoch}.json"),
     output:
         spots=f"{RUN}/seed_{{seed}}/sweet_spots.json",
     log:

@@ -20,11 +20,11 @@ def compute(folder):
         tables,
         predictions.load(job.input.baseline),
         targets,
-        {name: source["forward_passes"] for name, source in sources.items()},
+        {name: max(source[name]["forward_passes"] for source in sources) for name in sources[0]},
         job.settings["evaluation"]["resamples"],
     )
     files.write_json(folder / "comparison", result)
 
 
-sources = files.read_json(job.input.sources[0])
+sources = [files.read_json(path) for path in job.input.sources]
 job.build(compute, extra={"seeds": job.params.seeds})

@@ -134,11 +134,11 @@ def manifests_by_epoch(paths: Sequence[str]) -> dict[int, dict[str, Any]]:
     return {manifest["epoch"]: manifest for manifest in map(files.read_json, paths)}
 
 
-def chosen_epochs(path: str) -> tuple[dict[str, int], dict[str, list[str]]]:
-    """Read sweet spots as epoch by group and modules by group."""
-    groups = files.read_json(path)["groups"]
-    epochs = {group: spot["epoch"] for group, spot in groups.items()}
-    return epochs, {group: spot["modules"] for group, spot in groups.items()}
+def chosen_epochs(path: str, kind: str = "groups") -> tuple[dict[str, int], dict[str, list[str]]]:
+    """Read the sweet spots of groups or units as epoch by name and modules by name."""
+    spots = files.read_json(path)[kind]
+    epochs = {name: spot["epoch"] for name, spot in spots.items()}
+    return epochs, {name: spot["modules"] for name, spot in spots.items()}
 
 
 def member_paths(source: Mapping[str, Any], paths: Sequence[str]) -> list[tuple[str, str]]:

@@ -26,6 +26,6 @@ def compute(folder):
 
 uses = {
     **job.content("metrics", "val_select"),
-    "weights": [manifest["weights"] for manifest in manifests.values()],
+    "weights": [[manifest["weights"], manifest["ema"]] for manifest in manifests.values()],
 }
 job.build(compute, uses=uses, extra={"environment": device.environment(recipe.train)})

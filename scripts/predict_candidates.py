@@ -11,29 +11,29 @@ manifests = manifests_by_epoch(job.input.manifests)
 
 
 def compute(folder):
-    from redheart import candidates, inference
+    from redheart import candidate_plan, candidates, inference
     from redheart.tokens import load_encoded
 
-    tables = [files.read_json(path) for path in job.input.metrics]
-    sources = candidates.plan_candidates(
-        tables,
+    sources = candidate_plan.plan_candidates(
+        recipe.tasks,
+        [files.read_json(path) for path in job.input.metrics],
         files.read_json(job.input.soup_recipe),
-        files.read_json(job.input.crossover_recipe)["epochs"],
+        files.read_json(job.input.spots),
         [files.read_json(path) for path in job.input.variant_recipes],
+        files.read_json(job.input.search),
     )
     parts = {name: load_encoded(job.input[name]) for name in ("val_select", "val_confirm", "test")}
     network = inference.empty_network(recipe, parts["val_select"])
     paths = [*job.input.weights, *job.input.stitched]
     members = {name: member_paths(source, paths) for name, source in sources.items()}
-    predicted, weights = candidates.predict_candidates(network, members, parts, recipe)
+    predicted, sources = candidates.predict_candidates(network, sources, members, parts, recipe)
     predictions.save(folder / "predictions", predicted)
-    fused = {name: {**source, "fusion": weights[name]} for name, source in sources.items()}
-    files.write_json(folder / "sources", fused)
+    files.write_json(folder / "sources", sources)
 
 
-recipes = ("soup_recipe", "crossover_recipe", "variant_recipes")
+choices = ("soup_recipe", "spots", "variant_recipes", "search")
 uses = {
-    **job.content("metrics", "stitched", *recipes, "val_select", "val_confirm", "test"),
+    **job.content("metrics", "stitched", *choices, "val_select", "val_confirm", "test"),
     "weights": [[manifest["weights"], manifest["ema"]] for manifest in manifests.values()],
 }
 job.build(compute, uses=uses, extra={"environment": device.environment(recipe.train)})

@@ -33,5 +33,6 @@ def compute(folder):
 uses = {
     **job.content("comparison", "tokenizer", "lexicon", "config"),
     "members": [[files.sha256_file(path), which] for path, which in members],
+    "recipe": source,
 }
 job.build(compute, uses=uses)

@@ -1,4 +1,4 @@
-"""The candidates: what each is made of, and that predictions follow from that."""
+"""The candidates: soups, stitched files, and that predictions follow from what they are made of."""
 
 from __future__ import annotations
 
@@ -16,29 +16,6 @@ from redheart.training_options import FusionOptions
 
 def table(epoch, raw, ema):
     return {"epoch": epoch, "fused": {"raw": {"macro": raw}, "ema": {"macro": ema}}}
-
-
-TABLES = [table(2, 0.4, 0.1), table(4, 0.6, 0.3), table(6, 0.6, 0.2), table(8, None, 0.3)]
-
-
-def test_epochs_are_ranked_by_macro_and_earlier_ones_first():
-    assert candidates.ranked_epochs(TABLES) == [4, 6, 2, 8]
-    assert candidates.best_epoch(TABLES, "ema") == 4
-
-
-def test_every_candidate_names_its_members():
-    variants = [{"offset": o, "same_as": same} for o, same in ((-4, -2), (-2, None), (0, None))]
-    soups = {"uniform": {"epochs": [2, 4]}, "greedy": {"epochs": [4]}}
-    plan = candidates.plan_candidates(TABLES, soups, {"A": 4}, variants)
-    assert plan["last"]["members"] == [["ckpt/epoch_008.pt", "weights"]]
-    assert plan["best_single"]["members"] == [["ckpt/epoch_004.pt", "weights"]]
-    assert plan["ema"]["members"] == [["ckpt/epoch_004.pt", "ema"]]
-    assert plan["crossover"]["epochs"] == {"A": 4}
-    assert plan["variants_ensemble"]["members"] == [
-        ["variants/offset_-2.pt", "weights"],
-        ["variants/offset_0.pt", "weights"],
-    ]
-    assert plan["variants_ensemble"]["forward_passes"] == 2
 
 
 @pytest.fixture
@@ -75,15 +52,59 @@ def test_soups_are_means_and_the_greedy_one_is_no_worse(saved, recipe, part):
     assert candidates.metrics.macro(recipe.tasks, greedy, part.targets) >= max(scores.values())
     assert recipes["uniform"]["epochs"] == [2, 4]
     assert recipes["greedy"]["epochs"][0] == max(scores, key=scores.get)
+    # The averages of these checkpoints are their weights, but were ranked otherwise.
+    assert checkpoint.hash_modules(soups["uniform_ema"]) == checkpoint.hash_modules(
+        soups["uniform"]
+    )
+    assert recipes["greedy_ema"]["epochs"][0] == 2
+
+
+def predict(network, paths, parts, recipe, **facts):
+    """Let candidates predict, given the paths of each one's members; facts are those of one."""
+    sources = {
+        name: {"members": [[path, "weights"] for path in given], **facts.get(name, {})}
+        for name, given in paths.items()
+    }
+    members = {name: [tuple(m) for m in source["members"]] for name, source in sources.items()}
+    return candidates.predict_candidates(network, sources, members, parts, recipe)
+
+
+def test_several_models_may_each_predict_tasks_of_their_own(saved, recipe, part):
+    network = inference.empty_network(recipe, part)
+    parts = {"val_select": part}
+    paths = {"first": saved[:1], "second": saved[1:], "best": saved}
+    member = {task.name: i % 2 for i, task in enumerate(recipe.tasks)}
+    predicted, _ = predict(network, paths, parts, recipe, best={"tasks": member})
+    for name, i in member.items():
+        own = predicted[("first", "second")[i]]["val_select"][name]
+        np.testing.assert_array_equal(predicted["best"]["val_select"][name], own)
+
+
+def test_the_same_weights_predict_once_and_are_named(saved, recipe, part, monkeypatch):
+    network = inference.empty_network(recipe, part)
+    fused = []
+    original = candidates.fuse
+    monkeypatch.setattr(candidates, "fuse", lambda *given: fused.append(1) or original(*given))
+    one = {"tasks": {task.name: 1 for task in recipe.tasks}}
+    paths = {"a": saved[:1], "b": saved, "again": saved[:1], "turned": saved[::-1], "c": saved}
+    predicted, sources = predict(network, paths, {"val_select": part}, recipe, c=one)
+    assert len(fused) == 2
+    named = {name: source.get("same_as") for name, source in sources.items()}
+    assert named == {"a": None, "b": None, "again": "a", "turned": "b", "c": None}
+    for task in recipe.tasks:
+        again, a = (predicted[name]["val_select"][task.name] for name in ("again", "a"))
+        np.testing.assert_array_equal(again, a)
 
 
 def test_an_ensemble_predicts_the_mean_of_its_members(saved, recipe, part):
     network = inference.empty_network(recipe, part)
-    members = {"one": [(saved[0], "weights")], "both": [(path, "ema") for path in saved]}
     parts = {"val_select": part, "test": part.head(30)}
-    predicted, weights = candidates.predict_candidates(network, members, parts, recipe)
+    members = {"one": saved[:1], "both": saved}
+    predicted, sources = predict(network, members, parts, recipe)
     states = checkpoint.load_tensors(saved[1])["weights"]
-    second = candidates.predict(network, states, parts["test"], recipe, weights["both"][1])
+    second = candidates.predict(
+        network, states, parts["test"], recipe, sources["both"]["fusion"][1]
+    )
     for task in recipe.tasks:
         mean = (predicted["one"]["test"][task.name] + second[task.name]) / 2
         np.testing.assert_allclose(predicted["both"]["test"][task.name], mean, atol=1e-6)
@@ -91,15 +112,14 @@ def test_an_ensemble_predicts_the_mean_of_its_members(saved, recipe, part):
 
 def test_all_parts_are_predicted_with_the_weights_that_val_select_decides(saved, recipe, part):
     network = inference.empty_network(recipe, part)
-    members = {"one": [(saved[0], "weights")]}
     parts = {"val_select": part.head(20), "test": part}
-    predicted, weights = candidates.predict_candidates(network, members, parts, recipe)
+    predicted, sources = predict(network, {"one": saved[:1]}, parts, recipe)
     checkpoint.load_into(network, checkpoint.load_tensors(saved[0])["weights"])
     on_validation = contributions(network, parts["val_select"], recipe.train)
     expected = fusion.choose_weights(
         recipe.tasks, on_validation, parts["val_select"].targets, recipe.fusion
     )
-    assert weights["one"] == [expected]
+    assert sources["one"]["fusion"] == [expected]
     for task in recipe.tasks:
         both = (predicted["one"][name][task.name] for name in ("test", "val_select"))
         test, validation = both

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from redheart.groups import contribution_group, groups, parameters_by_module
+from redheart.groups import (
+    contribution_group,
+    groups,
+    parameters_by_module,
+    trunk_is_frozen,
+    units,
+)
 from redheart.model.network import Network
 from redheart.model.options import PRESETS, ModelOptions, module_names, resolve
 from redheart.tasks import Task
@@ -36,6 +42,33 @@ def test_groups_follow_the_table_of_the_plan():
 
 def test_a_group_without_modules_is_absent():
     assert list(groups(module_names(ModelOptions(lexical=False), [TAGS]))) == ["A", "B"]
+
+
+def test_units_are_task_by_module_and_the_trunk_has_its_heads():
+    assert units(module_names(ModelOptions(), [EMOTION, REGRET])) == {
+        "trunk": ("backbone", "heads.emotion", "heads.regret"),
+        "neural_emotion": ("neural_emotion",),
+        "neural_regret": ("neural_regret",),
+        "signal": ("dsp", "kalman"),
+        "advanced_emotion": ("advanced_emotion",),
+        "advanced_regret": ("advanced_regret",),
+    }
+
+
+def test_on_a_frozen_trunk_every_head_is_a_unit():
+    found = units(module_names(ModelOptions(), [TAGS]), frozen_trunk=True)
+    assert found == {name: (name,) for name in ("heads.tags", "neural_tags")} | {
+        "trunk": ("backbone",)
+    }
+
+
+def test_a_trunk_is_frozen_if_several_checkpoints_have_the_same():
+    def manifests(*hashes):
+        return [{"weights": {"backbone": one, "neural_x": i}} for i, one in enumerate(hashes)]
+
+    assert trunk_is_frozen(manifests("a", "a", "a"))
+    assert not trunk_is_frozen(manifests("a", "a", "b"))
+    assert not trunk_is_frozen(manifests("a"))
 
 
 def test_an_unknown_module_has_no_group():

@@ -27,9 +27,10 @@ def project(built, tmp_path):
 
 # What comes after a change of any weight or choice: the candidates' numbers and all that show them.
 END = ("compare_candidates", "make_report", "predict_candidates", "ship_model")
-STITCHING = ("stitch_crossover", "stitch_variant")
+STITCHING = ("stitch_crossover", "stitch_variant", "stitch_units")
+SOUPS = ("make_soups", "search_units")
 TRAINING = (
-    *("train_leg", "evaluate_checkpoint", "find_sweet_spots", "make_soups"),
+    *("train_leg", "evaluate_checkpoint", "find_sweet_spots", *SOUPS),
     *STITCHING,
     *END,
 )
@@ -136,7 +137,7 @@ REBUILDS = [
     (
         new_metric,
         # The corpus says how well its labels could be predicted, by the same metrics.
-        ("generate_corpus", "evaluate_checkpoint", "make_soups", "fit_baseline", *END),
+        ("generate_corpus", "evaluate_checkpoint", *SOUPS, "fit_baseline", *END),
         (),
     ),
 ]

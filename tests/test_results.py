@@ -25,7 +25,9 @@ def candidate():
 
 
 NAMES = (
-    *("last", "best_single", "ema", "uniform_soup", "greedy_soup", "crossover"),
+    *("last", "best_single", "single_by_loss", "single_by_units", "ema_last", "ema"),
+    *("uniform_soup", "greedy_soup", "uniform_soup_ema", "greedy_soup_ema", "per_task_best"),
+    *("crossover", "crossover_units", "crossover_units_ema", "ascent"),
     *("variants_ensemble", "tfidf_linear"),
 )
 GIVEN = {

@@ -102,6 +102,17 @@ def test_every_module_has_the_main_metric_of_its_own_prediction(recipe, part, ta
             assert table["modules"][module][task.name]["val_metric"] == pytest.approx(expected)
 
 
+def test_the_averages_modules_are_judged_by_the_same_numbers(recipe, part, table, saved, manifest):
+    swapped = {"weights": saved["ema"], "ema": saved["weights"]}
+    other = evaluate(recipe, part, swapped, manifest)
+    for module, by_task in table["modules_ema"].items():
+        for task, row in by_task.items():
+            expected = other["modules"][module][task]
+            assert row == {name: expected[name] for name in row}
+            assert set(row) == {"val_loss", "val_accuracy", "val_metric"}
+    assert table["modules_ema"].keys() == table["modules"].keys()
+
+
 def test_the_whole_model_is_scored_with_weights_and_with_average(recipe, part, saved, table):
     for name, seed in (("raw", 0), ("ema", 1)):
         given = contributions(build(recipe, part, seed), part, recipe.train)

@@ -48,6 +48,23 @@ def test_several_members_predict_their_mean(
         np.testing.assert_allclose(rows, expected, rtol=1e-5)
 
 
+def test_models_that_ship_together_may_each_have_tasks_of_their_own(
+    model_folder, member_weights, tmp_path
+):
+    alone = []
+    for tasks in (dict.fromkeys(member_weights[0], 0), dict.fromkeys(member_weights[0], 1)):
+        folder = shutil.copytree(model_folder, tmp_path / str(len(alone)))
+        made = {"fusion": member_weights, "tasks": tasks}
+        files.write_json(folder / "recipe.json", made)
+        alone.append(shipping.ShippedModel(folder).predict(TEXTS))
+    folder = shutil.copytree(model_folder, tmp_path / "both")
+    tasks = {"emotion": 0, "verdict": 1, "tags": 1, "regret": 0}
+    files.write_json(folder / "recipe.json", {"fusion": member_weights, "tasks": tasks})
+    for row, found in enumerate(shipping.ShippedModel(folder).predict(TEXTS)):
+        assert found == {task: alone[member][row][task] for task, member in tasks.items()}
+    assert alone[0] != alone[1]
+
+
 def test_a_text_is_predicted_the_same_alone_and_among_others(model_folder):
     model = shipping.ShippedModel(model_folder)
     for text, among in zip(TEXTS, model.predict(TEXTS), strict=True):

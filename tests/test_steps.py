@@ -67,7 +67,10 @@ def test_every_setting_reaches_a_step_or_is_known_to_reach_none(demo):
     assert idle == NO_STEPS
 
 
-TRAINED = {"sweep_rate", "train_leg", "evaluate_checkpoint", "make_soups", "predict_candidates"}
+TRAINED = {
+    *("sweep_rate", "train_leg", "evaluate_checkpoint"),
+    *("make_soups", "search_units", "predict_candidates"),
+}
 
 
 @pytest.mark.parametrize(
@@ -85,6 +88,7 @@ TRAINED = {"sweep_rate", "train_leg", "evaluate_checkpoint", "make_soups", "pred
         ("tokenizer.vocab_size", {"train_tokenizer"}),
         ("sweet_spots.gap_weight", {"find_sweet_spots"}),
         ("sweet_spots.by", {"find_sweet_spots"}),
+        ("sweet_spots.unit_selector", {"find_sweet_spots"}),
         ("sweet_spots.false_alarm_rate", {"find_sweet_spots"}),
         ("evaluation.resamples", {"compare_candidates"}),
         ("dedup.threshold", {"find_duplicates", "deduplicate_records"}),
@@ -156,7 +160,8 @@ def test_a_changed_metric_trains_nothing():
         ("redheart.optim", {"sweep_rate", "train_leg"}),
         ("redheart.report", {"make_report"}),
         ("redheart.curve_statistics", {"find_sweet_spots"}),
-        ("redheart.stitching", {"stitch_crossover", "stitch_variant"}),
+        ("redheart.stitching", {"stitch_crossover", "stitch_variant", "stitch_units"}),
+        ("redheart.search", {"search_units"}),
         ("redheart.baseline", {"fit_baseline"}),
         ("redheart.config", set()),
         ("redheart.store", set()),

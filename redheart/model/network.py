@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from redheart.batch import Batch
 from redheart.model.analyzers import AdvancedAnalyzer, NeuralAnalyzer
-from redheart.model.backbone import Backbone, TransformerBackbone
+from redheart.model.backbone import Backbone, Features, TransformerBackbone
 from redheart.model.heads import ResidualMLP
 from redheart.model.lexical import LexicalBranch
 from redheart.model.options import Architecture, ModelOptions, resolve
@@ -54,8 +54,14 @@ class Network(nn.Module):
         By task, then by module in canonical order: (batch, width) logits, or values where the
         task is a regression.
         """
-        features, mask = self.backbone(batch.ids, batch.mask), batch.mask
-        detached = features.detach()
+        return self.contribute(self.backbone(batch.ids, batch.mask), batch)
+
+    def contribute(self, features: Features, batch: Batch) -> Contributions:
+        """Return each module's contribution to each task, given what the backbone made of a batch.
+
+        So several epochs' modules can read one trunk that ran once.
+        """
+        mask, detached = batch.mask, features.detach()
         module = self.modules_by_name()
         contributions: Contributions = {task.name: {} for task in self.tasks}
         for task, of_task in contributions.items():

@@ -1,0 +1,283 @@
+"""Search tiny real models whose tasks overfit at different times, and some with nothing to gain.
+
+    python bench/planted_runs.py            five runs of each kind, a minute and a half
+
+The trunk is frozen, a random vector a word, so that modules of different epochs fit together. There
+are two tasks of two classes. In the planted win, the label of `quick` is a hidden bit of the text,
+wrong in two of five training texts: it is learned in an epoch or two, and after that the noise is.
+That of `slow` is the parity of two bits, and right: it takes many epochs. So no epoch suits both,
+nor does the mean of several: what the soup adds for one task spoils the other. In the planted null,
+both labels are a bit and right, there are many texts, and the rate falls to 0: all modules come to
+the same end, and there is nothing to find.
+
+All that is trained and judged is real: training, tables, soups, units, search and bootstrap are the
+library's. The planted win is proved if over five training seeds the search beats the best single
+checkpoint and the greedy soup on test, the paired bootstrap's 95 % interval above 0. For the null
+runs it says how often a gain over the greedy soup would have been claimed on val_confirm. Exits
+with 1 if the win is not proved, or if more than one null run claims a gain.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from redheart import (
+    candidate_plan,
+    candidates,
+    checkpoint,
+    groups,
+    metrics,
+    optim,
+    recombination,
+    scoring,
+)
+from redheart.comparison import Interval, Predictions, paired_bootstrap
+from redheart.model.backbone import Backbone, Features, masked_mean
+from redheart.model.network import Network
+from redheart.model.options import ModelOptions, resolve
+from redheart.search import START, Option
+from redheart.sweet_spots import SweetSpotOptions
+from redheart.tasks import Task
+from redheart.tokens import Encoded
+from redheart.training import TrainingState, train_epoch
+from redheart.training_options import Recipe, TrainOptions
+from redheart.unit_spots import find_unit_spots
+
+TASKS = tuple(Task(name, "multiclass", name, ("no", "yes")) for name in ("quick", "slow"))
+# Words of the vocabulary and of a text; words that a bit tilts, half of them up, by this factor's
+# logarithm.
+VOCABULARY, LENGTH, WORDS, TILT = 400, 24, 120, 1.2
+HELD_OUT = {"val_select": 400, "val_confirm": 400, "test": 1500}
+DIMENSION = 64
+RUNS, RESAMPLES = 5, 1000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is planted, and how it is trained."""
+
+    noise: float
+    """Share of wrong training labels of `quick`."""
+    bits: tuple[int, int]
+    """Hidden bits of which each task's label is the parity; one of several is learned late."""
+    texts: int
+    """Training texts."""
+    epochs: int
+    """Epochs, a checkpoint after each second one."""
+    rate: float
+    """Learning rate at the schedule's beginning."""
+    final_rate: float
+    """Learning rate at its end, as a share of the first."""
+
+
+WIN = Plan(noise=0.4, bits=(1, 2), texts=800, epochs=40, rate=3e-4, final_rate=1.0)
+NULL = Plan(noise=0.0, bits=(1, 1), texts=3000, epochs=12, rate=1e-3, final_rate=0.0)
+
+
+class RandomFeatures(Backbone):
+    """A frozen trunk: a random vector a word, and their mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dimension, self.depth = DIMENSION, 1
+        vectors = torch.randn(VOCABULARY, DIMENSION, generator=torch.Generator().manual_seed(0))
+        self.vectors = torch.nn.Parameter(vectors, requires_grad=False)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Features:
+        """Look up the words."""
+        tokens = self.vectors[ids]
+        return Features(tokens, masked_mean(tokens, mask))
+
+    def depth_of(self, parameter_name: str) -> int:
+        """Return the only layer."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one training came to."""
+
+    predicted: Mapping[str, Mapping[str, Predictions]]
+    """Candidate -> part -> predictions."""
+    tables: Sequence[Mapping[str, Any]]
+    """The checkpoints' metrics."""
+    found: Mapping[str, Any]
+    """The content of `search.json`."""
+
+
+def make_parts(plan: Plan, seed: int) -> dict[str, Encoded]:
+    """Return random texts; each hidden bit of a text tilts the frequency of words of its own."""
+    rng = np.random.default_rng(seed)
+    count = sum(plan.bits)
+    words = rng.permutation(np.arange(1, VOCABULARY))[: count * WORDS].reshape(count, WORDS)
+    signs = np.zeros((count, VOCABULARY))
+    np.put_along_axis(signs, words, np.resize([1.0, -1.0], words.shape), axis=1)
+
+    def part(size: int, noise: float) -> Encoded:
+        bits = rng.integers(0, 2, (size, count))
+        shares = np.exp(TILT * (2 * bits - 1) @ signs)
+        shares[:, 0] = 0  # the padding is no word
+        shares /= shares.sum(axis=1, keepdims=True)
+        ids = tuple(rng.choice(VOCABULARY, LENGTH, p=row).astype(np.int32) for row in shares)
+        quick, slow = (each.sum(axis=1) for each in np.split(bits, [plan.bits[0]], axis=1))
+        labels = {"quick": quick + (rng.random(size) < noise), "slow": slow}
+        targets = {name: np.eye(2, dtype=np.float32)[sums % 2] for name, sums in labels.items()}
+        return Encoded(ids, targets, VOCABULARY, LENGTH)
+
+    held_out = {name: part(size, 0.0) for name, size in HELD_OUT.items()}
+    return {"train": part(plan.texts, plan.noise), **held_out}
+
+
+def run(plan: Plan, parts: Mapping[str, Encoded], seed: int) -> Run:
+    """Train once and let the candidates predict."""
+    options = TrainOptions(
+        schedule_epochs=plan.epochs,
+        batch_size=32,
+        grad_accumulation=1,
+        precision="fp32",
+        device="cpu",
+        cpu_threads=1,
+        final_rate=plan.final_rate,
+        rdrop=0.0,
+    )
+    recipe = Recipe(TASKS, ModelOptions(), options)
+    network = _network(recipe, seed)
+    saved, tables = _train(network, plan, recipe, parts, seed)
+    validation = parts["val_select"]
+    soups, _ = candidates.make_soups(network, saved.__getitem__, tables, validation, recipe)
+
+    def load(option: Option) -> checkpoint.ModuleStates:
+        return soups["greedy"] if option == START else saved[int(option)]["weights"]
+
+    units = groups.units(soups["greedy"], frozen_trunk=True)
+    found, ascent = recombination.search_checkpoints(
+        network, load, list(saved), units, validation, recipe
+    )
+    models = {
+        "best_single": load(candidate_plan.best_epoch(tables, "raw")),
+        "greedy_soup": soups["greedy"],
+        **{f"units_{name}": _stitched(tables, units, load, name) for name in SELECTORS},
+        "ascent": ascent,
+    }
+    held_out = {name: parts[name] for name in HELD_OUT}
+    predicted = {
+        name: candidates.predict_parts(network, states, held_out, recipe)[0]
+        for name, states in models.items()
+    }
+    return Run(predicted, tables, found)
+
+
+SELECTORS = ("minimum", "one_standard_error", "plateau")
+
+
+def _stitched(
+    tables: Sequence[Mapping[str, Any]],
+    units: Mapping[str, Sequence[str]],
+    load: Any,
+    selector: Any,
+) -> checkpoint.ModuleStates:
+    """Return the crossover by units, each from the epoch that a selector chooses."""
+    spots = find_unit_spots(tables, units, SweetSpotOptions(unit_selector=selector))["units"]
+    modules = {module: spot["epoch"] for spot in spots.values() for module in spot["modules"]}
+    return dict(load(START)) | {module: load(epoch)[module] for module, epoch in modules.items()}
+
+
+def _network(recipe: Recipe, seed: int) -> Network:
+    torch.manual_seed(seed)
+    architecture = resolve(recipe.model, recipe.tasks, VOCABULARY, LENGTH)
+    return Network(architecture, recipe.tasks, RandomFeatures())
+
+
+def _train(
+    network: Network, plan: Plan, recipe: Recipe, parts: Mapping[str, Encoded], seed: int
+) -> tuple[dict[int, Any], list[dict[str, Any]]]:
+    """Return the checkpoints by epoch, `weights` and `ema` by module, and their tables."""
+    parameters = groups.parameters_by_module(network)
+    state = TrainingState(
+        network,
+        optim.build_optimizer(network, recipe.train),
+        optim.MovingAverage(parameters, recipe.train.ema_decay),
+        torch.amp.GradScaler("cpu", enabled=False),
+        recipe.tasks,
+        recipe.train,
+        plan.rate,
+        seed,
+        units=optim.clipping_units(parameters),
+    )
+    judge, saved, tables = _network(recipe, seed), {}, []
+    while state.epoch < plan.epochs:
+        statistics = train_epoch(state, parts["train"])
+        if state.epoch % 2 == 0:
+            both = {"weights": checkpoint.module_states(network), "ema": state.average.state()}
+            saved[state.epoch] = {name: _copied(states) for name, states in both.items()}
+            manifest = {"epoch": state.epoch, "weights": both["weights"], "training": [statistics]}
+            part = parts["train"].head(100), parts["val_select"]
+            tables.append(
+                scoring.evaluate_checkpoint(
+                    judge, saved[state.epoch], manifest, *part, recipe, None
+                )
+            )
+    return saved, tables
+
+
+def _copied(states: checkpoint.ModuleStates) -> dict[str, dict[str, Tensor]]:
+    return {m: {name: t.clone() for name, t in part.items()} for m, part in states.items()}
+
+
+def difference(
+    runs: Sequence[Run], parts: Mapping[str, Encoded], reference: str, part: str = "test"
+) -> Interval:
+    """Return the search's macro score minus a reference's, averaged over the runs."""
+    ours, theirs = ([run.predicted[n][part] for run in runs] for n in ("ascent", reference))
+    return paired_bootstrap(TASKS, ours, theirs, parts[part].targets, RESAMPLES)
+
+
+def show(run: Run, parts: Mapping[str, Encoded]) -> None:
+    """Print a run: the best epoch of each task, where the units went, the scores on test."""
+    peaks = {
+        task.name: max(
+            run.tables, key=lambda table: table["fused"]["raw"]["tasks"][task.name]["macro_f1"]
+        )["epoch"]
+        for task in TASKS
+    }
+    scores = {
+        name: f"{metrics.macro(TASKS, predicted['test'], parts['test'].targets):.3f}"
+        for name, predicted in run.predicted.items()
+    }
+    print(f"  peaks {peaks}, chosen {run.found['chosen']}", flush=True)
+    print("  test", " ".join(f"{name} {score}" for name, score in scores.items()), flush=True)
+
+
+def main() -> int:
+    """Prove the planted win, count the claims of the null runs; return the exit status."""
+    torch.set_num_threads(1)
+    print("planted win, on one corpus, a training seed each")
+    parts = make_parts(WIN, seed=0)
+    runs = [run(WIN, parts, seed) for seed in range(RUNS)]
+    for each in runs:
+        show(each, parts)
+    against = {name: difference(runs, parts, name) for name in ("best_single", "greedy_soup")}
+    claims = 0
+    print("planted null, on a corpus and a training seed each")
+    for seed in range(RUNS):
+        parts = make_parts(NULL, seed)
+        each = run(NULL, parts, seed)
+        show(each, parts)
+        confirm, test = (difference([each], parts, START, part) for part in ("val_confirm", "test"))
+        print(f"  against the greedy soup: val_confirm {confirm}, test {test}")
+        claims += confirm.low > 0
+    for name, interval in against.items():
+        print(f"win: the search against {name} on test, {RUNS} seeds: {interval}")
+    print(f"null: a gain was claimed in {claims} of {RUNS} runs")
+    return int(claims > 1 or any(interval.low <= 0 for interval in against.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""Stitch the units' states of their sweet spots into one model, of weights or of averages."""
+
+from job import Job, chosen_epochs, manifests_by_epoch
+
+from redheart import crossover, files, groups
+
+job = Job(snakemake)
+kind = job.wildcards.kind
+epochs, modules_by_unit = chosen_epochs(job.input.spots, kind)
+manifests = manifests_by_epoch(job.input.manifests)
+if groups.trunk_is_frozen(manifests.values()):
+    epochs[groups.TRUNK], modules_by_unit[groups.TRUNK] = max(manifests), ["backbone"]
+source = "ema" if kind == "units_ema" else "weights"
+recipe = crossover.make_recipe(epochs, modules_by_unit, manifests, source)
+
+
+def compute(folder):
+    from redheart import stitching
+
+    stitching.write_stitched(folder / "weights", recipe, job.input.weights)
+    files.write_json(folder / "recipe", recipe)
+
+
+job.build(compute, uses={"recipe": recipe})
