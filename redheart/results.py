@@ -27,7 +27,15 @@ PHASES = {
     "train": ("train_leg", "evaluate_checkpoint"),
     "sweet_spots": ("find_sweet_spots",),
     "crossover": ("stitch_crossover", "stitch_variant", "make_soups"),
-    "evaluate": ("fit_baseline", "predict_candidates", "compare_candidates", "ship_model"),
+    "evaluate": (
+        "predict_candidates",
+        "choose_candidate",
+        "open_test",
+        "predict_test",
+        "fit_baseline",
+        "compare_candidates",
+        "ship_model",
+    ),
     "report": ("write_results", "make_report"),
 }
 
@@ -35,6 +43,7 @@ PHASES = {
 def gather(
     run: str,
     comparison: Mapping[str, Any],
+    access: Mapping[str, Any],
     reports: Mapping[str, Mapping[str, Any]],
     best: Mapping[str, Any],
     spots: Mapping[int, Mapping[str, Any]],
@@ -47,6 +56,8 @@ def gather(
     ----------
     comparison
         What ships, all candidates, and the sentence about the linear baseline.
+    access
+        How often test was opened.
     reports
         Those of the steps `records`, `dedup` and `split`.
     best
@@ -71,6 +82,7 @@ def gather(
         "best_learning_rate": best["best_learning_rate"],
         "sweet_spots": epochs if len(epochs) > 1 else next(iter(epochs.values())),
         **comparison,
+        "test_access": dict(access),
         "cost": dict(cost),
     }
     jsonschema.validate(results, files.read_json(SCHEMA))

@@ -21,7 +21,7 @@ def compute(folder):
         files.read_json(job.input.crossover_recipe)["epochs"],
         [files.read_json(path) for path in job.input.variant_recipes],
     )
-    parts = {name: load_encoded(job.input[name]) for name in ("val_select", "val_confirm", "test")}
+    parts = {name: load_encoded(job.input[name]) for name in ("val_select", "val_confirm")}
     network = candidates.empty_network(recipe, parts["val_select"])
     paths = [*job.input.weights, *job.input.stitched]
     members = {name: member_paths(source, paths) for name, source in sources.items()}
@@ -32,7 +32,7 @@ def compute(folder):
 
 recipes = ("soup_recipe", "crossover_recipe", "variant_recipes")
 uses = {
-    **job.content("metrics", "stitched", *recipes, "val_select", "val_confirm", "test"),
+    **job.content("metrics", "stitched", *recipes, "val_select", "val_confirm"),
     "weights": [[manifest["weights"], manifest["ema"]] for manifest in manifests.values()],
 }
 job.build(compute, uses=uses, extra={"environment": device.environment(recipe.train)})
