@@ -20,6 +20,7 @@ NAMES_IN_WORDS = {
     "last": "the last checkpoint",
     "best_single": "the best single checkpoint",
     "single_by_loss": "the best single checkpoint by loss",
+    "single_by_units": "the single checkpoint by units",
     "ema_last": "the last EMA weights",
     "ema": "the EMA weights",
     "uniform_soup": "the uniform soup",

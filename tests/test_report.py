@@ -20,7 +20,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redheart import comparison, dedup, figures, split, split_report, sweep, sweet_spots
+from redheart import (
+    bootstrap,
+    comparison,
+    dedup,
+    split,
+    split_report,
+    sweep,
+    sweet_spots,
+)
+from redheart.candidate_tables import comparison_rows
 from redheart.data_tables import cluster_diff
 from redheart.dedup_report import label_agreement
 from redheart.report import (
@@ -28,7 +37,6 @@ from redheart.report import (
     ReportInputs,
     build_report,
     build_tables,
-    comparison_rows,
     headline,
     tiles,
     without_clock,
@@ -55,6 +63,17 @@ GROUPS = {
 NOISE = {
     **{"last": 0.62, "best_single": 0.55, "ema": 0.54, "uniform_soup": 0.53},
     **{"greedy_soup": 0.50, "crossover": 0.51, "variants_ensemble": 0.505, "tfidf_linear": 0.62},
+}
+# As many as a run with a search has.
+MANY = {
+    **NOISE,
+    **{"single_by_loss": 0.56, "single_by_units": 0.55, "ema_last": 0.56, "uniform_soup_ema": 0.53},
+    **{"greedy_soup_ema": 0.50, "per_task_best": 0.48, "crossover_units": 0.52, "ascent": 0.47},
+    **{"crossover_units_ema": 0.52, **{f"variant_{o}": 0.53 for o in (-4, -2, 0, 2, 4)}},
+}
+UNITS = {
+    "trunk": GROUPS["A"],
+    **{name: (name,) for group in list(GROUPS)[1:] for name in GROUPS[group]},
 }
 HOSTILE = '<script>alert("x")</script> a|b\n*c* _d_ `e` [f](http://g)'
 
@@ -131,6 +150,34 @@ def spots_file(groups, epochs, generator):
     return sweet_spots.find_sweet_spots(metrics, groups)
 
 
+def search_file(epochs, generator, moves=4):
+    """Return search.json of one seed: a few units are exchanged, and every one has a heat map."""
+    units = [unit for unit in UNITS if unit != "trunk"]
+    path = [
+        {"unit": unit, "from": "greedy_soup", "to": 2 + 8 * i, "task": TASKS[i].name}
+        | {"before": 0.4 + 0.01 * i, "after": 0.412 + 0.008 * i}
+        for i, unit in enumerate(units[:moves])
+    ]
+    grid = epochs[:: len(epochs) // 5]
+    scores = [
+        [0.45 - 0.0002 * (t - 40) ** 2 / 40 - 0.0004 * abs(t - u) for u in grid] for t in grid
+    ]
+    heat = {"trunk_epochs": grid, "unit_epochs": grid}
+    return {
+        "units": units,
+        "trunk": {"source": "greedy_soup"},
+        "epochs": epochs,
+        "path": path,
+        "chosen": dict.fromkeys(units, "greedy_soup") | {move["unit"]: move["to"] for move in path},
+        "heat_map": {
+            "unit": {
+                unit: {**heat, "scores": (np.array(scores) + generator.normal(0, 1e-3)).tolist()}
+                for unit in units
+            }
+        },
+    }
+
+
 def sources_file(spots):
     """Return candidates.json of one seed."""
     epochs = {group: spot["epoch"] for group, spot in spots["groups"].items()}
@@ -141,11 +188,13 @@ def sources_file(spots):
         "uniform_soup": {"epochs": list(range(2, 61, 2))},
         "greedy_soup": {"epochs": [14, 18, 22]},
         "crossover": {"epochs": epochs},
-        "variants_ensemble": {"offsets": [-4, -2, 0, 2, 4]},
+        "variants_ensemble": {"offsets": [-4, -2, 0, 2, 4], "note": "several models"},
+        "ascent": {"epochs": {"dsp": 4, "kalman": "greedy_soup"}, "note": "units, one by one"},
+        "variant_4": {"epochs": epochs, "note": "shifted by 4", "same_as": "variant_2"},
     }
 
 
-def results_file(tasks, parts, seeds, generator):
+def results_file(tasks, parts, seeds, generator, noise):
     """Return final_results.json of candidates that miss the truth by their `NOISE`."""
     targets = {
         part: {task.name: target_matrix(task, members) for task in tasks}
@@ -153,22 +202,27 @@ def results_file(tasks, parts, seeds, generator):
         if part != "train"
     }
 
-    def guess(noise, target):
-        return np.clip(target + generator.normal(0, noise, target.shape), 1e-3, None)
+    def guess(share, target):
+        return np.clip(target + generator.normal(0, share, target.shape), 1e-3, None)
 
     predictions = {
         name: {
             seed: {
-                part: {task: guess(noise, target) for task, target in by_task.items()}
+                part: {task: guess(share, target) for task, target in by_task.items()}
                 for part, by_task in targets.items()
             }
             for seed in (seeds if name != "tfidf_linear" else seeds[:1])
         }
-        for name, noise in NOISE.items()
+        for name, share in noise.items()
     }
-    passes = {name: 5 if name == "variants_ensemble" else 1 for name in NOISE}
-    candidates = comparison.candidate_results(tasks, predictions, targets, passes, resamples=100)
-    macro = {name: candidates[name]["test"]["macro"] for name in NOISE}
+    passes = {"variants_ensemble": 5, "per_task_best": 3, "tfidf_linear": 0}
+    on_test = {name: [of["test"] for of in runs.values()] for name, runs in predictions.items()}
+    alone = np.arange(len(parts["test"]))
+    resampled = bootstrap.bootstrap_scores(tasks, on_test, targets["test"], alone, 100)
+    candidates = comparison.candidate_results(
+        tasks, predictions, targets, resampled, dict.fromkeys(noise, 1) | passes
+    )
+    macro = {name: candidates[name]["test"]["macro"] for name in noise}
     against = comparison.Interval(0.021, 0.004, 0.039)
     return {
         "run": "demo",
@@ -180,13 +234,14 @@ def results_file(tasks, parts, seeds, generator):
         "baseline_sentence": comparison.baseline_sentence(
             "greedy_soup", macro["greedy_soup"], macro["tfidf_linear"], against
         ),
+        "test_access": {"opening": 1, "openings": 1, "others": []},
         "candidates": candidates,
         "cost": {"seconds": {"train": 1234.5}, "peak_memory_bytes": 987654321, "disk_bytes": 1},
     }
 
 
 @cache
-def synthetic(seeds=(0,), tasks=TASKS, groups=tuple(GROUPS), n=400):
+def synthetic(seeds=(0,), tasks=TASKS, groups=tuple(GROUPS), n=400, searched=False):
     """Return inputs of realistic size: 30 checkpoints, 7 rates, 8 candidates."""
     generator = np.random.default_rng(0)
     corpus = records(n, tasks, generator)
@@ -198,9 +253,15 @@ def synthetic(seeds=(0,), tasks=TASKS, groups=tuple(GROUPS), n=400):
     best, curves = sweep_files((1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2), generator)
     chosen = {group: GROUPS[group] for group in groups}
     spots = {str(seed): spots_file(chosen, range(2, 61, 2), generator) for seed in seeds}
+    noise, search = NOISE, {}
+    if searched:
+        noise = MANY
+        search = {seed: search_file(list(range(2, 61, 2)), generator) for seed in spots}
+        for found in spots.values():
+            found["units"] = spots_file(UNITS, range(2, 61, 2), generator)["groups"]
     return ReportInputs(
         tasks=tasks,
-        results=results_file(tasks, parts, list(seeds), generator),
+        results=results_file(tasks, parts, list(seeds), generator, noise),
         sources={seed: sources_file(found) for seed, found in spots.items()},
         records=records_report(tasks),
         dedup=dedup_report(),
@@ -208,6 +269,7 @@ def synthetic(seeds=(0,), tasks=TASKS, groups=tuple(GROUPS), n=400):
         best=best,
         curves=curves,
         sweet_spots=spots,
+        search=search,
         parts=parts,
     )
 
@@ -357,13 +419,26 @@ def test_the_candidates_are_in_the_order_of_the_results_and_the_shipped_one_is_m
 
 def test_candidates_say_what_they_are_made_of():
     inputs = synthetic()
-    made = dict(zip(NOISE, column(build_tables(inputs)["candidates"], "made of"), strict=True))
+    made = dict(zip(NOISE, column(build_tables(inputs)["recipes"], "made of"), strict=True))
     assert made["last"] == "epoch 60"
     assert made["uniform_soup"] == "epochs 2 to 60 (30 of them)"
     assert made["greedy_soup"] == "epochs 14, 18, 22"
     assert made["crossover"].startswith("A of epoch ")
     assert made["variants_ensemble"] == "variants at offsets -4, -2, 0, 2, 4"
-    assert "never ships" in made["tfidf_linear"]
+    assert made["tfidf_linear"] == ""
+
+
+def test_candidates_say_what_they_are_and_which_other_they_came_to_be():
+    sources = {
+        "0": {"a": {"note": "one"}, "b": {"note": "two", "same_as": "a"}},
+        "1": {"a": {"note": "one"}, "b": {"note": "two", "same_as": "a"}},
+    }
+    assert what_it_is("a", sources) == "one"
+    assert what_it_is("b", sources) == "two; the same as a"
+    del sources["1"]["b"]["same_as"]
+    assert what_it_is("b", sources) == "two; the same as a in seed 0"
+    assert "never ships" in what_it_is("tfidf_linear", sources)
+    assert what_it_is("last", {"0": {"last": {"epochs": [6]}}}) == ""
 
 
 def test_several_seeds_stand_beside_each_other():
@@ -374,7 +449,7 @@ def test_several_seeds_stand_beside_each_other():
     assert column(tables["candidates"], "test, seed 1")[-1] is None  # the baseline has no seed
     assert column(tables["sweet_spots"], "seed") == ["0", "1", "2"] * len(GROUPS)
     sources = {**inputs.sources, "1": {**inputs.sources["1"], "last": {"epochs": [58]}}}
-    made = column(build_tables(replace(inputs, sources=sources))["candidates"], "made of")
+    made = column(build_tables(replace(inputs, sources=sources))["recipes"], "made of")
     assert made[0] == "seed 0: epoch 60; seed 1: epoch 58; seed 2: epoch 60"
 
 
@@ -485,7 +560,7 @@ def test_the_figure_shows_what_the_sweet_spots_were_chosen_by(by):
     ]
     options = sweet_spots.SweetSpotOptions(selector="minimum", by=by)
     spots = sweet_spots.find_sweet_spots(metrics, {"A": ["heads.x"]}, options)
-    drawn = figures.draw_training({"0": spots})
+    drawn = training_figures.draw_spots({"0": spots})
     assert f"A · epoch {1 if by == 'loss' else 8}" in drawn
     assert ("metric (right axis)" in drawn) == (by == "metric")
     assert drawn.count("FillBetweenPolyCollection") == (1 if by == "loss" else 2)
@@ -648,8 +723,6 @@ def test_the_page_reads_what_deduplication_writes():
 
 @pytest.mark.slow
 def test_a_figure_is_drawn_where_nothing_is_known():
-    from redheart import figures
-
     nothing = {"difference": None, "low": None, "high": None, "seeds": [], "words": "undefined"}
     row = {"label": "last", **nothing, "ships": True, "yardstick": False}
     assert "undefined" in figures.draw_comparison([row], "the reference")
@@ -661,18 +734,16 @@ def test_a_figure_is_drawn_where_nothing_is_known():
 
 @pytest.mark.slow
 def test_of_many_classes_the_most_frequent_are_drawn():
-    from redheart import figures
-
     classes = {f"반 {k} {'y' * 40}": {"count": k, "share": k / 210} for k in range(1, 21)}
-    drawn = figures.draw_classes({"classes": classes, "parts": {"train": {"classes": classes}}})
+    drawn = data_figures.draw_classes(
+        {"classes": classes, "parts": {"train": {"classes": classes}}}
+    )
     names = re.findall(r">반 (\d+) y+…<", drawn)
-    assert names == [str(k) for k in range(20, 20 - figures.MOST_CLASSES, -1)]
+    assert names == [str(k) for k in range(20, 20 - data_figures.MOST_CLASSES, -1)]
 
 
 @pytest.mark.slow
 def test_a_yardstick_far_away_does_not_squeeze_the_others():
-    from redheart import figures
-
     def row(difference, yardstick=False):
         interval = {"difference": difference, "low": difference - 0.01, "high": difference + 0.01}
         words = {"label": "a", "words": "b", "ships": False, "yardstick": yardstick}
