@@ -23,13 +23,16 @@ from hypothesis import strategies as st
 from redheart import (
     bootstrap,
     comparison,
+    data_figures,
     dedup,
     split,
     split_report,
     sweep,
     sweet_spots,
+    training_figures,
 )
-from redheart.candidate_tables import comparison_rows
+from redheart.candidate_figures import draw_comparison, draw_heat_map, draw_path
+from redheart.candidate_tables import comparison_rows, what_it_is
 from redheart.data_tables import cluster_diff
 from redheart.dedup_report import label_agreement
 from redheart.report import (
@@ -508,36 +511,51 @@ def test_csv_has_no_formulas(text):
 
 def test_the_sentence_about_the_baseline_is_the_first():
     inputs = synthetic()
-    first, second, third = headline(inputs.results)
+    first, second, third, fourth = headline(inputs.results)
     assert first == inputs.results["baseline_sentence"]
     assert second == inputs.results["shipped"]["reason"]
     versus = inputs.results["candidates"]["greedy_soup"]["test"]["versus_best_single"]
     assert f"{versus['difference']:+.3f} [{versus['low']:+.3f}, {versus['high']:+.3f}]" in third
+    assert fourth.startswith("There is one training seed: ")
+    assert fourth.endswith("Test was opened once, for this choice.")
 
 
 def test_scores_that_are_undefined_are_said_to_be():
     nothing = {"difference": None, "low": None, "high": None}
-    inputs = candidate("greedy_soup", macro=None, versus_best_single=nothing)
+    inputs = candidate("greedy_soup", macro=None, versus_best_single={**nothing, "p_holm": None})
     assert headline(inputs.results)[2].startswith("No task is labelled in the test part")
     assert [tile["value"] for tile in tiles(inputs.results)][1:3] == ["–", "undefined"]
-    row = comparison_rows(inputs.results)[4]
-    assert (row["difference"], row["words"]) == (None, "undefined")
+    found = comparison_rows(inputs.results)[4]["against"]["best_single"]
+    assert (found["difference"], found["words"]) == (None, "undefined")
+    assert not found["significant"]
 
 
 def test_the_reference_is_not_compared_with_itself():
     results = {**synthetic().results, "shipped": {"candidate": "best_single", "reason": "It."}}
     assert re.fullmatch(r"Its macro score on test is 0\.\d{3}\.", headline(results)[2])
-    assert comparison_rows(results)[1]["words"] == "reference"
+    rows = {row["label"]: row["against"] for row in comparison_rows(results)}
+    assert rows["best single checkpoint"]["best_single"]["words"] == "reference"
+    assert rows["best single checkpoint"]["greedy_soup"]["words"] != "reference"
+    assert rows["greedy soup"]["greedy_soup"]["words"] == "reference"
 
 
 def test_seeds_differ_from_the_reference_of_their_own_seed():
     results = synthetic((0, 1, 2)).results
     own, reference = (results["candidates"][name]["per_seed"] for name in ("ema", "best_single"))
-    row = comparison_rows(results)[2]
-    assert row["seeds"] == [
+    found = comparison_rows(results)[2]["against"]["best_single"]
+    assert found["seeds"] == [
         own[seed]["test"]["macro"] - reference[seed]["test"]["macro"] for seed in "012"
     ]
-    assert row["difference"] == pytest.approx(np.mean(row["seeds"]))
+    assert found["difference"] == pytest.approx(np.mean(found["seeds"]))
+
+
+def test_several_passes_stand_behind_the_name_and_significance_is_by_holm():
+    versus = synthetic().results["candidates"]["ema"]["test"]["versus_best_single"]
+    for adjusted, filled in ((0.049, True), (0.05, False)):
+        inputs = candidate("ema", versus_best_single={**versus, "p": 0.001, "p_holm": adjusted})
+        rows = {row["label"]: row for row in comparison_rows(inputs.results)}
+        assert rows["EMA weights"]["against"]["best_single"]["significant"] == filled
+        assert "variants' ensemble ×5" in rows
 
 
 def test_the_clock_is_taken_out_of_the_results():
@@ -599,8 +617,13 @@ class Page(html.parser.HTMLParser):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
-    [(), ((0, 1, 2),), ((0,), TASKS[-1:], ("A",), 80)],
-    ids=["one seed", "three seeds", "one task"],
+    [
+        (),
+        ((0, 1, 2),),
+        ((0,), TASKS[-1:], ("A",), 80),
+        ((0, 1, 2), TASKS, tuple(GROUPS), 400, True),
+    ],
+    ids=["one seed", "three seeds", "one task", "searched"],
 )
 def test_the_report_is_complete_and_stands_alone(arguments):
     report = built(*arguments)
@@ -721,15 +744,55 @@ def test_the_page_reads_what_deduplication_writes():
         assert "I told him what I think aboutof that." in page  # "about" goes, "of" comes
 
 
+def forest_row(difference, yardstick=False, significant=False):
+    found = {"difference": difference, "words": "undefined", "seeds": []}
+    if difference is not None:
+        found |= {"low": difference - 0.01, "high": difference + 0.01, "words": "b"}
+    against = {"c": {**found, "significant": significant}}
+    return {"label": "a", "ships": True, "yardstick": yardstick, "against": against}
+
+
 @pytest.mark.slow
 def test_a_figure_is_drawn_where_nothing_is_known():
-    nothing = {"difference": None, "low": None, "high": None, "seeds": [], "words": "undefined"}
-    row = {"label": "last", **nothing, "ships": True, "yardstick": False}
-    assert "undefined" in figures.draw_comparison([row], "the reference")
+    assert "undefined" in draw_comparison([forest_row(None)], {"c": "the reference"})
     best = {"best_learning_rate": 0.1, "tie": [0.1], "scores": []}
-    assert "<svg" in figures.draw_sweep({"rates": []}, best)
+    assert "<svg" in training_figures.draw_sweep({"rates": []}, best)
     _, alone = dedup.deduplicate([], dedup.DedupOptions(), lambda record: None)
-    assert figures.draw_duplicates(alone).count(">none<") == 2
+    assert data_figures.draw_duplicates(alone).count(">none<") == 2
+    assert "no units were searched" in draw_path({}, 3)
+    assert "no unit was tried" in draw_heat_map({})
+    assert "no units were looked at" in training_figures.draw_spots({"0": {"groups": {}}}, "units")
+
+
+@pytest.mark.slow
+def test_the_search_is_drawn_move_by_move_and_map_by_map():
+    generator = np.random.default_rng(0)
+    searches = {"0": search_file(list(range(2, 61, 2)), generator)}
+    drawn = draw_path(searches, 5)
+    assert "neural_emotion: epoch 2" in drawn and "emotion 0.400 → 0.412" in drawn
+    # Four tasks gain 0.036 in all, of five.
+    assert "+0.006" in drawn and "+0.008" not in drawn
+    assert "no exchange gained" in draw_path({"0": search_file([2, 4, 6, 8, 10], generator, 0)}, 5)
+    maps = draw_heat_map(searches)
+    assert all(f">{unit}<" in maps for unit in UNITS if unit != "trunk")
+    assert maps.count("QuadMesh") == len(UNITS) - 1
+
+
+@pytest.mark.slow
+def test_a_tie_of_rates_is_shaded():
+    best, curves = synthetic().best, synthetic().curves
+    assert ">tied<" not in training_figures.draw_sweep(curves, {**best, "tie": [0.001]})
+    assert ">tied<" in training_figures.draw_sweep(curves, {**best, "tie": [0.0003, 0.001]})
+
+
+@pytest.mark.slow
+def test_what_is_significant_is_filled():
+    hollow, filled = (
+        draw_comparison([forest_row(0.02, significant=found)], {"c": "c"})
+        for found in (False, True)
+    )
+    assert hollow.count("fill: #ffffff; stroke: #d8404f") == 1
+    assert "fill: #ffffff; stroke: #d8404f" not in filled
 
 
 @pytest.mark.slow
@@ -744,12 +807,7 @@ def test_of_many_classes_the_most_frequent_are_drawn():
 
 @pytest.mark.slow
 def test_a_yardstick_far_away_does_not_squeeze_the_others():
-    def row(difference, yardstick=False):
-        interval = {"difference": difference, "low": difference - 0.01, "high": difference + 0.01}
-        words = {"label": "a", "words": "b", "ships": False, "yardstick": yardstick}
-        return {**interval, **words, "seeds": []}
-
-    near = figures.draw_comparison([row(0.01)], "c")
-    far = figures.draw_comparison([row(0.01), row(-0.4, yardstick=True)], "c")
+    near = draw_comparison([forest_row(0.01)], {"c": "c"})
+    far = draw_comparison([forest_row(0.01), forest_row(-0.4, yardstick=True)], {"c": "c"})
     ticks = re.compile(r">([+\N{MINUS SIGN}]0\.\d+)<")
     assert ticks.findall(near) == ticks.findall(far) != []
