@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check format bench-dedup simulate-sweeps lock clean
+.PHONY: run test check format bench-dedup simulate-sweeps prove-null lock clean
 
 run: .venv/ready            ## the demo, all phases, to results/demo/
 	$(BIN)/snakemake --cores 1 --resources gpu=1
@@ -25,6 +25,9 @@ bench-dedup: .venv/ready    ## exact deduplication against what else one would u
 
 simulate-sweeps: .venv/ready ## the choice of the rate where the best one is known, full grid and halving
 	$(BIN)/python bench/simulated_sweeps.py
+
+prove-null: .venv/ready      ## choose among equal candidates: how often a gain is claimed all the same
+	$(BIN)/python bench/planted_null.py
 
 lock: .venv/ready           ## write what is installed into requirements.lock
 	$(BIN)/pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' > requirements.lock
