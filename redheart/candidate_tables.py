@@ -44,11 +44,11 @@ def candidates_table(results: Json, sources: Mapping[str, Json]) -> Table:
     return make_table(
         rows,
         ("candidate", "", lambda row: row["name"]),
+        ("passes", "g", lambda row: row["forward_passes"]),
         ("val_select", ".3f", lambda row: row["val_select"]),
         ("val_confirm", ".3f", lambda row: row["val_confirm"]),
         ("test", ".3f", lambda row: row["test"]["macro"]),
         *differences,
-        ("passes", "g", lambda row: row["forward_passes"]),
         *((f"test, seed {s}", ".3f", lambda row, s=s: of_seed(row, s)) for s in seeds),
         mark=lambda row: row["name"] == results["shipped"]["candidate"],
     )
