@@ -72,11 +72,8 @@ def choose(
     -------
     The content of `choice.json`.
     """
-    scores = {
-        name: _mean_macro(tasks, tables, name, "val_select", targets)
-        for name, passes in forward_passes.items()
-        if passes == 1
-    }
+    everyone = {n: _mean_macro(tasks, tables, n, "val_select", targets) for n in forward_passes}
+    scores = {name: score for name, score in everyone.items() if forward_passes[name] == 1}
     challenger = find_challenger(scores, DEFAULT)
     confirmed = None
     if challenger != DEFAULT:
@@ -91,7 +88,7 @@ def choose(
         **asdict(decision),
         "seed": max(sorted(tables), key=of_seed),
         "challenger": challenger if confirmed else None,
-        "val_select": {name: None if np.isnan(s) else s for name, s in scores.items()},
+        "val_select": {name: None if np.isnan(s) else s for name, s in everyone.items()},
         "compared_on_test": list(forward_passes),
         "with": [*REFERENCES, BASELINE],
     }

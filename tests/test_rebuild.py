@@ -140,7 +140,7 @@ REBUILDS = [
         # The corpus says how well its labels could be predicted, by the same metrics.
         (
             *("generate_corpus", "evaluate_checkpoint", "make_soups", "fit_baseline"),
-            *SCORING,
+            *(*SCORING, "ship_model", "make_report"),
         ),
         (),
     ),
