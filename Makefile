@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-kill check format bench-dedup simulate-sweeps prove-win lock clean
+.PHONY: run test test-kill check format bench-dedup simulate-sweeps prove-win prove-null lock clean
 
 run: .venv/ready            ## the demo, all phases, to results/demo/
 	$(BIN)/snakemake --cores 1 --resources gpu=1
@@ -31,6 +31,9 @@ simulate-sweeps: .venv/ready ## the choice of the rate where the best one is kno
 
 prove-win: .venv/ready      ## that the search finds a planted win in real trainings, and claims none where there is none
 	$(BIN)/python bench/planted_runs.py
+
+prove-null: .venv/ready      ## choose among equal candidates: how often a gain is claimed all the same
+	$(BIN)/python bench/planted_null.py
 
 lock: .venv/ready           ## write what is installed into requirements.lock
 	$(BIN)/pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' > requirements.lock

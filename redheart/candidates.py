@@ -129,6 +129,37 @@ def predict_candidates(
     return predicted, named
 
 
+def predict_fused(
+    network: Network,
+    sources: Mapping[str, Source],
+    members: Mapping[str, Sequence[tuple[str, str]]],
+    part: Encoded,
+    recipe: Recipe,
+) -> dict[str, Predictions]:
+    """Let every candidate predict a part that nothing is fitted to; equal weights predict once.
+
+    Parameters
+    ----------
+    sources
+        As `predict_candidates` returned them, with the fusion's weights.
+    members
+        Where the members of each candidate lie: (path, `weights` or `ema`).
+    """
+    known: dict[tuple[str, str], Predictions] = {}
+    predicted: dict[str, Predictions] = {}
+    for name, source in sources.items():
+        if "same_as" in source:
+            predicted[name] = predicted[source["same_as"]]
+            continue
+        for (path, which), weights in zip(members[name], source["fusion"], strict=True):
+            if (path, which) not in known:
+                (states,) = load_members([(path, which)])
+                known[path, which] = predict(network, states, part, recipe, weights)
+        each = [known[member] for member in members[name]]
+        predicted[name] = combine(each, source.get("tasks"))
+    return predicted
+
+
 def predict_parts(
     network: Network, states: ModuleStates, parts: Mapping[str, Encoded], recipe: Recipe
 ) -> tuple[dict[str, Predictions], Weights]:

@@ -1,4 +1,4 @@
-"""Which candidate is better, and is that more than chance: paired bootstrap and the decision."""
+"""What ships and how all candidates compare: the decision, its words, the table of results."""
 
 from __future__ import annotations
 
@@ -9,37 +9,32 @@ from typing import Any
 
 import numpy as np
 
+from redheart.bootstrap import Interval, Predictions, holm_of_differences, interval, p_value
 from redheart.metrics import macro, task_metrics
 from redheart.tasks import Task
 
-# One model's predictions on one part: arrays of shape (n, width) by task name.
-Predictions = Mapping[str, np.ndarray]
+# Every candidate is compared with these on test.
+REFERENCES = ("best_single", "greedy_soup")
 
 NAMES_IN_WORDS = {
     "last": "the last checkpoint",
     "best_single": "the best single checkpoint",
+    "single_by_loss": "the best single checkpoint by loss",
+    "single_by_units": "the single checkpoint by units",
+    "ema_last": "the last EMA weights",
     "ema": "the EMA weights",
     "uniform_soup": "the uniform soup",
     "greedy_soup": "the greedy soup",
+    "uniform_soup_ema": "the uniform soup of EMA weights",
+    "greedy_soup_ema": "the greedy soup of EMA weights",
+    "per_task_best": "the best checkpoint of each task",
     "crossover": "the crossover",
+    "crossover_units": "the crossover by units",
+    "crossover_units_ema": "the crossover by units of EMA weights",
+    "ascent": "the ascent",
     "variants_ensemble": "the variants' ensemble",
     "tfidf_linear": "TF-IDF + linear",
 }
-
-
-@dataclass(frozen=True)
-class Interval:
-    """The difference of two macro scores with its 95 % interval; NaN where nothing is labelled."""
-
-    difference: float
-    """Score of the first minus score of the second on the records themselves; -1 to 1."""
-    low: float
-    """2.5 % percentile of the difference over the resamples; -1 to 1."""
-    high: float
-    """97.5 % percentile of the difference over the resamples; -1 to 1."""
-
-    def __str__(self) -> str:
-        return f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
 
 
 @dataclass(frozen=True)
@@ -52,126 +47,52 @@ class Decision:
     """One sentence in plain words, with the numbers."""
 
 
-def resample_weights(n: int, resamples: int = 1000, seed: int = 0) -> np.ndarray:
-    """Draw bootstrap resamples of n records.
-
-    Returns
-    -------
-    int64 array of shape (resamples, n): how often each record was drawn; every row sums to n.
-    """
-    generator = np.random.default_rng(seed)
-    drawn = generator.integers(0, max(n, 1), size=(resamples, n))
-    cells = drawn + n * np.arange(resamples)[:, None]
-    return np.bincount(cells.ravel(), minlength=resamples * n).reshape(resamples, n)
-
-
-def bootstrap_macros(
-    tasks: Sequence[Task],
-    runs: Sequence[Predictions],
-    targets: Predictions,
-    weights: np.ndarray,
-) -> np.ndarray:
-    """Return a candidate's macro score in every resample, averaged over its training seeds.
-
-    Parameters
-    ----------
-    runs
-        The candidate's predictions, one per training seed.
-    weights
-        Shape (B, n), from `resample_weights`; the same for all candidates makes them paired.
-
-    Returns
-    -------
-    float64 array of shape (B,).
-    """
-    return np.mean([macro(tasks, run, targets, weights) for run in runs], axis=0)
-
-
-def paired_differences(
-    tasks: Sequence[Task],
-    candidates: Mapping[str, Sequence[Predictions]],
-    targets: Predictions,
-    reference: str,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, Interval]:
-    """Compare every candidate with a reference among them, on the same resamples.
-
-    Parameters
-    ----------
-    candidates
-        Predictions by candidate name, one per training seed.
-    reference
-        Name of the candidate that is subtracted.
-    resamples
-        Number of bootstrap resamples; 1 or more.
-
-    Returns
-    -------
-    95 % percentile interval (Efron and Tibshirani 1993, section 13.3) of each candidate's macro
-    score minus the reference's. Records are resampled, training seeds are not: the interval says
-    what other records would change, not what another training would.
-
-    Raises
-    ------
-    ValueError
-        The reference is none of the candidates.
-    """
-    if reference not in candidates:
-        raise ValueError(f"reference '{reference}' is none of {list(candidates)}")
-    weights = resample_weights(len(next(iter(targets.values()))), resamples, seed)
-    everything_once = np.ones((1, weights.shape[1]))
-    # Row 0 is the score on the records themselves.
-    rows = np.concatenate([everything_once, weights])
-    scores = {n: bootstrap_macros(tasks, runs, targets, rows) for n, runs in candidates.items()}
-    return {name: _interval(score - scores[reference]) for name, score in scores.items()}
-
-
-def paired_bootstrap(
-    tasks: Sequence[Task],
-    first: Predictions | Sequence[Predictions],
-    second: Predictions | Sequence[Predictions],
-    targets: Predictions,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Return the 95 % interval of macro(first) - macro(second); see `paired_differences`.
-
-    Each side is one model's predictions, or a sequence of them, one per training seed.
-    """
-    pair = {"first": _runs(first), "second": _runs(second)}
-    return paired_differences(tasks, pair, targets, "second", resamples, seed)["first"]
-
-
-def decide_shipped(
-    scores: Mapping[str, float],
-    confirm: Mapping[str, Interval],
-    default: str = "greedy_soup",
-    never: Sequence[str] = ("tfidf_linear",),
-) -> Decision:
-    """Choose what ships: the default, unless the data support another candidate.
-
-    The challenger is the best candidate on val_select; of equals, the default, then the first in
-    the order given. It ships if it is better than the default on val_confirm, which nothing was
-    chosen on, by more than chance (the interval lies above 0).
+def find_challenger(scores: Mapping[str, float], default: str = "greedy_soup") -> str:
+    """Return the best candidate on val_select; of equals, the default, then the first given.
 
     Parameters
     ----------
     scores
-        Macro score on val_select by candidate, the default among them.
-    confirm
-        Each candidate's macro score minus the default's on val_confirm.
-    never
-        Candidates that are compared and do not ship.
+        Macro score on val_select of the candidates that may ship, the default among them.
     """
-    eligible = {name: score for name, score in scores.items() if name not in never}
-    challenger = max(eligible, key=lambda name: (_or_lowest(eligible[name]), name == default))
-    if challenger == default:
-        return Decision(default, _undisputed(default, eligible))
-    interval = confirm[challenger]
-    if interval.low > 0:
-        return Decision(challenger, _gain(challenger, default, scores, interval))
-    return Decision(default, _no_gain(challenger, default, scores, interval))
+    return max(scores, key=lambda name: (_or_lowest(scores[name]), name == default))
+
+
+def decide_shipped(
+    scores: Mapping[str, float], confirmed: Interval | None, default: str = "greedy_soup"
+) -> Decision:
+    """Choose what ships: the default, unless the data support the challenger.
+
+    The challenger ships if it is better than the default on val_confirm, which nothing was chosen
+    on, by more than chance: the interval lies above 0. It is the only one that is tried there, so
+    no correction for several comparisons is due.
+
+    Parameters
+    ----------
+    scores
+        As `find_challenger` takes them.
+    confirmed
+        The challenger's macro score minus the default's on val_confirm; None if the default is it.
+    """
+    challenger = find_challenger(scores, default)
+    if confirmed is None or challenger == default:
+        return Decision(default, _undisputed(default, scores))
+    if confirmed.low > 0:
+        return Decision(challenger, _gain(challenger, default, scores, confirmed))
+    return Decision(default, _no_gain(challenger, default, scores, confirmed))
+
+
+def noise_sentence(seeds: int) -> str:
+    """Say what the intervals do not cover, given the number of training seeds."""
+    if seeds == 1:
+        return (
+            "There is one training seed: the intervals say what other texts would change, and "
+            "nothing of what another training would."
+        )
+    return (
+        f"Scores are means over {seeds} training seeds; the intervals say what other texts would "
+        "change, the seeds' own scores what another training would."
+    )
 
 
 def baseline_sentence(
@@ -207,10 +128,8 @@ def candidate_results(
     tasks: Sequence[Task],
     predictions: Mapping[str, Mapping[int, Mapping[str, Predictions]]],
     targets: Mapping[str, Predictions],
+    resampled: Mapping[str, np.ndarray],
     forward_passes: Mapping[str, int],
-    reference: str = "best_single",
-    resamples: int = 1000,
-    seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """Return the `candidates` part of final_results.json.
 
@@ -220,28 +139,37 @@ def candidate_results(
         By candidate, training seed and part (val_select, val_confirm, test).
     targets
         By part and task.
+    resampled
+        By candidate: its `bootstrap_scores` on test.
     forward_passes
         By candidate: how many passes of a network one prediction takes.
-    reference
-        The candidate that the others are compared with on test.
 
     Returns
     -------
     By candidate, in the order given: the scores, averaged over the training seeds, each seed's own
     under `per_seed` where there are several, and null where a score is undefined.
     """
-    test = {
-        name: [s[1]["test"] for s in sorted(runs.items())] for name, runs in predictions.items()
-    }
-    versus = paired_differences(tasks, test, targets["test"], reference, resamples, seed)
+    compared = {name: _compared(resampled, name) for name in REFERENCES}
     results = {}
     for name, runs in predictions.items():
         per_seed = {str(s): _scores(tasks, run, targets) for s, run in sorted(runs.items())}
         result = _mean_tree(list(per_seed.values()))
-        result["test"]["versus_best_single"] = _defined(asdict(versus[name]))
+        result["test"] |= {f"versus_{other}": rows[name] for other, rows in compared.items()}
         result["forward_passes"] = forward_passes[name]
         results[name] = result | ({"per_seed": per_seed} if len(per_seed) > 1 else {})
     return results
+
+
+def _compared(
+    resampled: Mapping[str, np.ndarray], reference: str
+) -> dict[str, dict[str, float | None]]:
+    """Compare all candidates with one of them: difference, interval, p, and p by Holm."""
+    differences = {name: scores - resampled[reference] for name, scores in resampled.items()}
+    adjusted = holm_of_differences(differences)
+    return {
+        name: _defined({**asdict(interval(d)), "p": p_value(d), "p_holm": adjusted[name]})
+        for name, d in differences.items()
+    }
 
 
 def _scores(
@@ -267,19 +195,6 @@ def _mean_tree(trees: Sequence[Any]) -> Any:
         return {key: _mean_tree([tree[key] for tree in trees]) for key in trees[0]}
     numbers = [tree for tree in trees if tree is not None]
     return sum(numbers) / len(numbers) if numbers else None
-
-
-def _interval(differences: np.ndarray) -> Interval:
-    """Summarise [1 + B] differences, the first of which is on the records themselves."""
-    resampled = differences[1:][~np.isnan(differences[1:])]
-    if math.isnan(differences[0]) or not len(resampled):
-        return Interval(math.nan, math.nan, math.nan)
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    return Interval(float(differences[0]), float(low), float(high))
-
-
-def _runs(predictions: Predictions | Sequence[Predictions]) -> Sequence[Predictions]:
-    return [predictions] if isinstance(predictions, Mapping) else predictions
 
 
 def _or_lowest(score: float) -> float:

@@ -131,6 +131,26 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: no valid JSON ({error}); delete it to rebuild it") from None
 
 
+def append_line(path: str | Path, line: Any) -> None:
+    """Append `line` as JSON to a diary, a file that only grows."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def read_lines(path: str | Path) -> list[Any]:
+    """Return the lines of a diary, without one that a crash cut short."""
+    path, found = Path(path), []
+    # Not splitlines(), which breaks at characters that JSON leaves as they are.
+    for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else ():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return found
+
+
 def canonical(value: Any) -> str:
     """Return JSON with sorted keys and no spaces: equal values, equal text."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

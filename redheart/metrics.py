@@ -15,6 +15,8 @@ Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 # Below this share of the squared values, a variance is rounding error of a constant.
 CONSTANT = 1e-12
+# Resamples whose sorted weights are held at once: few enough for the processor's cache.
+BLOCK_ROWS = 64
 
 
 @overload
@@ -257,11 +259,27 @@ def _entropy_bits(p: np.ndarray) -> np.ndarray:
 def _average_precision(score: np.ndarray, true: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the average precision of one class in each resample; all arguments are known."""
     order = np.argsort(-score, kind="stable")
-    # A threshold stands after the last record of each run of equal scores.
-    last = np.flatnonzero(np.diff(score[order], append=-np.inf))
-    sorted_weights = weights[:, order]
-    predicted = sorted_weights.cumsum(axis=1)[:, last]
-    hits = (sorted_weights * true[order]).cumsum(axis=1)[:, last]
+    positives = np.flatnonzero(true[order])
+    # A threshold stands after the last record of each run of equal scores; recall grows only where
+    # the run holds a positive, so no other threshold counts.
+    ends = np.flatnonzero(np.diff(score[order], append=-np.inf))
+    last, place = np.unique(ends[np.searchsorted(ends, positives)], return_inverse=True)
+    counted = np.flatnonzero(np.diff(place, append=len(last)))
+    blocks = range(0, len(weights), BLOCK_ROWS)
+    return np.concatenate(
+        [
+            _block_precision(weights[i : i + BLOCK_ROWS, order], positives, counted, last)
+            for i in blocks
+        ]
+    )
+
+
+def _block_precision(
+    weights: np.ndarray, positives: np.ndarray, counted: np.ndarray, last: np.ndarray
+) -> np.ndarray:
+    """Return average precisions, the records sorted by score; `counted` hits stand at `last`."""
+    predicted = weights.cumsum(axis=1)[:, last]
+    hits = weights[:, positives].cumsum(axis=1)[:, counted]
     gained = np.diff(hits, axis=1, prepend=0)
-    precision = np.divide(hits, predicted, out=np.zeros_like(hits), where=predicted > 0)
+    precision = np.divide(hits, predicted, out=np.zeros(hits.shape), where=predicted > 0)
     return _ratio((precision * gained).sum(axis=1), gained.sum(axis=1))

@@ -25,6 +25,15 @@ def save(path: str | Path, table: Table) -> None:
         np.savez(stream, **arrays)  # type: ignore[arg-type]
 
 
+def joined(*paths: str | Path) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """Read predictions of the same candidates from several files, each of other parts."""
+    first, *others = map(load, paths)
+    for other in others:
+        for candidate, parts in other.items():
+            first[candidate] |= parts
+    return first
+
+
 def load(path: str | Path) -> dict[str, dict[str, dict[str, np.ndarray]]]:
     """Read predictions that `save` wrote."""
     table: dict[str, dict[str, dict[str, np.ndarray]]] = {}

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from redheart.comparison import NAMES_IN_WORDS
+from redheart.candidate_tables import (
+    BASELINE,
+    HIDDEN,
+    candidates_table,
+    comparison_rows,
+    difference_in_words,
+    in_words,
+    list_epochs,
+    recipes_table,
+    tasks_table,
+)
+from redheart.comparison import NAMES_IN_WORDS, REFERENCES, noise_sentence
 from redheart.data_tables import (
     certificate_table,
     classes_table,
@@ -20,7 +31,7 @@ from redheart.data_tables import (
     parts_table,
     rejected_table,
 )
-from redheart.metrics import MAIN_METRIC
+from redheart.openings import openings_sentence
 from redheart.tables import Table, make_table, shown, to_csv, to_markdown
 from redheart.tasks import Record, Task
 
@@ -29,11 +40,14 @@ from redheart.tasks import Record, Task
 Json = Mapping[str, Any]
 
 TEMPLATE = Path(__file__).parent / "report_template.html"
-FIGURES = ("duplicates", "classes", "lengths", "sweep", "training", "comparison")
+FIGURES = (
+    *("duplicates", "classes", "lengths", "sweep", "training", "units"),
+    *("comparison", "search", "heat_map"),
+)
 TABLES = (
     *("labels", "rejected", "duplicates", "conflicts", "clusters"),
     *("parts", "classes", "certificate"),
-    *("rates", "sweet_spots", "candidates", "tasks"),
+    *("rates", "sweet_spots", "candidates", "recipes", "tasks"),
 )
 # Every file of the report: output name -> place in the run's folder.
 FILES: dict[str, str] = {
@@ -45,8 +59,6 @@ FILES: dict[str, str] = {
 }
 
 REFERENCE = "best_single"
-BASELINE = "tfidf_linear"
-VERSUS = "versus_best_single"
 # The inputs that are one file each, and are not final_results.json.
 SINGLE_FILES = ("records", "dedup", "split", "best", "curves")
 # The parts of final_results.json that differ from run to run of the same thing.
@@ -59,7 +71,10 @@ ALT_TEXTS = {
     "lengths": "cumulative distribution of the text lengths of the four parts",
     "sweep": "validation and training loss of each learning rate by epoch",
     "training": "training and validation loss of each module group with its sweet spot",
-    "comparison": "difference of each candidate to the best single checkpoint with its interval",
+    "units": "training and validation loss and metric of each unit with its sweet spot",
+    "comparison": "difference of each candidate to best single and greedy soup with intervals",
+    "search": "the moves of the search, one after another, with what each adds",
+    "heat_map": "score of each unit by its epoch and by the epoch of the trunk",
 }
 
 
@@ -75,6 +90,8 @@ class ReportInputs:
     """candidates.json by seed: what each candidate is made of."""
     sweet_spots: Mapping[str, Json]
     """sweet_spots.json by seed."""
+    search: Mapping[str, Json]
+    """search.json by seed; empty where no units were searched."""
     parts: Mapping[str, Sequence[Record]]
     """The records by part."""
     records: Json
@@ -102,18 +119,22 @@ def build_report(inputs: ReportInputs) -> dict[str, str]:
     By the names of `FILES`; the page needs none of the others. The same inputs give the same
     text: nothing in it depends on the clock.
     """
-    from redheart import figures
+    from redheart import candidate_figures, data_figures, training_figures
 
-    rows = comparison_rows(inputs.results)
     drawn = {
-        "duplicates": figures.draw_duplicates(inputs.dedup),
-        "classes": figures.draw_classes(inputs.split),
-        "lengths": figures.draw_lengths(
+        "duplicates": data_figures.draw_duplicates(inputs.dedup),
+        "classes": data_figures.draw_classes(inputs.split),
+        "lengths": data_figures.draw_lengths(
             {part: [len(r["text"]) for r in members] for part, members in inputs.parts.items()}
         ),
-        "sweep": figures.draw_sweep(inputs.curves, inputs.best),
-        "training": figures.draw_training(inputs.sweet_spots),
-        "comparison": figures.draw_comparison(rows, NAMES_IN_WORDS[REFERENCE]),
+        "sweep": training_figures.draw_sweep(inputs.curves, inputs.best),
+        "training": training_figures.draw_spots(inputs.sweet_spots),
+        "units": training_figures.draw_spots(inputs.sweet_spots, "units"),
+        "comparison": candidate_figures.draw_comparison(
+            comparison_rows(inputs.results), {name: NAMES_IN_WORDS[name] for name in REFERENCES}
+        ),
+        "search": candidate_figures.draw_path(inputs.search, len(inputs.tasks)),
+        "heat_map": candidate_figures.draw_heat_map(inputs.search),
     }
     tables = build_tables(inputs)
     return {
@@ -138,6 +159,7 @@ def build_tables(inputs: ReportInputs) -> dict[str, Table]:
         "rates": rates_table(inputs.best),
         "sweet_spots": sweet_spots_table(inputs.sweet_spots),
         "candidates": candidates_table(inputs.results, inputs.sources),
+        "recipes": recipes_table(inputs.results, inputs.sources),
         "tasks": tasks_table(inputs.results, inputs.tasks),
     }
 
@@ -180,51 +202,10 @@ def sweet_spots_table(sweet_spots: Mapping[str, Json]) -> Table:
         ("epoch", "d", lambda spot: spot["epoch"]),
         ("score", ".4f", lambda spot: spot["score"]),
         ("noise", ".2g", lambda spot: spot["noise"]),
-        ("as good", "", lambda spot: _epochs(spot["as_good_epochs"])),
+        ("as good", "", lambda spot: list_epochs(spot["as_good_epochs"])),
         ("overfits from", "d", lambda spot: spot["overfitting_epoch"]),
         ("p", ".2g", lambda spot: spot["overfitting"]["p_value"]),
         ("reason", "", lambda spot: spot["reason"]),
-    )
-
-
-def candidates_table(results: Json, sources: Mapping[str, Json]) -> Table:
-    """Return a row per candidate: what it is made of and how it scores on each part."""
-    rows = [{"name": name, **scores} for name, scores in results["candidates"].items()]
-    seeds = sources if any("per_seed" in row for row in rows) else ()
-
-    def of_seed(row: Json, seed: str) -> float | None:
-        return row["per_seed"][seed]["test"]["macro"] if "per_seed" in row else None
-
-    return make_table(
-        rows,
-        ("candidate", "", lambda row: row["name"]),
-        ("val_select", ".3f", lambda row: row["val_select"]),
-        ("val_confirm", ".3f", lambda row: row["val_confirm"]),
-        ("test", ".3f", lambda row: row["test"]["macro"]),
-        (f"against {REFERENCE}", "+.3f", lambda row: row["test"][VERSUS]["difference"]),
-        ("low", "+.3f", lambda row: row["test"][VERSUS]["low"]),
-        ("high", "+.3f", lambda row: row["test"][VERSUS]["high"]),
-        ("passes", "g", lambda row: row["forward_passes"]),
-        ("made of", "", lambda row: _made_of(row["name"], sources)),
-        *((f"test, seed {s}", ".3f", lambda row, s=s: of_seed(row, s)) for s in seeds),
-        mark=lambda row: row["name"] == results["shipped"]["candidate"],
-    )
-
-
-def tasks_table(results: Json, tasks: Sequence[Task]) -> Table:
-    """Return a row per task and metric, each task's main one first; a column per candidate."""
-    candidates = results["candidates"]
-    first = next(iter(candidates.values()))["test"]["tasks"]
-    scores = [
-        (name, ".3f", lambda row, tested=tested["test"]["tasks"]: tested[row[0].name][row[1]])
-        for name, tested in candidates.items()
-    ]
-    return make_table(
-        [(task, metric) for task in tasks for metric in first[task.name]],
-        ("task", "", lambda row: row[0].name),
-        ("metric", "", lambda row: row[1]),
-        *scores,
-        mark=lambda row: row[1] == MAIN_METRIC[row[0].kind],
     )
 
 
@@ -238,73 +219,7 @@ def spots_by_group(sweet_spots: Mapping[str, Json]) -> list[dict[str, Any]]:
     ]
 
 
-def _made_of(name: str, sources: Mapping[str, Json]) -> str:
-    """Say which weights a candidate is made of, seed by seed where there are several."""
-    if name == BASELINE:
-        return "a linear model per task on TF-IDF; a yardstick that never ships"
-    made = {seed: _weights(found[name]) for seed, found in sources.items() if name in found}
-    if len(set(made.values())) < 2:
-        return next(iter(made.values()), "")
-    return "; ".join(f"seed {seed}: {weights}" for seed, weights in made.items())
-
-
-def _weights(source: Json) -> str:
-    if "offsets" in source:
-        return f"variants at offsets {', '.join(map(str, source['offsets']))}"
-    epochs = source.get("epochs", ())
-    if isinstance(epochs, Mapping):
-        return ", ".join(f"{group} of epoch {epoch}" for group, epoch in epochs.items())
-    return f"{'epoch' if len(epochs) == 1 else 'epochs'} {_epochs(epochs)}"
-
-
-def _epochs(epochs: Sequence[int]) -> str:
-    """List epochs; more than eight as their number and range."""
-    if len(epochs) > 8:
-        return f"{min(epochs)} to {max(epochs)} ({len(epochs)} of them)"
-    return ", ".join(map(str, sorted(epochs)))
-
-
 # --- the page ---------------------------------------------------------------------------------
-
-
-def comparison_rows(results: Json) -> list[dict[str, Any]]:
-    """Return a row per candidate for the figure of the comparison, in the order of the results."""
-    return [
-        {
-            "label": in_words(name),
-            **result["test"][VERSUS],
-            "seeds": _seed_differences(results, name),
-            "words": difference_in_words(results, name),
-            "ships": name == results["shipped"]["candidate"],
-            "yardstick": name == BASELINE,
-        }
-        for name, result in results["candidates"].items()
-    ]
-
-
-def _seed_differences(results: Json, name: str) -> list[float]:
-    """Return each training seed's own difference to the reference; none of one seed alone."""
-    own, reference = (
-        [seed["test"]["macro"] for seed in results["candidates"][key].get("per_seed", {}).values()]
-        for key in (name, REFERENCE)
-    )
-    pairs = zip(own, reference, strict=False) if name != REFERENCE else ()
-    return [score - other for score, other in pairs if score is not None and other is not None]
-
-
-def in_words(name: str) -> str:
-    """Return a candidate's name as a noun without article."""
-    return NAMES_IN_WORDS.get(name, name).removeprefix("the ")
-
-
-def difference_in_words(results: Json, name: str) -> str:
-    """Return a candidate's difference to the best single checkpoint with its 95 % interval."""
-    versus = results["candidates"][name]["test"][VERSUS]
-    if name == REFERENCE:
-        return "reference"
-    if versus["difference"] is None:
-        return "undefined"
-    return f"{versus['difference']:+.3f} [{versus['low']:+.3f}, {versus['high']:+.3f}]"
 
 
 def headline(results: Json) -> list[str]:
@@ -319,16 +234,22 @@ def headline(results: Json) -> list[str]:
         score = (
             f"Its macro score on test is {test['macro']:.3f}; that of {NAMES_IN_WORDS[REFERENCE]} "
             f"is {_score(results, REFERENCE)}, a difference of "
-            f"{difference_in_words(results, name)}."
+            f"{difference_in_words(results, name, REFERENCE)}."
         )
-    return [results["baseline_sentence"], results["shipped"]["reason"], score]
+    seeds = noise_sentence(_training_seeds(results))
+    access = openings_sentence(results["test_access"])
+    return [results["baseline_sentence"], results["shipped"]["reason"], score, f"{seeds} {access}"]
+
+
+def _training_seeds(results: Json) -> int:
+    return len(results["candidates"][results["shipped"]["candidate"]].get("per_seed", {})) or 1
 
 
 def tiles(results: Json) -> list[dict[str, str]]:
     """Return the numbers at the head of the page, each with its label and a remark."""
     name, data = results["shipped"]["candidate"], results["data"]
-    seeds = len(results["candidates"][name].get("per_seed", {})) or 1
-    difference, _, interval = difference_in_words(results, name).partition(" ")
+    seeds = _training_seeds(results)
+    difference, _, interval = difference_in_words(results, name, REFERENCE).partition(" ")
     entries = (
         ("ships", in_words(name), f"of {len(results['candidates'])} candidates"),
         ("macro on test", _score(results, name), "mean over tasks, 0 to 1"),
@@ -375,4 +296,7 @@ def _page(inputs: ReportInputs, drawn: Mapping[str, str], tables: Mapping[str, T
         label_counts=label_counts,
         cluster_diff=cluster_diff,
         spots=spots_by_group(inputs.sweet_spots),
+        hidden_columns=[
+            c.title for c in tables["candidates"].columns if c.title.startswith(HIDDEN)
+        ],
     )

@@ -34,7 +34,15 @@ PHASES = {
         "make_soups",
         "search_units",
     ),
-    "evaluate": ("fit_baseline", "predict_candidates", "compare_candidates", "ship_model"),
+    "evaluate": (
+        "predict_candidates",
+        "choose_candidate",
+        "open_test",
+        "predict_test",
+        "fit_baseline",
+        "compare_candidates",
+        "ship_model",
+    ),
     "report": ("write_results", "make_report"),
 }
 
@@ -42,6 +50,7 @@ PHASES = {
 def gather(
     run: str,
     comparison: Mapping[str, Any],
+    access: Mapping[str, Any],
     reports: Mapping[str, Mapping[str, Any]],
     best: Mapping[str, Any],
     spots: Mapping[int, Mapping[str, Any]],
@@ -54,6 +63,8 @@ def gather(
     ----------
     comparison
         What ships, all candidates, and the sentence about the linear baseline.
+    access
+        How often test was opened.
     reports
         Those of the steps `records`, `dedup` and `split`.
     best
@@ -78,6 +89,7 @@ def gather(
         "best_learning_rate": best["best_learning_rate"],
         "sweet_spots": epochs if len(epochs) > 1 else next(iter(epochs.values())),
         **comparison,
+        "test_access": dict(access),
         "cost": dict(cost),
     }
     jsonschema.validate(results, files.read_json(SCHEMA))

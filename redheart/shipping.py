@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from redheart import files
+from redheart.comparison import REFERENCES, noise_sentence
 from redheart.lexicon import load_lexicon
 from redheart.options import read_recipe
 from redheart.tokens import Encoded, encode_part
@@ -24,7 +25,8 @@ def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any
         The candidates, what ships, and how it compares with the linear baseline.
     """
     shipped = comparison["shipped"]
-    rows = [_row(name, result) for name, result in comparison["candidates"].items()]
+    candidates = comparison["candidates"]
+    rows = [_row(name, result) for name, result in candidates.items()]
     tasks = [f"- **{name}**: {_described(task)}" for name, task in config["tasks"].items()]
     return "\n".join(
         [
@@ -34,6 +36,8 @@ def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any
             "",
             f"Ships: `{shipped['candidate']}`, seed {shipped['seed']}. {shipped['reason']}",
             "",
+            noise_sentence(len(candidates[shipped["candidate"]].get("per_seed", ())) or 1),
+            "",
             "## What it predicts",
             "",
             *tasks,
@@ -41,10 +45,11 @@ def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any
             "## Evidence",
             "",
             "Macro score (0 to 1, the mean over tasks of each one's main metric), and on test the",
-            "difference to the best single checkpoint with its 95 % interval.",
+            "differences to the best single checkpoint and to the greedy soup with 95 % intervals.",
             "",
-            "| candidate | val_select | val_confirm | test | against best single | passes |",
-            "|---|---|---|---|---|---|",
+            "| candidate | val_select | val_confirm | test "
+            "| against best single | against greedy soup | passes |",
+            "|---|---|---|---|---|---|---|",
             *rows,
             "",
             "## Limits",
@@ -66,12 +71,15 @@ def _described(task: Mapping[str, Any]) -> str:
 
 
 def _row(name: str, result: Mapping[str, Any]) -> str:
-    versus = result["test"]["versus_best_single"]
-    difference, low, high = (_signed(versus[name]) for name in ("difference", "low", "high"))
-    interval = f"{difference} [{low}, {high}]"
+    intervals = " | ".join(_interval(result["test"][f"versus_{name}"]) for name in REFERENCES)
     scores = (result["val_select"], result["val_confirm"], result["test"]["macro"])
     shown = " | ".join("-" if score is None else f"{score:.3f}" for score in scores)
-    return f"| {name} | {shown} | {interval} | {result['forward_passes']} |"
+    return f"| {name} | {shown} | {intervals} | {result['forward_passes']} |"
+
+
+def _interval(versus: Mapping[str, float | None]) -> str:
+    difference, low, high = (_signed(versus[key]) for key in ("difference", "low", "high"))
+    return f"{difference} [{low}, {high}]"
 
 
 def _signed(value: float | None) -> str:

@@ -157,12 +157,27 @@ def check_split(parts: Mapping[str, Sequence[int]], links: Iterable[tuple[int, i
 
 def linked_groups(count: int, links: Iterable[tuple[int, int]]) -> list[list[int]]:
     """Return the connected components of two records or more, each ascending."""
-    pairs = list(links)
-    first, second = zip(*pairs, strict=True) if pairs else ((), ())
     groups = defaultdict(list)
-    for i, component in enumerate(connected_components(count, first, second).tolist()):
+    for i, component in enumerate(_components(count, links)):
         groups[component].append(i)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def clusters_by_part(
+    parts: Mapping[str, Sequence[int]], links: Iterable[tuple[int, int]]
+) -> dict[str, list[int]]:
+    """Return by part, record by record, the cluster of linked records that each belongs to.
+
+    A cluster goes by its first record's index in the whole; a record without links is one alone.
+    """
+    component = _components(sum(map(len, parts.values())), links)
+    return {part: [component[i] for i in members] for part, members in parts.items()}
+
+
+def _components(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
+    pairs = list(links)
+    first, second = zip(*pairs, strict=True) if pairs else ((), ())
+    return list(connected_components(count, first, second).tolist())
 
 
 # --- quotas -----------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ def _keys(section: str, *kinds: type) -> tuple[str, ...]:
 
 _TRAINING = ("tasks", "model", *_keys("train", TrainOptions))
 
+_COMPARING = ("redheart.selection", "redheart.predictions", "redheart.tokens")
+
 STEPS: dict[str, Step] = {
     # phase 0
     "generate_corpus": Step(("demo",), ("redheart.corpus", "redheart.records")),
@@ -75,11 +77,12 @@ STEPS: dict[str, Step] = {
     "predict_candidates": Step(
         (*_TRAINING, "fusion"), ("redheart.candidates", "redheart.predictions")
     ),
-    "compare_candidates": Step(
-        ("tasks", "evaluation"), ("redheart.selection", "redheart.predictions", "redheart.tokens")
-    ),
+    "choose_candidate": Step(("tasks", "evaluation"), _COMPARING),
+    "open_test": Step((), ("redheart.openings",)),
+    "predict_test": Step((*_TRAINING, "fusion"), ("redheart.candidates", "redheart.predictions")),
+    "compare_candidates": Step(("tasks", "evaluation"), _COMPARING),
     "ship_model": Step((), ("redheart.shipping",)),
-    "write_results": Step((), ("redheart.results",)),
+    "write_results": Step((), ("redheart.results", "redheart.openings")),
     "make_report": Step(("run", "tasks"), ("redheart.report",)),
 }
 

@@ -8,7 +8,6 @@ that of Bazel's action cache and DVC's run cache.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import sys
@@ -136,11 +135,11 @@ class Store:
         """Write down that a fingerprint of a step counts as an older one."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         line = {"step": step, "code": code, "counts_as": counts_as, "why": why, "when": now}
-        _append_line(self.root / "accepted.jsonl", line)
+        files.append_line(self.root / "accepted.jsonl", line)
 
     def accepted(self) -> dict[tuple[str, str], str]:
         """Return the fingerprint that each accepted one counts as, by step and fingerprint."""
-        lines = _read_lines(self.root / "accepted.jsonl")
+        lines = files.read_lines(self.root / "accepted.jsonl")
         return {(line["step"], line["code"]): line["counts_as"] for line in lines}
 
     def _entry(self, key: str) -> dict[str, Any] | None:
@@ -221,7 +220,7 @@ class Ledger:
 
     def lines(self) -> list[dict[str, Any]]:
         """Return all lines, oldest first."""
-        return _read_lines(self.path)
+        return files.read_lines(self.path)
 
     def add(self, outcome: Outcome, target: str, store: Store, **facts: Any) -> None:
         """Append a line about an outcome; `facts` are further columns."""
@@ -234,7 +233,7 @@ class Ledger:
             "key": outcome.action.key,
             **facts,
         }
-        _append_line(self.path, line)
+        files.append_line(self.path, line)
 
     def _why(self, outcome: Outcome, target: str, store: Store) -> str:
         action = outcome.action
@@ -251,24 +250,6 @@ class Ledger:
         known = store.ingredients(before[-1])
         changed = differences(known, action.ingredients) if known else ["unknown"]
         return "changed: " + ", ".join(changed)
-
-
-def _append_line(path: Path, line: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a diary; one that a crash cut short is passed over."""
-    found = []
-    # Not splitlines(), which breaks at characters that JSON leaves as they are.
-    for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else ():
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return found
 
 
 def differences(before: Any, after: Any, path: str = "") -> list[str]:

@@ -65,6 +65,7 @@ rule split_records:
         kept=KEPT,
     output:
         **{part: f"{RUN}/data/split/{part}.json" for part in PARTS},
+        clusters=f"{RUN}/data/split/clusters.json",
         report=f"{RUN}/data/split_report.json",
     log:
         f"{RUN}/logs/split_records.log",

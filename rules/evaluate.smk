@@ -8,20 +8,6 @@ STITCHED = [
     *(f"variants/offset_{offset}.pt" for offset in OFFSETS),
 ]
 
-rule fit_baseline:
-    input:
-        **{part: f"{RUN}/data/split/{part}.json" for part in PARTS},
-    output:
-        predictions=f"{RUN}/baseline/predictions.npz",
-        report=f"{RUN}/baseline/report.json",
-    log:
-        f"{RUN}/logs/fit_baseline.log",
-    params:
-        **shared("fit_baseline"),
-    script:
-        "../scripts/fit_baseline.py"
-
-
 rule predict_candidates:
     input:
         metrics=checkpoints("metrics_{epoch}.json"),
@@ -34,7 +20,6 @@ rule predict_candidates:
         variant_recipes=[f"{RUN}/seed_{{seed}}/variants/offset_{o}.json" for o in OFFSETS],
         val_select=f"{RUN}/data/encoded/val_select.npz",
         val_confirm=f"{RUN}/data/encoded/val_confirm.npz",
-        test=f"{RUN}/data/encoded/test.npz",
     output:
         predictions=f"{RUN}/seed_{{seed}}/predictions.npz",
         sources=f"{RUN}/seed_{{seed}}/candidates.json",
@@ -48,11 +33,86 @@ rule predict_candidates:
         "../scripts/predict_candidates.py"
 
 
-rule compare_candidates:
+rule choose_candidate:
     input:
         predictions=expand(f"{RUN}/seed_{{seed}}/predictions.npz", seed=SEEDS),
+        sources=expand(f"{RUN}/seed_{{seed}}/candidates.json", seed=SEEDS),
+        clusters=f"{RUN}/data/split/clusters.json",
+        val_select=f"{RUN}/data/encoded/val_select.npz",
+        val_confirm=f"{RUN}/data/encoded/val_confirm.npz",
+    output:
+        choice=f"{RUN}/choice.json",
+    log:
+        f"{RUN}/logs/choose_candidate.log",
+    params:
+        **shared("choose_candidate"),
+        seeds=SEEDS,
+    script:
+        "../scripts/choose_candidate.py"
+
+
+# From here on the choice is frozen. Whoever reads test needs `access`, the log of its openings.
+
+rule open_test:
+    input:
+        choice=f"{RUN}/choice.json",
+        test=f"{RUN}/data/split/test.json",
+    output:
+        access=f"{RUN}/test_access.json",
+    log:
+        f"{RUN}/logs/open_test.log",
+    params:
+        **shared("open_test"),
+        run=CONFIG["run"],
+    script:
+        "../scripts/open_test.py"
+
+
+rule predict_test:
+    input:
+        access=f"{RUN}/test_access.json",
+        weights=checkpoints("epoch_{epoch}.pt"),
+        manifests=checkpoints("epoch_{epoch}.json"),
+        stitched=[f"{RUN}/seed_{{seed}}/{file}" for file in STITCHED],
+        sources=f"{RUN}/seed_{{seed}}/candidates.json",
+        test=f"{RUN}/data/encoded/test.npz",
+    output:
+        predictions=f"{RUN}/seed_{{seed}}/test_predictions.npz",
+    log:
+        f"{RUN}/logs/predict_test_seed_{{seed}}.log",
+    params:
+        **shared("predict_test"),
+    resources:
+        gpu=1,
+    script:
+        "../scripts/predict_test.py"
+
+
+rule fit_baseline:
+    input:
+        access=f"{RUN}/test_access.json",
+        **{part: f"{RUN}/data/split/{part}.json" for part in PARTS},
+    output:
+        predictions=f"{RUN}/baseline/predictions.npz",
+        report=f"{RUN}/baseline/report.json",
+    log:
+        f"{RUN}/logs/fit_baseline.log",
+    params:
+        **shared("fit_baseline"),
+        parts=PARTS,
+    script:
+        "../scripts/fit_baseline.py"
+
+
+rule compare_candidates:
+    input:
+        access=f"{RUN}/test_access.json",
+        choice=f"{RUN}/choice.json",
+        predictions=expand(f"{RUN}/seed_{{seed}}/predictions.npz", seed=SEEDS),
+        test_predictions=expand(f"{RUN}/seed_{{seed}}/test_predictions.npz", seed=SEEDS),
         baseline=f"{RUN}/baseline/predictions.npz",
         sources=expand(f"{RUN}/seed_{{seed}}/candidates.json", seed=SEEDS),
+        clusters=f"{RUN}/data/split/clusters.json",
         val_select=f"{RUN}/data/encoded/val_select.npz",
         val_confirm=f"{RUN}/data/encoded/val_confirm.npz",
         test=f"{RUN}/data/encoded/test.npz",
@@ -96,6 +156,8 @@ rule ship_model:
 rule write_results:
     input:
         comparison=f"{RUN}/comparison.json",
+        choice=f"{RUN}/choice.json",
+        access=f"{RUN}/test_access.json",
         records=f"{RUN}/data/records_report.json",
         dedup=f"{RUN}/data/dedup_report.json",
         split=f"{RUN}/data/split_report.json",
@@ -124,6 +186,7 @@ rule make_report:
         best=f"{RUN}/sweep/best_lr.json",
         curves=f"{RUN}/sweep/curves.json",
         spots=expand(f"{RUN}/seed_{{seed}}/sweet_spots.json", seed=SEEDS),
+        search=expand(f"{RUN}/seed_{{seed}}/search.json", seed=SEEDS),
         parts=expand(f"{RUN}/data/split/{{part}}.json", part=PARTS),
         template=str(REPORT_TEMPLATE),
     output:

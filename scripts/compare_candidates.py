@@ -1,4 +1,4 @@
-"""Compare the candidates, decide what ships, and say how sure that is."""
+"""Compare all candidates on test, and say how what was chosen fares against the baseline."""
 
 from job import Job
 
@@ -10,21 +10,24 @@ job = Job(snakemake)
 
 
 def compute(folder):
-    tables = dict(zip(job.params.seeds, map(predictions.load, job.input.predictions), strict=True))
-    targets = {
-        part: load_encoded(job.input[part]).targets
-        for part in ("val_select", "val_confirm", "test")
+    tables = {
+        seed: predictions.joined(before, test)
+        for seed, before, test in zip(
+            job.params.seeds, job.input.predictions, job.input.test_predictions, strict=True
+        )
     }
     result = selection.compare(
         parse_tasks(job.settings["tasks"]),
+        files.read_json(job.input.choice),
         tables,
         predictions.load(job.input.baseline),
-        targets,
-        {name: max(source[name]["forward_passes"] for source in sources) for name in sources[0]},
+        {p: load_encoded(job.input[p]).targets for p in ("val_select", "val_confirm", "test")},
+        selection.read_clusters(job.input.clusters)["test"],
+        selection.count_passes([files.read_json(path) for path in job.input.sources]),
         job.settings["evaluation"]["resamples"],
     )
     files.write_json(folder / "comparison", result)
 
 
-sources = [files.read_json(path) for path in job.input.sources]
-job.build(compute, extra={"seeds": job.params.seeds})
+read = [name for name, _ in job.input.items() if name != "access"]
+job.build(compute, uses=job.content(*read), extra={"seeds": job.params.seeds})

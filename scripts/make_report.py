@@ -18,10 +18,10 @@ def by_seed(paths):
 
 def compute(folder):
     tasks = parse_tasks(job.settings["tasks"])
-    seeds = by_seed(job.input.sources), by_seed(job.input.spots)
+    seeds = [by_seed(job.input.get(kind, ())) for kind in ("sources", "spots", "search")]
     parts = {Path(path).stem: files.read_json(path) for path in job.input.parts}
     single = {name: files.read_json(job.input[name]) for name in report.SINGLE_FILES}
-    inputs = report.ReportInputs(tasks, results, *seeds, parts, **single)
+    inputs = report.ReportInputs(tasks, results, *seeds, parts=parts, **single)
     for name, content in report.build_report(inputs).items():
         files.write_text(folder / name, content)
 

@@ -22,7 +22,7 @@ def compute(folder):
         [files.read_json(path) for path in job.input.variant_recipes],
         files.read_json(job.input.search),
     )
-    parts = {name: load_encoded(job.input[name]) for name in ("val_select", "val_confirm", "test")}
+    parts = {name: load_encoded(job.input[name]) for name in ("val_select", "val_confirm")}
     network = inference.empty_network(recipe, parts["val_select"])
     paths = [*job.input.weights, *job.input.stitched]
     members = {name: member_paths(source, paths) for name, source in sources.items()}
@@ -33,7 +33,7 @@ def compute(folder):
 
 choices = ("soup_recipe", "spots", "variant_recipes", "search")
 uses = {
-    **job.content("metrics", "stitched", *choices, "val_select", "val_confirm", "test"),
+    **job.content("metrics", "stitched", *choices, "val_select", "val_confirm"),
     "weights": [[manifest["weights"], manifest["ema"]] for manifest in manifests.values()],
 }
 job.build(compute, uses=uses, extra={"environment": device.environment(recipe.train)})

@@ -27,6 +27,7 @@ def compute(folder):
     parts = split.split_records(records, links, strata, options, tasks, kept)
     report = split_report(records, parts, strata, pairs, options, tasks, kept)
     files.write_json(folder / "report", report)
+    files.write_json(folder / "clusters", split.clusters_by_part(parts, links))
     for part, members in parts.items():
         files.write_json(folder / part, [records[i] for i in members])
 

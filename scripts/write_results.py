@@ -4,13 +4,16 @@ import os
 
 from job import commit, versions
 
-from redheart import files, results
+from redheart import files, openings, results
 from redheart.store import Ledger
 
 given = snakemake.input
 found = results.gather(
     run=snakemake.params.run,
     comparison=files.read_json(given.comparison),
+    access=openings.summarise_openings(
+        files.read_json(given.access), snakemake.params.run, given.choice
+    ),
     reports={name: files.read_json(given[name]) for name in ("records", "dedup", "split")},
     best=files.read_json(given.best),
     spots={

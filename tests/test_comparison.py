@@ -1,4 +1,4 @@
-"""The paired bootstrap, the decision what ships, and its words."""
+"""The decision what ships, its words, and the table of all candidates."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ import math
 import numpy as np
 import pytest
 
+from redheart.bootstrap import Interval, bootstrap_scores, interval, p_value
 from redheart.comparison import (
     Decision,
-    Interval,
     baseline_sentence,
-    bootstrap_macros,
     candidate_results,
     decide_shipped,
-    paired_bootstrap,
-    paired_differences,
-    resample_weights,
+    find_challenger,
+    noise_sentence,
 )
 from redheart.metrics import macro, task_metrics
 from redheart.tasks import Task
@@ -47,102 +45,9 @@ def noisy(targets: dict[str, np.ndarray], share: float, seed: int) -> dict[str, 
     }
 
 
-def test_resamples_draw_n_records_and_depend_on_the_seed_alone() -> None:
-    weights = resample_weights(30, 200, seed=1)
-    assert weights.shape == (200, 30)
-    assert (weights.sum(axis=1) == 30).all()
-    assert weights.mean(axis=0) == pytest.approx(1, abs=0.35)
-    assert np.array_equal(weights, resample_weights(30, 200, seed=1))
-    assert not np.array_equal(weights, resample_weights(30, 200, seed=2))
-    assert resample_weights(0, 5).shape == (5, 0)
-
-
-def test_bootstrap_macros_are_the_macros_of_the_repeated_records() -> None:
-    targets = drawn_targets(40, 0)
-    runs = [noisy(targets, 0.8, seed) for seed in (1, 2)]
-    weights = resample_weights(40, 4)
-    for row, result in zip(weights, bootstrap_macros(TASKS, runs, targets, weights), strict=True):
-        repeated = {name: np.repeat(target, row, axis=0) for name, target in targets.items()}
-        expected = [
-            macro(TASKS, {k: np.repeat(v, row, axis=0) for k, v in run.items()}, repeated)
-            for run in runs
-        ]
-        assert result == pytest.approx(np.mean(expected), abs=1e-12)
-
-
-def test_identical_predictions_differ_by_exactly_zero() -> None:
-    targets = drawn_targets(50, 0)
-    same = noisy(targets, 0.7, 1)
-    assert paired_bootstrap(TASKS, same, same, targets, 100) == Interval(0, 0, 0)
-
-
-def test_a_clear_winner_is_told_from_chance() -> None:
-    targets = drawn_targets(100, 0)
-    good, bad = noisy(targets, 0.3, 1), noisy(targets, 0.9, 2)
-    interval = paired_bootstrap(TASKS, good, bad, targets, 200)
-    assert 0 < interval.low < interval.difference < interval.high
-    gain = macro(TASKS, good, targets) - macro(TASKS, bad, targets)
-    assert interval.difference == pytest.approx(gain)
-    mirrored = paired_bootstrap(TASKS, bad, good, targets, 200)
-    assert (mirrored.low, mirrored.high) == pytest.approx((-interval.high, -interval.low))
-
-
-def test_two_equally_good_ones_are_not() -> None:
-    targets = drawn_targets(100, 0)
-    interval = paired_bootstrap(TASKS, noisy(targets, 0.7, 1), noisy(targets, 0.7, 2), targets, 200)
-    assert interval.low < 0 < interval.high
-
-
-def test_several_seeds_average_their_scores() -> None:
-    targets = drawn_targets(60, 0)
-    runs = [noisy(targets, 0.6, seed) for seed in (1, 2, 3)]
-    other = noisy(targets, 0.9, 4)
-    interval = paired_bootstrap(TASKS, runs, [other], targets, 100)
-    mean = np.mean([macro(TASKS, run, targets) for run in runs])
-    assert interval.difference == pytest.approx(mean - macro(TASKS, other, targets))
-    assert paired_bootstrap(TASKS, runs, other, targets, 100) == interval
-
-
-def test_differences_of_many_equal_those_of_pairs() -> None:
-    targets = drawn_targets(60, 0)
-    candidates = {name: [noisy(targets, 0.7, i)] for i, name in enumerate("abc")}
-    together = paired_differences(TASKS, candidates, targets, "b", 100, seed=3)
-    assert together["b"] == Interval(0, 0, 0)
-    for name in "ac":
-        pair = paired_bootstrap(TASKS, candidates[name], candidates["b"], targets, 100, seed=3)
-        assert together[name] == pair
-
-
-def test_an_unknown_reference_is_refused() -> None:
-    with pytest.raises(ValueError, match="reference 'x' is none of"):
-        paired_differences(TASKS, {"a": []}, drawn_targets(2, 0), "x")
-
-
-def test_a_part_without_labels_has_no_interval() -> None:
-    targets = drawn_targets(5, 0)
-    unlabelled = {name: np.full_like(target, np.nan) for name, target in targets.items()}
-    interval = paired_bootstrap(TASKS, targets, targets, unlabelled, 10)
-    assert all(math.isnan(bound) for bound in (interval.difference, interval.low, interval.high))
-
-
-@pytest.mark.slow
-def test_nineteen_of_twenty_intervals_hold_the_truth() -> None:
-    everyone = drawn_targets(20_000, 0)
-    first, second = noisy(everyone, 0.5, 1), noisy(everyone, 0.6, 2)
-    truth = macro(TASKS, first, everyone) - macro(TASKS, second, everyone)
-    held = 0
-    for start in range(0, 20_000, 200):
-        rows = slice(start, start + 200)
-        sample = ({name: array[rows] for name, array in one.items()} for one in (first, second))
-        targets = {name: target[rows] for name, target in everyone.items()}
-        interval = paired_bootstrap(TASKS, *sample, targets, 300, seed=start)
-        held += interval.low <= truth <= interval.high
-    assert 88 <= held <= 99  # of 100
-
-
 def test_the_challenger_ships_when_val_confirm_supports_it() -> None:
-    scores = {"last": 0.49, "greedy_soup": 0.505, "crossover": 0.512, "tfidf_linear": 0.9}
-    assert decide_shipped(scores, {"crossover": ABOVE}) == Decision(
+    scores = {"last": 0.49, "greedy_soup": 0.505, "crossover": 0.512}
+    assert decide_shipped(scores, ABOVE) == Decision(
         "crossover",
         "The crossover ships: it scored 0.512 on val_select against 0.505 of the greedy soup, "
         "and its difference on val_confirm, +0.030 [+0.010, +0.050], is above 0.",
@@ -159,7 +64,7 @@ def test_the_challenger_ships_when_val_confirm_supports_it() -> None:
     ],
 )  # fmt: skip
 def test_without_confirmation_the_default_ships(interval: Interval, finding: str) -> None:
-    decision = decide_shipped({"greedy_soup": 0.505, "crossover": 0.512}, {"crossover": interval})
+    decision = decide_shipped({"greedy_soup": 0.505, "crossover": 0.512}, interval)
     assert decision == Decision(
         "greedy_soup",
         "No gain: the greedy soup ships; the crossover scored 0.512 on val_select "
@@ -171,7 +76,7 @@ def test_without_confirmation_the_default_ships(interval: Interval, finding: str
     ("scores", "reason"),
     [
         (
-            {"last": 0.4, "ema": 0.45, "greedy_soup": 0.5, "tfidf_linear": 0.6},
+            {"last": 0.4, "ema": 0.45, "greedy_soup": 0.5},
             "no candidate scored higher on val_select (0.500; the EMA weights scored 0.450)",
         ),
         (
@@ -182,22 +87,24 @@ def test_without_confirmation_the_default_ships(interval: Interval, finding: str
             {"crossover": math.nan, "greedy_soup": math.nan},
             "val_select has no label to compare the candidates on",
         ),
-        ({"greedy_soup": 0.5, "tfidf_linear": 0.6}, "there is no other candidate"),
+        ({"greedy_soup": 0.5}, "there is no other candidate"),
     ],
 )
 def test_the_default_ships_unchallenged(scores: dict[str, float], reason: str) -> None:
-    assert decide_shipped(scores, {}) == Decision(
+    assert decide_shipped(scores, None) == Decision(
         "greedy_soup", f"The greedy soup ships: {reason}."
     )
 
 
 def test_of_equal_challengers_the_first_is_tried() -> None:
     scores = {"last": 0.6, "ema": 0.6, "greedy_soup": 0.5}
-    assert decide_shipped(scores, {"last": ABOVE}).candidate == "last"
+    assert find_challenger(scores) == "last"
+    assert find_challenger({**scores, "greedy_soup": 0.6}) == "greedy_soup"
+    assert decide_shipped(scores, ABOVE).candidate == "last"
 
 
 def test_another_default_and_unknown_names() -> None:
-    decision = decide_shipped({"a": 1.0, "b": 0.5}, {"a": ABOVE}, default="b", never=())
+    decision = decide_shipped({"a": 1.0, "b": 0.5}, ABOVE, default="b")
     assert decision.candidate == "a"
     assert decision.reason.startswith("A ships: it scored 1.000 on val_select against 0.500 of b,")
 
@@ -221,6 +128,14 @@ def test_a_baseline_without_test_labels() -> None:
     assert sentence == "The model cannot be compared with TF-IDF + linear: test has no label."
 
 
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [(1, "nothing of what another training would"), (3, "means over 3 training seeds")],
+)
+def test_what_the_intervals_do_not_cover_is_said(seeds: int, said: str) -> None:
+    assert said in noise_sentence(seeds)
+
+
 @pytest.fixture
 def corpus() -> dict[str, dict[str, np.ndarray]]:
     return {part: drawn_targets(30, seed) for seed, part in enumerate(PARTS)}
@@ -230,15 +145,30 @@ def model(corpus: dict, share: float, seed: int) -> dict[str, dict[str, np.ndarr
     return {part: noisy(targets, share, seed) for part, targets in corpus.items()}
 
 
+def resampled(predictions: dict, corpus: dict, resamples: int) -> dict[str, np.ndarray]:
+    """Return every candidate's scores on test and its resamples, each record a cluster."""
+    runs = {n: [parts["test"] for parts in seeds.values()] for n, seeds in predictions.items()}
+    return bootstrap_scores(TASKS, runs, corpus["test"], np.arange(30), resamples)
+
+
+def table(predictions: dict, corpus: dict, passes: dict, resamples: int) -> dict:
+    scores = resampled(predictions, corpus, resamples)
+    return candidate_results(TASKS, predictions, corpus, scores, passes)
+
+
 def test_candidate_results_of_one_seed(corpus: dict) -> None:
     predictions = {
-        "last": {0: model(corpus, 0.8, 1)},
-        "best_single": {0: model(corpus, 0.7, 2)},
+        name: {0: model(corpus, share, seed)}
+        for name, share, seed in (
+            ("last", 0.8, 1),
+            ("best_single", 0.7, 2),
+            ("greedy_soup", 0.6, 3),
+            ("same", 0.8, 1),
+        )
     }
-    results = candidate_results(
-        TASKS, predictions, corpus, {"last": 1, "best_single": 5}, resamples=50
-    )
-    assert list(results) == ["last", "best_single"]
+    passes = {"last": 1, "best_single": 5, "greedy_soup": 1, "same": 1}
+    results = table(predictions, corpus, passes, 50)
+    assert list(results) == list(predictions)
     assert list(results["last"]) == ["val_select", "val_confirm", "test", "forward_passes"]
     last = predictions["last"][0]
     for part in ("val_select", "val_confirm"):
@@ -248,25 +178,42 @@ def test_candidate_results_of_one_seed(corpus: dict) -> None:
     assert test["tasks"] == {
         t.name: task_metrics(t, last["test"][t.name], corpus["test"][t.name]) for t in TASKS
     }
-    versus = paired_bootstrap(
-        TASKS, last["test"], predictions["best_single"][0]["test"], corpus["test"], 50
-    )
-    assert test["versus_best_single"] == {
-        "difference": versus.difference, "low": versus.low, "high": versus.high
-    }  # fmt: skip
-    assert results["best_single"]["test"]["versus_best_single"] == {
-        "difference": 0, "low": 0, "high": 0
-    }  # fmt: skip
+    scores = resampled(predictions, corpus, 50)
+    for reference in ("best_single", "greedy_soup"):
+        found = test[f"versus_{reference}"]
+        difference = scores["last"] - scores[reference]
+        expected = interval(difference)
+        assert [found[key] for key in ("difference", "low", "high")] == [
+            expected.difference,
+            expected.low,
+            expected.high,
+        ]
+        # Two comparisons: `same` is `last` once more, and the reference is not compared.
+        p = {
+            n: p_value(scores[n] - scores[reference])
+            for n in ("last", "best_single", "greedy_soup")
+        }
+        rivals = sorted(p[n] for n in p if n != reference)
+        assert found["p"] == p["last"]
+        smallest = p["last"] == rivals[0]
+        assert found["p_holm"] == min(
+            1, 2 * p["last"] if smallest else max(2 * rivals[0], p["last"])
+        )
+        assert results["same"]["test"][f"versus_{reference}"] == found
+        assert results[reference]["test"][f"versus_{reference}"] == {
+            "difference": 0, "low": 0, "high": 0, "p": 1, "p_holm": 1
+        }  # fmt: skip
     assert results["best_single"]["forward_passes"] == 5
 
 
 def test_candidate_results_of_several_seeds(corpus: dict) -> None:
     predictions = {
         "best_single": {seed: model(corpus, 0.7, seed) for seed in (1, 0)},
+        "greedy_soup": {seed: model(corpus, 0.6, 5 + seed) for seed in (1, 0)},
         "tfidf_linear": {0: model(corpus, 0.5, 9)},
     }
-    passes = {"best_single": 1, "tfidf_linear": 0}
-    results = candidate_results(TASKS, predictions, corpus, passes, resamples=20)
+    passes = {"best_single": 1, "greedy_soup": 1, "tfidf_linear": 0}
+    results = table(predictions, corpus, passes, 20)
     assert "per_seed" not in results["tfidf_linear"]
     several = results["best_single"]
     assert list(several["per_seed"]) == ["0", "1"]
@@ -278,18 +225,21 @@ def test_candidate_results_of_several_seeds(corpus: dict) -> None:
         assert score(several) == pytest.approx(
             np.mean([score(result) for result in several["per_seed"].values()])
         )
-    again = candidate_results(TASKS, predictions, corpus, passes, resamples=20)
+    again = table(predictions, corpus, passes, 20)
     assert json.dumps(results) == json.dumps(again)
 
 
 def test_undefined_scores_become_null(corpus: dict) -> None:
-    predictions = {"best_single": {seed: model(corpus, 0.5, seed) for seed in (0, 1)}}
+    names = ("best_single", "greedy_soup")
+    predictions = {
+        name: {seed: model(corpus, 0.5, seed) for seed in (i, i + 1)}
+        for i, name in enumerate(names)
+    }
     for part in ("val_confirm", "test"):
         corpus[part] = {name: np.full_like(t, np.nan) for name, t in corpus[part].items()}
-    result = candidate_results(TASKS, predictions, corpus, {"best_single": 1}, resamples=5)
-    result = result["best_single"]
+    result = table(predictions, corpus, dict.fromkeys(names, 1), 5)["best_single"]
     assert result["val_confirm"] is None
     assert result["test"]["macro"] is None
     assert result["test"]["tasks"]["emotion"] == {"js_similarity": None, "top_1_agreement": None}
-    assert set(result["test"]["versus_best_single"].values()) == {None}
+    assert set(result["test"]["versus_greedy_soup"].values()) == {None}
     json.dumps(result, allow_nan=False)

@@ -35,3 +35,13 @@ def test_equal_predictions_have_equal_bytes(tmp_path):
     predictions.save(tmp_path / "a.npz", table())
     predictions.save(tmp_path / "b.npz", dict(reversed(table().items())))
     assert files.sha256_file(tmp_path / "a.npz") == files.sha256_file(tmp_path / "b.npz")
+
+
+def test_parts_from_several_files_are_joined(tmp_path):
+    for part in ("val_select", "test"):
+        one = {candidate: {part: parts[part]} for candidate, parts in table().items()}
+        predictions.save(tmp_path / f"{part}.npz", one)
+    predictions.save(tmp_path / "all.npz", table())
+    joined = predictions.joined(tmp_path / "val_select.npz", tmp_path / "test.npz")
+    predictions.save(tmp_path / "joined.npz", joined)
+    assert (tmp_path / "joined.npz").read_bytes() == (tmp_path / "all.npz").read_bytes()

@@ -26,7 +26,9 @@ def project(built, tmp_path):
 
 
 # What comes after a change of any weight or choice: the candidates' numbers and all that show them.
-END = ("compare_candidates", "make_report", "predict_candidates", "ship_model")
+SCORING = ("predict_candidates", "choose_candidate", "predict_test", "compare_candidates")
+# Another choice opens test anew.
+END = (*SCORING, "open_test", "ship_model", "make_report")
 STITCHING = ("stitch_crossover", "stitch_variant", "stitch_units")
 SOUPS = ("make_soups", "search_units")
 TRAINING = (
@@ -137,7 +139,10 @@ REBUILDS = [
     (
         new_metric,
         # The corpus says how well its labels could be predicted, by the same metrics.
-        ("generate_corpus", "evaluate_checkpoint", *SOUPS, "fit_baseline", *END),
+        (
+            *("generate_corpus", "evaluate_checkpoint", *SOUPS, "fit_baseline"),
+            *(*SCORING, "ship_model", "make_report"),
+        ),
         (),
     ),
 ]

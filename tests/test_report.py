@@ -20,7 +20,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redheart import comparison, dedup, figures, split, split_report, sweep, sweet_spots
+from redheart import (
+    bootstrap,
+    comparison,
+    data_figures,
+    dedup,
+    split,
+    split_report,
+    sweep,
+    sweet_spots,
+    training_figures,
+)
+from redheart.candidate_figures import draw_comparison, draw_heat_map, draw_path
+from redheart.candidate_tables import comparison_rows, what_it_is
 from redheart.data_tables import cluster_diff
 from redheart.dedup_report import label_agreement
 from redheart.report import (
@@ -28,7 +40,6 @@ from redheart.report import (
     ReportInputs,
     build_report,
     build_tables,
-    comparison_rows,
     headline,
     tiles,
     without_clock,
@@ -55,6 +66,17 @@ GROUPS = {
 NOISE = {
     **{"last": 0.62, "best_single": 0.55, "ema": 0.54, "uniform_soup": 0.53},
     **{"greedy_soup": 0.50, "crossover": 0.51, "variants_ensemble": 0.505, "tfidf_linear": 0.62},
+}
+# As many as a run with a search has.
+MANY = {
+    **NOISE,
+    **{"single_by_loss": 0.56, "single_by_units": 0.55, "ema_last": 0.56, "uniform_soup_ema": 0.53},
+    **{"greedy_soup_ema": 0.50, "per_task_best": 0.48, "crossover_units": 0.52, "ascent": 0.47},
+    **{"crossover_units_ema": 0.52, **{f"variant_{o}": 0.53 for o in (-4, -2, 0, 2, 4)}},
+}
+UNITS = {
+    "trunk": GROUPS["A"],
+    **{name: (name,) for group in list(GROUPS)[1:] for name in GROUPS[group]},
 }
 HOSTILE = '<script>alert("x")</script> a|b\n*c* _d_ `e` [f](http://g)'
 
@@ -131,6 +153,34 @@ def spots_file(groups, epochs, generator):
     return sweet_spots.find_sweet_spots(metrics, groups)
 
 
+def search_file(epochs, generator, moves=4):
+    """Return search.json of one seed: a few units are exchanged, and every one has a heat map."""
+    units = [unit for unit in UNITS if unit != "trunk"]
+    path = [
+        {"unit": unit, "from": "greedy_soup", "to": 2 + 8 * i, "task": TASKS[i].name}
+        | {"before": 0.4 + 0.01 * i, "after": 0.412 + 0.008 * i}
+        for i, unit in enumerate(units[:moves])
+    ]
+    grid = epochs[:: len(epochs) // 5]
+    scores = [
+        [0.45 - 0.0002 * (t - 40) ** 2 / 40 - 0.0004 * abs(t - u) for u in grid] for t in grid
+    ]
+    heat = {"trunk_epochs": grid, "unit_epochs": grid}
+    return {
+        "units": units,
+        "trunk": {"source": "greedy_soup"},
+        "epochs": epochs,
+        "path": path,
+        "chosen": dict.fromkeys(units, "greedy_soup") | {move["unit"]: move["to"] for move in path},
+        "heat_map": {
+            "unit": {
+                unit: {**heat, "scores": (np.array(scores) + generator.normal(0, 1e-3)).tolist()}
+                for unit in units
+            }
+        },
+    }
+
+
 def sources_file(spots):
     """Return candidates.json of one seed."""
     epochs = {group: spot["epoch"] for group, spot in spots["groups"].items()}
@@ -141,11 +191,13 @@ def sources_file(spots):
         "uniform_soup": {"epochs": list(range(2, 61, 2))},
         "greedy_soup": {"epochs": [14, 18, 22]},
         "crossover": {"epochs": epochs},
-        "variants_ensemble": {"offsets": [-4, -2, 0, 2, 4]},
+        "variants_ensemble": {"offsets": [-4, -2, 0, 2, 4], "note": "several models"},
+        "ascent": {"epochs": {"dsp": 4, "kalman": "greedy_soup"}, "note": "units, one by one"},
+        "variant_4": {"epochs": epochs, "note": "shifted by 4", "same_as": "variant_2"},
     }
 
 
-def results_file(tasks, parts, seeds, generator):
+def results_file(tasks, parts, seeds, generator, noise):
     """Return final_results.json of candidates that miss the truth by their `NOISE`."""
     targets = {
         part: {task.name: target_matrix(task, members) for task in tasks}
@@ -153,22 +205,27 @@ def results_file(tasks, parts, seeds, generator):
         if part != "train"
     }
 
-    def guess(noise, target):
-        return np.clip(target + generator.normal(0, noise, target.shape), 1e-3, None)
+    def guess(share, target):
+        return np.clip(target + generator.normal(0, share, target.shape), 1e-3, None)
 
     predictions = {
         name: {
             seed: {
-                part: {task: guess(noise, target) for task, target in by_task.items()}
+                part: {task: guess(share, target) for task, target in by_task.items()}
                 for part, by_task in targets.items()
             }
             for seed in (seeds if name != "tfidf_linear" else seeds[:1])
         }
-        for name, noise in NOISE.items()
+        for name, share in noise.items()
     }
-    passes = {name: 5 if name == "variants_ensemble" else 1 for name in NOISE}
-    candidates = comparison.candidate_results(tasks, predictions, targets, passes, resamples=100)
-    macro = {name: candidates[name]["test"]["macro"] for name in NOISE}
+    passes = {"variants_ensemble": 5, "per_task_best": 3, "tfidf_linear": 0}
+    on_test = {name: [of["test"] for of in runs.values()] for name, runs in predictions.items()}
+    alone = np.arange(len(parts["test"]))
+    resampled = bootstrap.bootstrap_scores(tasks, on_test, targets["test"], alone, 100)
+    candidates = comparison.candidate_results(
+        tasks, predictions, targets, resampled, dict.fromkeys(noise, 1) | passes
+    )
+    macro = {name: candidates[name]["test"]["macro"] for name in noise}
     against = comparison.Interval(0.021, 0.004, 0.039)
     return {
         "run": "demo",
@@ -180,13 +237,14 @@ def results_file(tasks, parts, seeds, generator):
         "baseline_sentence": comparison.baseline_sentence(
             "greedy_soup", macro["greedy_soup"], macro["tfidf_linear"], against
         ),
+        "test_access": {"opening": 1, "openings": 1, "others": []},
         "candidates": candidates,
         "cost": {"seconds": {"train": 1234.5}, "peak_memory_bytes": 987654321, "disk_bytes": 1},
     }
 
 
 @cache
-def synthetic(seeds=(0,), tasks=TASKS, groups=tuple(GROUPS), n=400):
+def synthetic(seeds=(0,), tasks=TASKS, groups=tuple(GROUPS), n=400, searched=False):
     """Return inputs of realistic size: 30 checkpoints, 7 rates, 8 candidates."""
     generator = np.random.default_rng(0)
     corpus = records(n, tasks, generator)
@@ -198,9 +256,15 @@ def synthetic(seeds=(0,), tasks=TASKS, groups=tuple(GROUPS), n=400):
     best, curves = sweep_files((1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2), generator)
     chosen = {group: GROUPS[group] for group in groups}
     spots = {str(seed): spots_file(chosen, range(2, 61, 2), generator) for seed in seeds}
+    noise, search = NOISE, {}
+    if searched:
+        noise = MANY
+        search = {seed: search_file(list(range(2, 61, 2)), generator) for seed in spots}
+        for found in spots.values():
+            found["units"] = spots_file(UNITS, range(2, 61, 2), generator)["groups"]
     return ReportInputs(
         tasks=tasks,
-        results=results_file(tasks, parts, list(seeds), generator),
+        results=results_file(tasks, parts, list(seeds), generator, noise),
         sources={seed: sources_file(found) for seed, found in spots.items()},
         records=records_report(tasks),
         dedup=dedup_report(),
@@ -208,6 +272,7 @@ def synthetic(seeds=(0,), tasks=TASKS, groups=tuple(GROUPS), n=400):
         best=best,
         curves=curves,
         sweet_spots=spots,
+        search=search,
         parts=parts,
     )
 
@@ -357,13 +422,26 @@ def test_the_candidates_are_in_the_order_of_the_results_and_the_shipped_one_is_m
 
 def test_candidates_say_what_they_are_made_of():
     inputs = synthetic()
-    made = dict(zip(NOISE, column(build_tables(inputs)["candidates"], "made of"), strict=True))
+    made = dict(zip(NOISE, column(build_tables(inputs)["recipes"], "made of"), strict=True))
     assert made["last"] == "epoch 60"
     assert made["uniform_soup"] == "epochs 2 to 60 (30 of them)"
     assert made["greedy_soup"] == "epochs 14, 18, 22"
     assert made["crossover"].startswith("A of epoch ")
     assert made["variants_ensemble"] == "variants at offsets -4, -2, 0, 2, 4"
-    assert "never ships" in made["tfidf_linear"]
+    assert made["tfidf_linear"] == ""
+
+
+def test_candidates_say_what_they_are_and_which_other_they_came_to_be():
+    sources = {
+        "0": {"a": {"note": "one"}, "b": {"note": "two", "same_as": "a"}},
+        "1": {"a": {"note": "one"}, "b": {"note": "two", "same_as": "a"}},
+    }
+    assert what_it_is("a", sources) == "one"
+    assert what_it_is("b", sources) == "two; the same as a"
+    del sources["1"]["b"]["same_as"]
+    assert what_it_is("b", sources) == "two; the same as a in seed 0"
+    assert "never ships" in what_it_is("tfidf_linear", sources)
+    assert what_it_is("last", {"0": {"last": {"epochs": [6]}}}) == ""
 
 
 def test_several_seeds_stand_beside_each_other():
@@ -374,7 +452,7 @@ def test_several_seeds_stand_beside_each_other():
     assert column(tables["candidates"], "test, seed 1")[-1] is None  # the baseline has no seed
     assert column(tables["sweet_spots"], "seed") == ["0", "1", "2"] * len(GROUPS)
     sources = {**inputs.sources, "1": {**inputs.sources["1"], "last": {"epochs": [58]}}}
-    made = column(build_tables(replace(inputs, sources=sources))["candidates"], "made of")
+    made = column(build_tables(replace(inputs, sources=sources))["recipes"], "made of")
     assert made[0] == "seed 0: epoch 60; seed 1: epoch 58; seed 2: epoch 60"
 
 
@@ -433,36 +511,51 @@ def test_csv_has_no_formulas(text):
 
 def test_the_sentence_about_the_baseline_is_the_first():
     inputs = synthetic()
-    first, second, third = headline(inputs.results)
+    first, second, third, fourth = headline(inputs.results)
     assert first == inputs.results["baseline_sentence"]
     assert second == inputs.results["shipped"]["reason"]
     versus = inputs.results["candidates"]["greedy_soup"]["test"]["versus_best_single"]
     assert f"{versus['difference']:+.3f} [{versus['low']:+.3f}, {versus['high']:+.3f}]" in third
+    assert fourth.startswith("There is one training seed: ")
+    assert fourth.endswith("Test was opened once, for this choice.")
 
 
 def test_scores_that_are_undefined_are_said_to_be():
     nothing = {"difference": None, "low": None, "high": None}
-    inputs = candidate("greedy_soup", macro=None, versus_best_single=nothing)
+    inputs = candidate("greedy_soup", macro=None, versus_best_single={**nothing, "p_holm": None})
     assert headline(inputs.results)[2].startswith("No task is labelled in the test part")
     assert [tile["value"] for tile in tiles(inputs.results)][1:3] == ["–", "undefined"]
-    row = comparison_rows(inputs.results)[4]
-    assert (row["difference"], row["words"]) == (None, "undefined")
+    found = comparison_rows(inputs.results)[4]["against"]["best_single"]
+    assert (found["difference"], found["words"]) == (None, "undefined")
+    assert not found["significant"]
 
 
 def test_the_reference_is_not_compared_with_itself():
     results = {**synthetic().results, "shipped": {"candidate": "best_single", "reason": "It."}}
     assert re.fullmatch(r"Its macro score on test is 0\.\d{3}\.", headline(results)[2])
-    assert comparison_rows(results)[1]["words"] == "reference"
+    rows = {row["label"]: row["against"] for row in comparison_rows(results)}
+    assert rows["best single checkpoint"]["best_single"]["words"] == "reference"
+    assert rows["best single checkpoint"]["greedy_soup"]["words"] != "reference"
+    assert rows["greedy soup"]["greedy_soup"]["words"] == "reference"
 
 
 def test_seeds_differ_from_the_reference_of_their_own_seed():
     results = synthetic((0, 1, 2)).results
     own, reference = (results["candidates"][name]["per_seed"] for name in ("ema", "best_single"))
-    row = comparison_rows(results)[2]
-    assert row["seeds"] == [
+    found = comparison_rows(results)[2]["against"]["best_single"]
+    assert found["seeds"] == [
         own[seed]["test"]["macro"] - reference[seed]["test"]["macro"] for seed in "012"
     ]
-    assert row["difference"] == pytest.approx(np.mean(row["seeds"]))
+    assert found["difference"] == pytest.approx(np.mean(found["seeds"]))
+
+
+def test_several_passes_stand_behind_the_name_and_significance_is_by_holm():
+    versus = synthetic().results["candidates"]["ema"]["test"]["versus_best_single"]
+    for adjusted, filled in ((0.049, True), (0.05, False)):
+        inputs = candidate("ema", versus_best_single={**versus, "p": 0.001, "p_holm": adjusted})
+        rows = {row["label"]: row for row in comparison_rows(inputs.results)}
+        assert rows["EMA weights"]["against"]["best_single"]["significant"] == filled
+        assert "variants' ensemble ×5" in rows
 
 
 def test_the_clock_is_taken_out_of_the_results():
@@ -485,7 +578,7 @@ def test_the_figure_shows_what_the_sweet_spots_were_chosen_by(by):
     ]
     options = sweet_spots.SweetSpotOptions(selector="minimum", by=by)
     spots = sweet_spots.find_sweet_spots(metrics, {"A": ["heads.x"]}, options)
-    drawn = figures.draw_training({"0": spots})
+    drawn = training_figures.draw_spots({"0": spots})
     assert f"A · epoch {1 if by == 'loss' else 8}" in drawn
     assert ("metric (right axis)" in drawn) == (by == "metric")
     assert drawn.count("FillBetweenPolyCollection") == (1 if by == "loss" else 2)
@@ -524,8 +617,13 @@ class Page(html.parser.HTMLParser):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
-    [(), ((0, 1, 2),), ((0,), TASKS[-1:], ("A",), 80)],
-    ids=["one seed", "three seeds", "one task"],
+    [
+        (),
+        ((0, 1, 2),),
+        ((0,), TASKS[-1:], ("A",), 80),
+        ((0, 1, 2), TASKS, tuple(GROUPS), 400, True),
+    ],
+    ids=["one seed", "three seeds", "one task", "searched"],
 )
 def test_the_report_is_complete_and_stands_alone(arguments):
     report = built(*arguments)
@@ -646,39 +744,70 @@ def test_the_page_reads_what_deduplication_writes():
         assert "I told him what I think aboutof that." in page  # "about" goes, "of" comes
 
 
+def forest_row(difference, yardstick=False, significant=False):
+    found = {"difference": difference, "words": "undefined", "seeds": []}
+    if difference is not None:
+        found |= {"low": difference - 0.01, "high": difference + 0.01, "words": "b"}
+    against = {"c": {**found, "significant": significant}}
+    return {"label": "a", "ships": True, "yardstick": yardstick, "against": against}
+
+
 @pytest.mark.slow
 def test_a_figure_is_drawn_where_nothing_is_known():
-    from redheart import figures
-
-    nothing = {"difference": None, "low": None, "high": None, "seeds": [], "words": "undefined"}
-    row = {"label": "last", **nothing, "ships": True, "yardstick": False}
-    assert "undefined" in figures.draw_comparison([row], "the reference")
+    assert "undefined" in draw_comparison([forest_row(None)], {"c": "the reference"})
     best = {"best_learning_rate": 0.1, "tie": [0.1], "scores": []}
-    assert "<svg" in figures.draw_sweep({"rates": []}, best)
+    assert "<svg" in training_figures.draw_sweep({"rates": []}, best)
     _, alone = dedup.deduplicate([], dedup.DedupOptions(), lambda record: None)
-    assert figures.draw_duplicates(alone).count(">none<") == 2
+    assert data_figures.draw_duplicates(alone).count(">none<") == 2
+    assert "no units were searched" in draw_path({}, 3)
+    assert "no unit was tried" in draw_heat_map({})
+    assert "no units were looked at" in training_figures.draw_spots({"0": {"groups": {}}}, "units")
+
+
+@pytest.mark.slow
+def test_the_search_is_drawn_move_by_move_and_map_by_map():
+    generator = np.random.default_rng(0)
+    searches = {"0": search_file(list(range(2, 61, 2)), generator)}
+    drawn = draw_path(searches, 5)
+    assert "neural_emotion: epoch 2" in drawn and "emotion 0.400 → 0.412" in drawn
+    # Four tasks gain 0.036 in all, of five.
+    assert "+0.006" in drawn and "+0.008" not in drawn
+    assert "no exchange gained" in draw_path({"0": search_file([2, 4, 6, 8, 10], generator, 0)}, 5)
+    maps = draw_heat_map(searches)
+    assert all(f">{unit}<" in maps for unit in UNITS if unit != "trunk")
+    assert maps.count("QuadMesh") == len(UNITS) - 1
+
+
+@pytest.mark.slow
+def test_a_tie_of_rates_is_shaded():
+    best, curves = synthetic().best, synthetic().curves
+    assert ">tied<" not in training_figures.draw_sweep(curves, {**best, "tie": [0.001]})
+    assert ">tied<" in training_figures.draw_sweep(curves, {**best, "tie": [0.0003, 0.001]})
+
+
+@pytest.mark.slow
+def test_what_is_significant_is_filled():
+    hollow, filled = (
+        draw_comparison([forest_row(0.02, significant=found)], {"c": "c"})
+        for found in (False, True)
+    )
+    assert hollow.count("fill: #ffffff; stroke: #d8404f") == 1
+    assert "fill: #ffffff; stroke: #d8404f" not in filled
 
 
 @pytest.mark.slow
 def test_of_many_classes_the_most_frequent_are_drawn():
-    from redheart import figures
-
     classes = {f"반 {k} {'y' * 40}": {"count": k, "share": k / 210} for k in range(1, 21)}
-    drawn = figures.draw_classes({"classes": classes, "parts": {"train": {"classes": classes}}})
+    drawn = data_figures.draw_classes(
+        {"classes": classes, "parts": {"train": {"classes": classes}}}
+    )
     names = re.findall(r">반 (\d+) y+…<", drawn)
-    assert names == [str(k) for k in range(20, 20 - figures.MOST_CLASSES, -1)]
+    assert names == [str(k) for k in range(20, 20 - data_figures.MOST_CLASSES, -1)]
 
 
 @pytest.mark.slow
 def test_a_yardstick_far_away_does_not_squeeze_the_others():
-    from redheart import figures
-
-    def row(difference, yardstick=False):
-        interval = {"difference": difference, "low": difference - 0.01, "high": difference + 0.01}
-        words = {"label": "a", "words": "b", "ships": False, "yardstick": yardstick}
-        return {**interval, **words, "seeds": []}
-
-    near = figures.draw_comparison([row(0.01)], "c")
-    far = figures.draw_comparison([row(0.01), row(-0.4, yardstick=True)], "c")
+    near = draw_comparison([forest_row(0.01)], {"c": "c"})
+    far = draw_comparison([forest_row(0.01), forest_row(-0.4, yardstick=True)], {"c": "c"})
     ticks = re.compile(r">([+\N{MINUS SIGN}]0\.\d+)<")
     assert ticks.findall(near) == ticks.findall(far) != []

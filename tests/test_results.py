@@ -10,6 +10,8 @@ import pytest
 from redheart import results
 from redheart.steps import STEPS
 
+VERSUS = {"difference": 0.0, "low": -0.1, "high": 0.1, "p": 0.2, "p_holm": 1.0}
+
 
 def candidate():
     return {
@@ -18,7 +20,8 @@ def candidate():
         "test": {
             "macro": 0.5,
             "tasks": {"regret": {"r2": None}},
-            "versus_best_single": {"difference": 0.0, "low": -0.1, "high": 0.1},
+            "versus_best_single": VERSUS,
+            "versus_greedy_soup": {**VERSUS, "p_holm": None},
         },
         "forward_passes": 1,
     }
@@ -37,6 +40,7 @@ GIVEN = {
         "baseline_sentence": "Better.",
         "candidates": {name: candidate() for name in NAMES},
     },
+    "access": {"opening": 1, "openings": 1, "others": []},
     "reports": {
         "records": {"read": 100, "rejected_count": 3, "more": "than that"},
         "dedup": {"removed": 7, "kept": 90},

@@ -91,7 +91,12 @@ def candidate(macro, difference, passes=1):
     return {
         "val_select": 0.6,
         "val_confirm": None,
-        "test": {"macro": macro, "tasks": {}, "versus_best_single": versus},
+        "test": {
+            "macro": macro,
+            "tasks": {},
+            "versus_best_single": versus,
+            "versus_greedy_soup": dict.fromkeys(versus, 0.0),
+        },
         "forward_passes": passes,
     }
 
@@ -121,5 +126,10 @@ def test_the_card_lists_tasks_and_every_candidates_evidence(shipped_config):
     card = shipping.model_card("demo", shipped_config, COMPARISON)
     assert "- **emotion**: distribution from field `emotions` (joy, anger, fear)" in card
     assert "- **regret**: regression from field `regret_factor`\n" in card
-    assert "| greedy_soup | 0.600 | - | 0.571 | +0.012 [-0.004, +0.030] | 1 |" in card
-    assert "| variants_ensemble | 0.600 | - | 0.500 | - [-, -] | 5 |" in card
+    assert (
+        "| greedy_soup | 0.600 | - | 0.571 | +0.012 [-0.004, +0.030] | +0.000 [+0.000, +0.000] | 1 |"
+        in card
+    )
+    assert (
+        "| variants_ensemble | 0.600 | - | 0.500 | - [-, -] | +0.000 [+0.000, +0.000] | 5 |" in card
+    )

@@ -22,6 +22,7 @@ from redheart.split import (
     SplitOptions,
     check_split,
     class_quotas,
+    clusters_by_part,
     linked_groups,
     split_records,
     stratum,
@@ -299,6 +300,15 @@ def test_the_report_is_json_and_says_that_nothing_leaks() -> None:
 def test_ks_distance_equals_scipys(sample, whole) -> None:
     expected = stats.ks_2samp(sample, whole, method="asymp").statistic
     assert ks_distance(sample, whole) == pytest.approx(expected)
+
+
+def test_clusters_go_by_their_first_record_and_others_are_alone() -> None:
+    parts = {"train": [0, 2, 5], "val_select": [1, 4], "val_confirm": [3], "test": [6]}
+    links = [(0, 5), (4, 1), (2, 5)]
+    assert clusters_by_part(parts, links) == {
+        "train": [0, 0, 0], "val_select": [1, 1], "val_confirm": [3], "test": [6],
+    }  # fmt: skip
+    assert clusters_by_part({"train": [1, 0]}, []) == {"train": [1, 0]}
 
 
 def test_stratum() -> None:

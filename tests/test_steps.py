@@ -68,9 +68,10 @@ def test_every_setting_reaches_a_step_or_is_known_to_reach_none(demo):
 
 
 TRAINED = {
-    *("sweep_rate", "train_leg", "evaluate_checkpoint"),
-    *("make_soups", "search_units", "predict_candidates"),
+    *("sweep_rate", "train_leg", "evaluate_checkpoint", "make_soups", "search_units"),
+    *("predict_candidates", "predict_test"),
 }
+COMPARING = {"choose_candidate", "compare_candidates"}
 
 
 @pytest.mark.parametrize(
@@ -90,13 +91,13 @@ TRAINED = {
         ("sweet_spots.by", {"find_sweet_spots"}),
         ("sweet_spots.unit_selector", {"find_sweet_spots"}),
         ("sweet_spots.false_alarm_rate", {"find_sweet_spots"}),
-        ("evaluation.resamples", {"compare_candidates"}),
+        ("evaluation.resamples", COMPARING),
         ("dedup.threshold", {"find_duplicates", "deduplicate_records"}),
         ("dedup.policy", {"deduplicate_records"}),
         ("dedup.shards", {"find_duplicates"}),
         ("split.seed", {"split_records"}),
         ("demo.records", {"generate_corpus"}),
-        ("tasks.regret.weight", {*TRAINED, "compare_candidates", "make_report"}),
+        ("tasks.regret.weight", {*TRAINED, *COMPARING, "make_report"}),
     ],
 )
 def test_a_setting_reaches_exactly_the_steps_that_it_concerns(demo, path, expected):
