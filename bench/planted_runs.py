@@ -38,7 +38,7 @@ from redheart import (
     recombination,
     scoring,
 )
-from redheart.comparison import Interval, Predictions, paired_bootstrap
+from redheart.bootstrap import Interval, Predictions, bootstrap_scores, interval
 from redheart.model.backbone import Backbone, Features, masked_mean
 from redheart.model.network import Network
 from redheart.model.options import ModelOptions, resolve
@@ -235,8 +235,10 @@ def difference(
     runs: Sequence[Run], parts: Mapping[str, Encoded], reference: str, part: str = "test"
 ) -> Interval:
     """Return the search's macro score minus a reference's, averaged over the runs."""
-    ours, theirs = ([run.predicted[n][part] for run in runs] for n in ("ascent", reference))
-    return paired_bootstrap(TASKS, ours, theirs, parts[part].targets, RESAMPLES)
+    both = {name: [run.predicted[name][part] for run in runs] for name in ("ascent", reference)}
+    alone = np.arange(len(parts[part]))  # no text is like another
+    scores = bootstrap_scores(TASKS, both, parts[part].targets, alone, RESAMPLES)
+    return interval(scores["ascent"] - scores[reference])
 
 
 def show(run: Run, parts: Mapping[str, Encoded]) -> None:
@@ -273,10 +275,10 @@ def main() -> int:
         confirm, test = (difference([each], parts, START, part) for part in ("val_confirm", "test"))
         print(f"  against the greedy soup: val_confirm {confirm}, test {test}")
         claims += confirm.low > 0
-    for name, interval in against.items():
-        print(f"win: the search against {name} on test, {RUNS} seeds: {interval}")
+    for name, found in against.items():
+        print(f"win: the search against {name} on test, {RUNS} seeds: {found}")
     print(f"null: a gain was claimed in {claims} of {RUNS} runs")
-    return int(claims > 1 or any(interval.low <= 0 for interval in against.values()))
+    return int(claims > 1 or any(found.low <= 0 for found in against.values()))
 
 
 if __name__ == "__main__":

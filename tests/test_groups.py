@@ -52,12 +52,14 @@ def test_units_are_task_by_module_and_the_trunk_has_its_heads():
         "signal": ("dsp", "kalman"),
         "advanced_emotion": ("advanced_emotion",),
         "advanced_regret": ("advanced_regret",),
+        "lexical_emotion": ("lexical_emotion",),
+        "lexical_regret": ("lexical_regret",),
     }
 
 
 def test_on_a_frozen_trunk_every_head_is_a_unit():
     found = units(module_names(ModelOptions(), [TAGS]), frozen_trunk=True)
-    assert found == {name: (name,) for name in ("heads.tags", "neural_tags")} | {
+    assert found == {name: (name,) for name in ("heads.tags", "neural_tags", "lexical_tags")} | {
         "trunk": ("backbone",)
     }
 

@@ -22,10 +22,11 @@ EPOCHS = [2, 4, 6]
 
 def states_of(recipe, part, seeds):
     sizes = (part.vocab_size, part.max_tokens)
-    return [
-        checkpoint.module_states(build_network(recipe.model, recipe.tasks, *sizes, seed))
+    built = [
+        build_network(recipe.model, recipe.tasks, *sizes, seed, lexicon_size=part.lexicon_size)
         for seed in seeds
     ]
+    return list(map(checkpoint.module_states, built))
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +36,11 @@ def saved(recipe, part):
     # Larger than at the start of a training, or all contributions would be near 0.
     for states in found.values():
         for module, tensors in states.items():
-            if module != "backbone":
-                tensors[
-                    "readout.output.weight"
-                    if "readout.output.weight" in tensors
-                    else "perceptron.readout.output.weight"
-                ].mul_(30)
+            for name, tensor in tensors.items():
+                if name.endswith("readout.output.weight"):
+                    tensor.mul_(30)
+            if module.startswith("lexical_"):
+                torch.nn.init.normal_(tensors["weight"])
     return {**found, START: crossover.average(found.values())}
 
 

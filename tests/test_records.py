@@ -299,12 +299,17 @@ def test_the_three_shapes_are_recognised_without_config(source, shape, as_table)
 # --- what stops -------------------------------------------------------------------------------
 
 
+def packed(content):
+    """Compress without the clock, which would be part of a test's name."""
+    return gzip.compress(content, mtime=0)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "the file is empty"),
         (b"\xef\xbb\xbf \n\n", "the file is empty"),
-        (gzip.compress(b""), "the file is empty"),
+        (packed(b""), "the file is empty"),
         (b"[]", "holds no records"),
         (b'[{"id": 1},\n {"id": }]', "broken JSON at line 2 column 9 (Expecting value)"),
         (b'[{"id": 1}] []', "broken JSON at line 1 column 13 (Extra data)"),
@@ -314,8 +319,8 @@ def test_the_three_shapes_are_recognised_without_config(source, shape, as_table)
         (b'{"a": 1,\n "b": 2}\n{"a": 1,\n "b": 2}', "begins with a JSON object over several lines"),
         (b'{"records": []}', "none of 1 records is valid (line 1: no text in the field 'text')"),
         ("no JSON\nat all".encode("utf-16"), "is UTF-16, not UTF-8; save it as UTF-8"),
-        (gzip.compress(b"x" * 1000)[:-9], "the gzip file is cut off or damaged"),
-        (gzip.compress(lines(good(1)) * 99)[:40], "the gzip file is cut off or damaged"),
+        (packed(b"x" * 1000)[:-9], "the gzip file is cut off or damaged"),
+        (packed(lines(good(1)) * 99)[:40], "the gzip file is cut off or damaged"),
         (b"\x1f\x8b no gzip", "the gzip file is cut off or damaged"),
     ],
 )  # fmt: skip
