@@ -22,6 +22,8 @@ class Batch:
     mask: Tensor
     """bool (batch, tokens), True where there is a token; at least one in every text."""
     # Further views that only some networks read come here, None where they are not needed.
+    features: Tensor | None = None
+    """Features of each token by a frozen trunk, float16 (batch, tokens, dimension); else 0."""
 
     def to(self, device: str | torch.device) -> Batch:
         """Return the batch on a device."""
@@ -42,4 +44,10 @@ class Batch:
 def make_batch(part: Encoded, rows: Sequence[int] | np.ndarray) -> Batch:
     """Return the texts of a part that stand in `rows`, in that order, on the CPU."""
     ids, mask = pad([part.ids[row] for row in rows])
-    return Batch(torch.from_numpy(ids), torch.from_numpy(mask))
+    features = None
+    if part.features is not None:
+        known = np.concatenate([part.features[row] for row in rows])
+        padded = np.zeros((*ids.shape, known.shape[1]), known.dtype)
+        padded[mask] = known
+        features = torch.from_numpy(padded)
+    return Batch(torch.from_numpy(ids), torch.from_numpy(mask), features)

@@ -12,7 +12,9 @@ from redheart import checkpoint, crossover, metrics
 from redheart.checkpoint import ModuleStates
 from redheart.device import open_device
 from redheart.inference import contributions, predictions
+from redheart.model.backbone import Backbone
 from redheart.model.network import Network, build_network
+from redheart.model.pretrained import backbone_for
 from redheart.tokens import Encoded
 from redheart.training_options import Recipe
 
@@ -92,12 +94,18 @@ def loader(paths: Sequence[str]) -> Load:
     return lambda epoch: checkpoint.load_tensors(by_name[f"epoch_{epoch:03d}"])
 
 
-def empty_network(recipe: Recipe, part: Encoded) -> Network:
-    """Return a network to load weights into, on the recipe's device."""
+def empty_network(recipe: Recipe, part: Encoded, backbone: Backbone | None = None) -> Network:
+    """Return a network to load weights into, on the recipe's device.
+
+    Parameters
+    ----------
+    backbone
+        A trunk that only reads; None: the one that the part is made for.
+    """
     device = open_device(recipe.train)
-    return build_network(
-        recipe.model, recipe.tasks, part.vocab_size, part.max_tokens, 0, device=device
-    )
+    sizes = (part.vocab_size, part.max_tokens)
+    backbone = backbone or backbone_for(part)
+    return build_network(recipe.model, recipe.tasks, *sizes, 0, device, backbone)
 
 
 def plan_candidates(

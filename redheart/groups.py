@@ -47,7 +47,7 @@ def parameters_by_module(network: Network) -> dict[str, dict[str, Parameter]]:
     Raises
     ------
     ValueError
-        A parameter belongs to no module, or to two.
+        A parameter that can learn belongs to no module, or one to two.
     """
     owner: dict[int, str] = {}
     found: dict[str, dict[str, Parameter]] = {}
@@ -58,6 +58,6 @@ def parameters_by_module(network: Network) -> dict[str, dict[str, Parameter]]:
             if first != module:
                 raise ValueError(f"{name} belongs to two modules: {first} and {module}")
     for name, parameter in network.named_parameters():
-        if id(parameter) not in owner:
+        if parameter.requires_grad and id(parameter) not in owner:
             raise ValueError(f"{name} belongs to no module")
     return found

@@ -12,6 +12,7 @@ from redheart.device import open_device
 from redheart.groups import groups
 from redheart.inference import Contributions, contributions, module_scores, part_losses, predictions
 from redheart.model.network import Network, activate, build_network
+from redheart.model.pretrained import backbone_for
 from redheart.tasks import Task
 from redheart.tokens import Encoded, load_encoded
 from redheart.training_options import Recipe, ScoringOptions
@@ -32,9 +33,8 @@ def score_files(
         Paths `weights` and `manifest` of the checkpoint.
     """
     train, validation = load_encoded(inputs.train), load_encoded(inputs.val_select)
-    network = build_network(
-        recipe.model, recipe.tasks, train.vocab_size, train.max_tokens, 0, open_device(recipe.train)
-    )
+    sizes, device = (train.vocab_size, train.max_tokens), open_device(recipe.train)
+    network = build_network(recipe.model, recipe.tasks, *sizes, 0, device, backbone_for(train))
     return evaluate_checkpoint(
         network,
         checkpoint.load_tensors(outputs.weights),

@@ -87,12 +87,14 @@ class ShippedModel:
     def predict(self, texts: Sequence[str]) -> list[dict[str, dict[str, float]]]:
         """Return for each text task -> output -> probability, or value of a regression."""
         from redheart import candidates, checkpoint
+        from redheart.model.pretrained import read_trunk
 
         recipe = read_recipe(files.read_json(self.folder / "config.json"))
         # It may have been trained on a device that this machine lacks.
         recipe = replace(recipe, train=replace(recipe.train, device="auto"))
         part = self._encoded(texts)
-        network = candidates.empty_network(recipe, part)
+        trunk = read_trunk(*self._trunk_files) if recipe.model.frozen else None
+        network = candidates.empty_network(recipe, part, trunk)
         members = checkpoint.load_tensors(self.folder / "weights.pt")["members"]
         predicted = candidates.mean_prediction(
             [candidates.predict(network, states, part, recipe) for states in members]
@@ -107,8 +109,15 @@ class ShippedModel:
             for row in range(len(texts))
         ]
 
+    @property
+    def _trunk_files(self) -> tuple[Path, Path]:
+        return self.folder / "trunk" / "config.json", self.folder / "trunk" / "weights.pt"
+
     def _encoded(self, texts: Sequence[str]) -> Encoded:
         tokenizer = self.folder / "tokenizer.json"
-        max_tokens = files.read_json(self.folder / "config.json")["train"]["max_tokens"]
+        config = files.read_json(self.folder / "config.json")
+        max_tokens, model = config["train"]["max_tokens"], config["model"]
+        learned = model.get("pretrained") and model.get("freeze_after") != 0
+        trunk = files.read_json(self._trunk_files[0]) if learned else None
         ids = tuple(encode(tokenizer, texts, max_tokens))
-        return Encoded(ids, {}, vocabulary_size(tokenizer), max_tokens)
+        return Encoded(ids, {}, vocabulary_size(tokenizer), max_tokens, trunk)

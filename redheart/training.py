@@ -22,6 +22,7 @@ from redheart.legs import Ancestor, Leg
 from redheart.losses import labelled, training_losses
 from redheart.meter import Meter
 from redheart.model.network import Network, build_network
+from redheart.model.pretrained import backbone_for, load_weights
 from redheart.tasks import Task
 from redheart.tokens import Encoded, training_windows, windows_per_epoch
 from redheart.training_options import Recipe, TrainOptions
@@ -65,7 +66,12 @@ class TrainingState:
 
 
 def prepare(
-    recipe: Recipe, data: Encoded, peak: float, seed: int, budget_gb: float = math.inf
+    recipe: Recipe,
+    data: Encoded,
+    peak: float,
+    seed: int,
+    budget_gb: float = math.inf,
+    trunk: str | Path = "",
 ) -> TrainingState:
     """Return the state before the first step; equal seeds give equal weights at every rate.
 
@@ -77,6 +83,8 @@ def prepare(
         The learning rate at the schedule's beginning.
     budget_gb
         What weights, gradients, optimizer and average may take, in 10^9 bytes.
+    trunk
+        Weights of the pretrained trunk, where the data is made for one that learns.
 
     Raises
     ------
@@ -86,7 +94,10 @@ def prepare(
     options = recipe.train
     device = open_device(options)
     sizes = (data.vocab_size, data.max_tokens)
-    network = build_network(recipe.model, recipe.tasks, *sizes, seed, device=device)
+    backbone = backbone_for(data)
+    if backbone and data.trunk:
+        load_weights(backbone, trunk)
+    network = build_network(recipe.model, recipe.tasks, *sizes, seed, device, backbone)
     memory.check_budget(sum(weight.numel() for weight in network.parameters()), budget_gb)
     parameters = parameters_by_module(network)
     return TrainingState(
@@ -115,7 +126,7 @@ def train_epoch(
     options = state.options
     # Order and dropout follow from seed and epoch alone, so no leg has random state to hand on.
     torch.manual_seed(_epoch_seed(state.seed, state.epoch))
-    state.network.train()
+    state.network.train_after(state.epoch)
     targets = {t.name: torch.from_numpy(data.targets[t.name]) for t in state.tasks}
     steps = windows_per_epoch(len(data), options.batch_size, options.grad_accumulation)
     windows = training_windows(

@@ -38,7 +38,7 @@ rule make_soups:
         metrics=checkpoints("metrics_{epoch}.json"),
         weights=checkpoints("epoch_{epoch}.pt"),
         manifests=checkpoints("epoch_{epoch}.json"),
-        val_select=f"{RUN}/data/encoded/val_select.npz",
+        val_select=f"{ENCODED}/val_select.npz",
     output:
         uniform=f"{RUN}/seed_{{seed}}/soups/uniform.pt",
         greedy=f"{RUN}/seed_{{seed}}/soups/greedy.pt",

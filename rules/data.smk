@@ -1,4 +1,4 @@
-# Phase 0: raw source -> records -> deduped -> split -> tokenizer -> encoded parts.
+# Phase 0: raw source -> records -> deduped -> split -> tokenizer -> encoded parts -> features.
 
 rule generate_corpus:
     output:
@@ -86,10 +86,26 @@ rule train_tokenizer:
         "../scripts/train_tokenizer.py"
 
 
+rule import_trunk:
+    input:
+        source=TRUNK_SOURCE,
+    output:
+        config=f"{RUN}/trunk/config.json",
+        weights=f"{RUN}/trunk/weights.pt",
+        tokenizer=f"{RUN}/trunk/tokenizer.json",
+    log:
+        f"{RUN}/logs/import_trunk.log",
+    params:
+        **shared("import_trunk"),
+    script:
+        "../scripts/import_trunk.py"
+
+
 rule encode_part:
     input:
         records=f"{RUN}/data/split/{{part}}.json",
-        tokenizer=f"{RUN}/data/tokenizer.json",
+        tokenizer=TOKENIZER,
+        trunk=LEARNING_TRUNK[:1],
     output:
         encoded=f"{RUN}/data/encoded/{{part}}.npz",
     log:
@@ -98,6 +114,25 @@ rule encode_part:
         **shared("encode_part"),
     script:
         "../scripts/encode_part.py"
+
+
+rule extract_features:
+    input:
+        encoded=f"{RUN}/data/encoded/{{part}}.npz",
+        config=f"{RUN}/trunk/config.json",
+        weights=f"{RUN}/trunk/weights.pt",
+    output:
+        features=f"{RUN}/data/features/{{part}}.npz",
+    log:
+        f"{RUN}/logs/extract_features_{{part}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/extract_features_{{part}}.tsv"
+    params:
+        **shared("extract_features"),
+    resources:
+        gpu=1,
+    script:
+        "../scripts/extract_features.py"
 
 
 rule dedupe:

@@ -14,6 +14,7 @@ def compute(folder):
         parse_tasks(job.settings["tasks"]),
         job.input.tokenizer,
         job.settings["train"]["max_tokens"],
+        next(map(files.read_json, job.input.trunk), None),
     )
     tokens.save_encoded(folder / "encoded", part)
 

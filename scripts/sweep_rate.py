@@ -9,7 +9,7 @@ job = Job(snakemake)
 recipe = read_recipe(job.settings)
 rate, seed = float(job.wildcards.rate), int(job.wildcards.seed)
 start, stop = job.params.epochs
-uses = job.content("train", "val_select")
+uses = job.content("train", "val_select", "trunk")
 
 
 def until(epochs):
@@ -30,7 +30,7 @@ def train(folder):
 
     data = tokens.load_encoded(job.input.train)
     validation = tokens.load_encoded(job.input.val_select)
-    state = training.prepare(recipe, data, rate, seed, job.params.budget_gb)
+    state = training.prepare(recipe, data, rate, seed, job.params.budget_gb, *job.input.trunk)
     progress = sweep_training.resume_trial(state, *training_state(start))
     with training_progress(f"rate {rate}, seed {seed}", stop - state.epoch) as report:
         trial = sweep_training.train_rate(state, data, validation, stop, report, progress)

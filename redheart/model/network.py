@@ -52,7 +52,7 @@ class Network(nn.Module):
         By task, then by module in canonical order: (batch, width) logits, or values where the
         task is a regression.
         """
-        features, mask = self.backbone(batch.ids, batch.mask), batch.mask
+        features, mask = self.backbone(batch), batch.mask
         detached = features.detach()
         module = self.modules_by_name()
         contributions: Contributions = {task.name: {} for task in self.tasks}
@@ -65,6 +65,14 @@ class Network(nn.Module):
             if task in self.architecture.advanced:
                 of_task[f"advanced_{task}"] = module[f"advanced_{task}"](detached, mask)
         return contributions
+
+    def train_after(self, epochs: int) -> None:
+        """Set training mode after so many epochs; a backbone that is frozen by then only reads."""
+        self.train()
+        limit = self.architecture.freeze_after
+        learns = limit is None or epochs < limit
+        self.backbone.train(learns)
+        self.backbone.requires_grad_(learns)
 
     def modules_by_name(self) -> dict[str, nn.Module]:
         """Return the modules in canonical order; their states together are the network's."""
@@ -112,11 +120,17 @@ def build_network(
     max_tokens: int,
     seed: int,
     device: str | torch.device = "cpu",
+    backbone: Backbone | None = None,
 ) -> Network:
     """Build a network with initial weights that follow from the seed alone.
 
     The weights are drawn on the CPU, so they are the same on every device; the state of torch's
     random generators is left as it was.
+
+    Parameters
+    ----------
+    backbone
+        A trunk to take in place of the Transformer of the preset.
 
     Raises
     ------
@@ -127,7 +141,7 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would reseed the accelerators too, which are not forked here.
         torch.default_generator.manual_seed(seed)
-        network = Network(architecture, tasks)
+        network = Network(architecture, tasks, backbone)
     return network.to(device)
 
 

@@ -37,6 +37,14 @@ class ModelOptions:
     signal: bool | str | None = None
     """The distribution task that the signal chain (dsp and kalman) serves; true or null: the first
     one; false: none."""
+    freeze_after: int | None = None
+    """Completed epochs after which the backbone learns no more; null: never; 0: it never does, its
+    features are stored, and no weights of it are trained or saved."""
+
+    @property
+    def frozen(self) -> bool:
+        """Tell whether the network reads stored features of a backbone that never learns."""
+        return self.freeze_after == 0
 
 
 @dataclass(frozen=True)
@@ -137,12 +145,14 @@ class Architecture:
     """The signal chain."""
     advanced: Mapping[str, QuerySize]
     """The advanced analyzers, by task."""
+    freeze_after: int | None = None
+    """Completed epochs after which the backbone learns no more; None: never."""
 
     @property
     def module_names(self) -> tuple[str, ...]:
-        """Names of all modules in canonical order."""
+        """Names of all modules in canonical order; a backbone that never learns is none."""
         return (
-            "backbone",
+            *(() if self.freeze_after == 0 else ("backbone",)),
             *(f"heads.{task}" for task in self.heads),
             *(f"neural_{task}" for task in self.neural),
             *(("dsp", "kalman") if self.signal_task else ()),
@@ -233,11 +243,12 @@ def resolve(
         signal_task=_signal_task(options, tasks),
         signal=preset.signal,
         advanced=_sizes(preset.advanced, _advanced_tasks(options, preset, names)),
+        freeze_after=options.freeze_after,
     )
 
 
 def module_names(options: ModelOptions, tasks: Sequence[Task]) -> tuple[str, ...]:
-    """Return the names of all modules in canonical order, backbone first."""
+    """Return the names of all modules in canonical order."""
     # No name depends on the vocabulary or on the length of the texts.
     return resolve(options, tasks, vocab_size=1, max_tokens=1).module_names
 
