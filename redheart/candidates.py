@@ -11,7 +11,8 @@ import numpy as np
 from redheart import checkpoint, crossover, metrics
 from redheart.checkpoint import ModuleStates
 from redheart.device import open_device
-from redheart.inference import contributions, predictions
+from redheart.fusion import Weights, choose_weights, fused_predictions
+from redheart.inference import contributions
 from redheart.model.backbone import Backbone
 from redheart.model.network import Network, build_network
 from redheart.model.pretrained import backbone_for
@@ -49,14 +50,22 @@ def ranked_epochs(tables: Sequence[Mapping[str, Any]], source: str = "raw") -> l
 
 
 def predict(
-    network: Network,
-    states: ModuleStates,
-    part: Encoded,
-    recipe: Recipe,
+    network: Network, states: ModuleStates, part: Encoded, recipe: Recipe, weights: Weights
 ) -> Predictions:
     """Return a model's predictions for a part: task -> float32 [n, width]."""
     checkpoint.load_into(network, states)
-    return predictions(recipe.tasks, contributions(network, part, recipe.train))
+    given = contributions(network, part, recipe.train)
+    return fused_predictions(recipe.tasks, given, weights)
+
+
+def fuse(
+    network: Network, states: ModuleStates, validation: Encoded, recipe: Recipe
+) -> tuple[Predictions, Weights]:
+    """Return a model's predictions for val_select, and the fusion's weights, which it decides."""
+    checkpoint.load_into(network, states)
+    given = contributions(network, validation, recipe.train)
+    weights = choose_weights(recipe.tasks, given, validation.targets, recipe.fusion)
+    return fused_predictions(recipe.tasks, given, weights), weights
 
 
 def make_soups(
@@ -76,7 +85,7 @@ def make_soups(
     """
 
     def score(states: ModuleStates) -> float:
-        predicted = predict(network, states, validation, recipe)
+        predicted, _ = fuse(network, states, validation, recipe)
         return float(metrics.macro(recipe.tasks, predicted, validation.targets))
 
     ranked = ranked_epochs(tables)
@@ -160,16 +169,32 @@ def predict_candidates(
     members: Mapping[str, Sequence[tuple[str, str]]],
     parts: Mapping[str, Encoded],
     recipe: Recipe,
-) -> dict[str, dict[str, Predictions]]:
-    """Return candidate -> part -> predictions: the mean over the candidate's members."""
-    predicted = {}
+) -> tuple[dict[str, dict[str, Predictions]], dict[str, list[Weights]]]:
+    """Let all candidates predict all parts, val_select among them.
+
+    Returns
+    -------
+    Candidate -> part -> predictions, the mean over the candidate's members; and candidate -> the
+    fusion's weights in each of its members.
+    """
+    predicted, weights = {}, {}
     for name, given in members.items():
-        each = [
-            {part: predict(network, states, data, recipe) for part, data in parts.items()}
-            for states in load_members(given)
-        ]
-        predicted[name] = {part: mean_prediction([one[part] for one in each]) for part in parts}
-    return predicted
+        each = [_predict_parts(network, states, parts, recipe) for states in load_members(given)]
+        predicted[name] = {part: mean_prediction([one[part] for one, _ in each]) for part in parts}
+        weights[name] = [one for _, one in each]
+    return predicted, weights
+
+
+def _predict_parts(
+    network: Network, states: ModuleStates, parts: Mapping[str, Encoded], recipe: Recipe
+) -> tuple[dict[str, Predictions], Weights]:
+    chosen, weights = fuse(network, states, parts["val_select"], recipe)
+    others = {
+        part: predict(network, states, data, recipe, weights)
+        for part, data in parts.items()
+        if part != "val_select"
+    }
+    return {"val_select": chosen, **others}, weights
 
 
 def mean_prediction(members: Sequence[Predictions]) -> Predictions:

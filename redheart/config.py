@@ -26,7 +26,7 @@ from redheart.split import SplitOptions
 from redheart.sweep import ChoiceOptions
 from redheart.sweet_spots import SweetSpotOptions
 from redheart.tasks import parse_tasks
-from redheart.training_options import PlanOptions, ScoringOptions, TrainOptions
+from redheart.training_options import FusionOptions, PlanOptions, ScoringOptions, TrainOptions
 from redheart.trunk import TrunkOptions
 
 SCHEMA = Path(__file__).parents[1] / "config" / "schemas" / "config.schema.json"
@@ -105,6 +105,7 @@ SECTIONS: dict[str, tuple[type, ...]] = {
     "model": (ModelOptions, TrunkOptions),
     "sweep": (SweepOptions, ChoiceOptions, HalvingOptions),
     "train": (PlanOptions, TrainOptions, EncodingOptions, ScoringOptions),
+    "fusion": (FusionOptions,),
     "sweet_spots": (SweetSpotOptions,),
     "crossover": (CrossoverOptions,),
     "evaluation": (EvaluationOptions,),

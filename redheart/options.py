@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from redheart.model.options import ModelOptions
 from redheart.tasks import parse_tasks
-from redheart.training_options import Recipe, TrainOptions
+from redheart.training_options import FusionOptions, Recipe, TrainOptions
 
 T = TypeVar("T")
 
@@ -20,11 +20,12 @@ def build(kind: type[T], section: Mapping[str, Any]) -> T:
 
 
 def read_recipe(settings: Mapping[str, Any]) -> Recipe:
-    """Build the recipe from the sections `tasks`, `model` and `train`."""
+    """Build the recipe from the sections `tasks`, `model` and `train`, and `fusion` if given."""
     return Recipe(
         parse_tasks(settings["tasks"]),
         build(ModelOptions, settings["model"]),
         build(TrainOptions, settings["train"]),
+        build(FusionOptions, settings.get("fusion", {})),
     )
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from redheart import checkpoint, files, metrics
 from redheart.device import open_device
+from redheart.fusion import choose_weights, fused_predictions
 from redheart.groups import groups
-from redheart.inference import Contributions, contributions, module_scores, part_losses, predictions
+from redheart.inference import Contributions, contributions, module_scores, part_losses
 from redheart.model.network import Network, activate, build_network
 from redheart.model.pretrained import backbone_for
 from redheart.tasks import Task
@@ -104,7 +105,8 @@ def _fused(
     checkpoint.load_into(network, states)
     tasks = recipe.tasks
     given = contributions(network, part, recipe.train)
-    predicted = predictions(tasks, given)
+    weights = choose_weights(tasks, given, part.targets, recipe.fusion)
+    predicted = fused_predictions(tasks, given, weights)
     scores = {
         "val_loss": float(part_losses(tasks, given, part)[0].mean()),
         "macro": _finite(metrics.macro(tasks, predicted, part.targets)),
@@ -112,6 +114,7 @@ def _fused(
             task.name: metrics.task_metrics(task, predicted[task.name], part.targets[task.name])
             for task in tasks
         },
+        "weights": weights,
     }
     return scores, given
 

@@ -96,8 +96,12 @@ class ShippedModel:
         trunk = read_trunk(*self._trunk_files) if recipe.model.frozen else None
         network = candidates.empty_network(recipe, part, trunk)
         members = checkpoint.load_tensors(self.folder / "weights.pt")["members"]
+        fusion = files.read_json(self.folder / "recipe.json")["fusion"]
         predicted = candidates.mean_prediction(
-            [candidates.predict(network, states, part, recipe) for states in members]
+            [
+                candidates.predict(network, states, part, recipe, weights)
+                for states, weights in zip(members, fusion, strict=True)
+            ]
         )
         return [
             {

@@ -63,17 +63,19 @@ STEPS: dict[str, Step] = {
     # phase 2
     "train_leg": Step(_TRAINING, ("redheart.training",)),
     "evaluate_checkpoint": Step(
-        (*_TRAINING, *_keys("train", ScoringOptions)), ("redheart.scoring",)
+        (*_TRAINING, *_keys("train", ScoringOptions), "fusion"), ("redheart.scoring",)
     ),
     # phase 3
     "find_sweet_spots": Step(("sweet_spots",), ("redheart.sweet_spots", "redheart.groups")),
     # phase 4
     "stitch_crossover": Step((), ("redheart.stitching",)),
     "stitch_variant": Step((), ("redheart.stitching",)),
-    "make_soups": Step(_TRAINING, ("redheart.candidates",)),
+    "make_soups": Step((*_TRAINING, "fusion"), ("redheart.candidates",)),
     # the end
     "fit_baseline": Step(("labels",), ("redheart.baseline", "redheart.predictions")),
-    "predict_candidates": Step(_TRAINING, ("redheart.candidates", "redheart.predictions")),
+    "predict_candidates": Step(
+        (*_TRAINING, "fusion"), ("redheart.candidates", "redheart.predictions")
+    ),
     "compare_candidates": Step(
         ("tasks", "evaluation"), ("redheart.selection", "redheart.predictions", "redheart.tokens")
     ),

@@ -61,6 +61,14 @@ class ScoringOptions:
     """Training records, at most, on which the training loss is taken in evaluation mode."""
 
 
+@dataclass(frozen=True)
+class FusionOptions:
+    """How the modules' contributions become a task's prediction."""
+
+    weights: Literal["fitted", "equal"] = "fitted"
+    """fitted: by stacking on val_select; equal: their mean."""
+
+
 def checkpoint_epochs(plan: PlanOptions) -> list[int]:
     """Return the epochs after which a checkpoint is saved, the last epoch among them."""
     epochs = list(range(plan.checkpoint_every, plan.epochs + 1, plan.checkpoint_every))
@@ -77,3 +85,5 @@ class Recipe:
     """The network."""
     train: TrainOptions
     """The training."""
+    fusion: FusionOptions = FusionOptions()
+    """The fusion of what the modules say, which no training depends on."""

@@ -25,9 +25,10 @@ def compute(folder):
     network = candidates.empty_network(recipe, parts["val_select"])
     paths = [*job.input.weights, *job.input.stitched]
     members = {name: member_paths(source, paths) for name, source in sources.items()}
-    predicted = candidates.predict_candidates(network, members, parts, recipe)
+    predicted, weights = candidates.predict_candidates(network, members, parts, recipe)
     predictions.save(folder / "predictions", predicted)
-    files.write_json(folder / "sources", sources)
+    fused = {name: {**source, "fusion": weights[name]} for name, source in sources.items()}
+    files.write_json(folder / "sources", fused)
 
 
 recipes = ("soup_recipe", "crossover_recipe", "variant_recipes")

@@ -32,8 +32,9 @@ def train(folder):
 def evaluate(folder):
     from redheart import scoring
 
-    options = build(ScoringOptions, job.settings_of("evaluate_checkpoint")["train"])
-    table = scoring.score_files(job.input, job.output, recipe, options)
+    settings = job.settings_of("evaluate_checkpoint")
+    options = build(ScoringOptions, settings["train"])
+    table = scoring.score_files(job.input, job.output, read_recipe(settings), options)
     files.write_json(folder / "metrics", table)
 
 

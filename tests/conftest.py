@@ -99,7 +99,17 @@ def shipped_config(tasks, recipe):
 
 
 @pytest.fixture(scope="session")
-def model_folder(members, shipped_config, tokenizer_path, tmp_path_factory):
+def member_weights(members, recipe, part):
+    """The fusion's weights in each of the two networks."""
+    from redheart.fusion import fit_weights
+    from redheart.inference import contributions
+
+    each = [contributions(network, part, recipe.train) for network in members]
+    return [fit_weights(recipe.tasks, given, part.targets) for given in each]
+
+
+@pytest.fixture(scope="session")
+def model_folder(members, member_weights, shipped_config, tokenizer_path, tmp_path_factory):
     """A folder as a run ships it: an ensemble of the two members."""
     from redheart import checkpoint, files
 
@@ -108,4 +118,5 @@ def model_folder(members, shipped_config, tokenizer_path, tmp_path_factory):
     checkpoint.save_tensors(folder / "weights.pt", {"members": states})
     shutil.copy(tokenizer_path, folder / "tokenizer.json")
     files.write_json(folder / "config.json", shipped_config)
+    files.write_json(folder / "recipe.json", {"fusion": member_weights})
     return folder

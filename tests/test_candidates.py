@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from redheart import candidates, checkpoint, crossover, stitching
+from redheart import candidates, checkpoint, crossover, fusion, stitching
 from redheart.errors import UserError
+from redheart.inference import contributions, predictions
+from redheart.training_options import FusionOptions
 
 
 def table(epoch, raw, ema):
@@ -56,7 +60,7 @@ def test_soups_are_means_and_the_greedy_one_is_no_worse(saved, recipe, part):
     scores = {
         epoch: candidates.metrics.macro(
             recipe.tasks,
-            candidates.predict(network, states[epoch], part, recipe),
+            candidates.fuse(network, states[epoch], part, recipe)[0],
             part.targets,
         )
         for epoch in states
@@ -67,7 +71,7 @@ def test_soups_are_means_and_the_greedy_one_is_no_worse(saved, recipe, part):
         for name, value in parameters.items():
             mean = (states[2][module][name] + states[4][module][name]) / 2
             torch.testing.assert_close(value, mean)
-    greedy = candidates.predict(network, soups["greedy"], part, recipe)
+    greedy, _ = candidates.fuse(network, soups["greedy"], part, recipe)
     assert candidates.metrics.macro(recipe.tasks, greedy, part.targets) >= max(scores.values())
     assert recipes["uniform"]["epochs"] == [2, 4]
     assert recipes["greedy"]["epochs"][0] == max(scores, key=scores.get)
@@ -76,11 +80,38 @@ def test_soups_are_means_and_the_greedy_one_is_no_worse(saved, recipe, part):
 def test_an_ensemble_predicts_the_mean_of_its_members(saved, recipe, part):
     network = candidates.empty_network(recipe, part)
     members = {"one": [(saved[0], "weights")], "both": [(path, "ema") for path in saved]}
-    predicted = candidates.predict_candidates(network, members, {"test": part}, recipe)
-    second = candidates.predict(network, checkpoint.load_tensors(saved[1])["weights"], part, recipe)
+    parts = {"val_select": part, "test": part.head(30)}
+    predicted, weights = candidates.predict_candidates(network, members, parts, recipe)
+    states = checkpoint.load_tensors(saved[1])["weights"]
+    second = candidates.predict(network, states, parts["test"], recipe, weights["both"][1])
     for task in recipe.tasks:
         mean = (predicted["one"]["test"][task.name] + second[task.name]) / 2
         np.testing.assert_allclose(predicted["both"]["test"][task.name], mean, atol=1e-6)
+
+
+def test_all_parts_are_predicted_with_the_weights_that_val_select_decides(saved, recipe, part):
+    network = candidates.empty_network(recipe, part)
+    members = {"one": [(saved[0], "weights")]}
+    parts = {"val_select": part.head(20), "test": part}
+    predicted, weights = candidates.predict_candidates(network, members, parts, recipe)
+    checkpoint.load_into(network, checkpoint.load_tensors(saved[0])["weights"])
+    on_validation = contributions(network, parts["val_select"], recipe.train)
+    expected = fusion.fit_weights(recipe.tasks, on_validation, parts["val_select"].targets)
+    assert weights["one"] == [expected]
+    for task in recipe.tasks:
+        both = (predicted["one"][name][task.name] for name in ("test", "val_select"))
+        test, validation = both
+        np.testing.assert_allclose(test[:20], validation, rtol=1e-4, atol=1e-6)
+
+
+def test_by_config_all_modules_count_the_same(saved, recipe, part):
+    equal = replace(recipe, fusion=FusionOptions("equal"))
+    network = candidates.empty_network(recipe, part)
+    states = checkpoint.load_tensors(saved[0])["weights"]
+    predicted, _ = candidates.fuse(network, states, part, equal)
+    expected = predictions(recipe.tasks, contributions(network, part, recipe.train))
+    for task in recipe.tasks:
+        np.testing.assert_allclose(predicted[task.name], expected[task.name], rtol=1e-5, atol=1e-6)
 
 
 def stitch_recipe(saved):

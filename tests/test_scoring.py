@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from redheart import checkpoint, files, metrics, scoring
+from redheart.fusion import fit_weights, fused_predictions
 from redheart.groups import groups
 from redheart.inference import contributions, module_scores, part_losses, predictions
 from redheart.model.network import build_network
@@ -97,7 +98,9 @@ def test_every_module_has_the_main_metric_of_its_own_prediction(recipe, part, ta
 def test_the_whole_model_is_scored_with_weights_and_with_average(recipe, part, saved, table):
     for name, seed in (("raw", 0), ("ema", 1)):
         given = contributions(build(recipe, part, seed), part, recipe.train)
-        found, predicted = table["fused"][name], predictions(recipe.tasks, given)
+        found, weights = table["fused"][name], fit_weights(recipe.tasks, given, part.targets)
+        predicted = fused_predictions(recipe.tasks, given, weights)
+        assert found["weights"] == weights
         assert found["val_loss"] == pytest.approx(
             float(part_losses(recipe.tasks, given, part)[0].mean())
         )

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from redheart import files, shipping
-from redheart.inference import contributions, predictions
+from redheart.fusion import fused_predictions
+from redheart.inference import contributions
 from redheart.tokens import encode_part
 
 TEXTS = ["she lied about the money", "그는 돈을 빌려 갔다", "why? 😀", "to dinner " * 30]
@@ -30,11 +31,14 @@ def test_a_prediction_names_every_task_and_output(model_folder):
 
 
 def test_several_members_predict_their_mean(
-    model_folder, members, tasks, recipe, part, tokenizer_path
+    model_folder, members, member_weights, tasks, recipe, part, tokenizer_path
 ):
     records = [{"text": text} for text in TEXTS]
     encoded = encode_part(records, tasks, tokenizer_path, part.max_tokens)
-    each = [predictions(tasks, contributions(n, encoded, recipe.train)) for n in members]
+    each = [
+        fused_predictions(tasks, contributions(network, encoded, recipe.train), weights)
+        for network, weights in zip(members, member_weights, strict=True)
+    ]
     found = shipping.ShippedModel(model_folder).predict(TEXTS)
     for task in tasks:
         expected = np.mean([one[task.name] for one in each], axis=0)

@@ -1,0 +1,137 @@
+"""How much each module counts: the weights of its contributions to a task, fitted on val_select.
+
+Stacking with weights of 0 or more (Wolpert 1992, "Stacked generalization"; Breiman 1996, "Stacked
+regressions"). The weights need not sum to 1, so they calibrate as well, as the temperature of Guo
+et al. 2017 (arXiv 1706.04599) does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from redheart.model.network import activate
+from redheart.tasks import Task
+from redheart.training_options import FusionOptions
+
+Contributions = Mapping[str, Mapping[str, Tensor]]  # task -> module -> [n, width]
+Weights = dict[str, dict[str, float]]  # task -> module -> 0 or more
+
+# The ridge: weights are held to equal ones as by a normal prior of this standard deviation, on top
+# of the records' mean log-loss or, for a regression, of the squared error over its variance.
+PRIOR_DEVIATION = 0.5
+
+
+def choose_weights(
+    tasks: Sequence[Task],
+    contributions: Contributions,
+    targets: Mapping[str, np.ndarray],
+    options: FusionOptions,
+) -> Weights:
+    """Return the weights that the config asks for: fitted to the targets, or equal."""
+    if options.weights == "equal":
+        return equal_weights(contributions)
+    return fit_weights(tasks, contributions, targets)
+
+
+def equal_weights(contributions: Contributions) -> Weights:
+    """Return weights with which a task's prediction is the mean over its modules."""
+    return {task: dict.fromkeys(given, 1 / len(given)) for task, given in contributions.items()}
+
+
+def fit_weights(
+    tasks: Sequence[Task], contributions: Contributions, targets: Mapping[str, np.ndarray]
+) -> Weights:
+    """Fit the weights of the modules, task by task.
+
+    Parameters
+    ----------
+    contributions
+        Task -> module -> [n, width], as `redheart.inference.contributions` returns them.
+    targets
+        Task -> [n, width], NaN where unlabelled; such records are left out.
+
+    Returns
+    -------
+    Task -> module -> weight, 0 or more. They minimise the regularised loss of the weighted sum
+    (`fusion_loss`), a convex problem; a task without labels gets equal weights.
+    """
+    return {task.name: _fit(task, contributions[task.name], targets[task.name]) for task in tasks}
+
+
+def fused_predictions(
+    tasks: Sequence[Task], contributions: Contributions, weights: Mapping[str, Mapping[str, float]]
+) -> dict[str, np.ndarray]:
+    """Return task -> float32 [n, width]: weighted sums as probabilities, or values."""
+    return {
+        task.name: activate(task, _weighted_sum(contributions[task.name], weights[task.name]))
+        .float()
+        .numpy()
+        for task in tasks
+    }
+
+
+def _weighted_sum(contributions: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    share = torch.tensor([weights[module] for module in contributions], dtype=torch.float64)
+    return torch.tensordot(share, torch.stack(list(contributions.values())).double(), dims=1)
+
+
+def _fit(task: Task, contributions: Mapping[str, Tensor], target: np.ndarray) -> dict[str, float]:
+    from scipy.optimize import minimize
+
+    labelled = ~np.isnan(target).all(axis=1)
+    stacked = np.stack([given.numpy()[labelled] for given in contributions.values()], axis=-1)
+    start = np.full(len(contributions), 1 / len(contributions))
+    if labelled.any():
+        start = minimize(
+            fusion_loss,
+            start,
+            (task, stacked.astype(np.float64), target[labelled].astype(np.float64)),
+            method="L-BFGS-B",
+            jac=True,
+            bounds=[(0, None)] * len(start),
+            options={"ftol": 1e-12, "gtol": 1e-8},
+        ).x
+    return dict(zip(contributions, start.tolist(), strict=True))
+
+
+def fusion_loss(
+    weights: np.ndarray, task: Task, contributions: np.ndarray, target: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Return the regularised loss of weights and its gradient.
+
+    Parameters
+    ----------
+    weights
+        [modules]
+    contributions
+        [n, width, modules]
+    target
+        [n, width], each row with a label; NaN where an output is unknown.
+    """
+    known = ~np.isnan(target)
+    filled = np.nan_to_num(target)
+    output = contributions @ weights
+    if task.kind in ("multiclass", "distribution"):
+        share = np.ones_like(target)
+        norm = np.logaddexp.reduce(output, axis=1, keepdims=True)
+        losses = filled * (norm - output)
+        slopes = np.exp(output - norm) - filled
+    else:
+        share = known / known.sum(axis=1, keepdims=True)
+        if task.kind == "multilabel":
+            losses = np.logaddexp(0, output) - filled * output
+            slopes = np.exp(-np.logaddexp(0, -output)) - filled
+        else:
+            mean = filled.sum(axis=0) / known.sum(axis=0).clip(min=1)
+            variance = ((filled - mean) ** 2)[known].mean() or 1.0
+            losses = (output - filled) ** 2 / (2 * variance)
+            slopes = (output - filled) / variance
+    n, distance = len(target), weights - 1 / len(weights)
+    ridge = 1 / (n * PRIOR_DEVIATION**2)
+    loss = (share * losses).sum() / n + ridge * (distance @ distance) / 2
+    gradient = np.einsum("nw,nwm->m", share * slopes, contributions) / n + ridge * distance
+    return float(loss), gradient
