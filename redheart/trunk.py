@@ -14,6 +14,9 @@ from redheart.errors import UserError
 
 # What of a model's folder is read; whatever else lies there changes nothing.
 READ = (".json", ".safetensors", ".txt", ".model")
+NOT_INSTALLED = (
+    "a pretrained trunk takes the package transformers; install it (`pip install transformers`)"
+)
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 
 
@@ -34,10 +37,7 @@ def source_files(name: str) -> list[str]:
         The extra is not installed, or the folder holds no trunk that can be read safely.
     """
     if find_spec("transformers") is None:
-        raise UserError(
-            "a pretrained trunk takes the package transformers; install it "
-            "(`pip install transformers`)"
-        )
+        raise UserError(NOT_INSTALLED)
     folder = Path(name)
     if not folder.is_dir():
         if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
@@ -45,11 +45,15 @@ def source_files(name: str) -> list[str]:
         return []
     found = sorted(path for path in folder.iterdir() if path.is_file())
     suffixes = {path.suffix for path in found}
-    if "config.json" not in (path.name for path in found):
-        raise UserError(f"{name}: no model, it has no config.json; name what save_pretrained wrote")
-    if ".safetensors" not in suffixes:
-        held = "only as pickles, which may execute anything" if suffixes & {*PICKLES} else "not"
-        raise UserError(f"{name}: holds weights {held}; save them there as model.safetensors")
+    if ".safetensors" not in suffixes and suffixes & {*PICKLES}:
+        raise UserError(
+            f"{name}: its weights are a pickle, which may execute anything; save them there as "
+            "model.safetensors"
+        )
+    present = {"weights" if path.suffix == ".safetensors" else path.name for path in found}
+    for wanted in ("config.json", "tokenizer.json", "weights"):
+        if wanted not in present:
+            raise UserError(f"{name}: no model, it has no {wanted}; save all that belongs to it")
     return [str(path) for path in found if path.suffix in READ]
 
 
@@ -112,10 +116,7 @@ def library() -> Any:
     try:
         import transformers
     except ImportError:
-        raise UserError(
-            "a pretrained trunk takes the package transformers; install it "
-            "(`pip install transformers`)"
-        ) from None
+        raise UserError(NOT_INSTALLED) from None
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return transformers
@@ -125,15 +126,19 @@ def library() -> Any:
 def _loading(name: str) -> Iterator[Any]:
     """Lend the package, and tell in one line why it cannot load a model."""
     transformers = library()
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
+    unreadable = (OSError, ValueError, KeyError, TypeError, SafetensorError, StrictDataclassError)
     try:
         yield transformers
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        reason = " ".join(str(error).split("\n\n")[0].split())
+    except RuntimeError:
+        raise UserError(f"{name}: its weights and its config.json differ; save both anew") from None
+    except unreadable as error:
+        reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
         raise UserError(
-            f"{name}: cannot be loaded as a trunk ({reason}); check model.pretrained: a folder, or "
-            "the id of a model that is in the cache or can be downloaded"
+            f"{name}: cannot be loaded as a trunk ({reason}); name a model's folder, or the id of "
+            "one that is in the cache or can be downloaded"
         ) from None
 
 
