@@ -37,6 +37,7 @@ def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any
             "",
             *tasks,
             "",
+            *_trunk_lines(config["model"]),
             "## Evidence",
             "",
             "Macro score (0 to 1, the mean over tasks of each one's main metric), and on test the",
@@ -57,6 +58,18 @@ def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any
             "",
         ]
     )
+
+
+def _trunk_lines(model: Mapping[str, Any]) -> list[str]:
+    if not model.get("pretrained"):
+        return []
+    epochs = model["freeze_after"]
+    how = {0: "frozen", None: "fine-tuned"}.get(epochs, f"fine-tuned for {epochs} epochs")
+    return [
+        f"Its trunk is `{model['pretrained']}`, {how}; the licence of that trunk holds for this "
+        "model too.",
+        "",
+    ]
 
 
 def _described(task: Mapping[str, Any]) -> str:
