@@ -22,8 +22,12 @@ class Batch:
     mask: Tensor
     """bool (batch, tokens), True where there is a token; at least one in every text."""
     # Further views that only some networks read come here, None where they are not needed.
+    ngrams: Tensor | None = None
+    """Which n-grams stand in each text, int64 (batch, n-grams), padded."""
+    ngram_values: Tensor | None = None
+    """Their tf-idf values, float32 (batch, n-grams), 0 for padding."""
     features: Tensor | None = None
-    """Features of each token by a frozen trunk, float16 (batch, tokens, dimension); else 0."""
+    """What a frozen trunk made of each token, float16 (batch, tokens, dimension), 0 for padding."""
 
     def to(self, device: str | torch.device) -> Batch:
         """Return the batch on a device."""
@@ -43,11 +47,11 @@ class Batch:
 
 def make_batch(part: Encoded, rows: Sequence[int] | np.ndarray) -> Batch:
     """Return the texts of a part that stand in `rows`, in that order, on the CPU."""
-    ids, mask = pad([part.ids[row] for row in rows])
-    features = None
+    views = dict(zip(("ids", "mask"), pad([part.ids[row] for row in rows]), strict=True))
     if part.features is not None:
         known = np.concatenate([part.features[row] for row in rows])
-        padded = np.zeros((*ids.shape, known.shape[1]), known.dtype)
-        padded[mask] = known
-        features = torch.from_numpy(padded)
-    return Batch(torch.from_numpy(ids), torch.from_numpy(mask), features)
+        views["features"] = np.zeros((*views["ids"].shape, known.shape[1]), known.dtype)
+        views["features"][views["mask"]] = known
+    if part.ngrams is not None:
+        views["ngrams"], views["ngram_values"] = part.ngrams.padded(rows)
+    return Batch(**{name: torch.from_numpy(view) for name, view in views.items()})

@@ -10,12 +10,9 @@ import numpy as np
 
 from redheart import checkpoint, crossover, metrics
 from redheart.checkpoint import ModuleStates
-from redheart.device import open_device
 from redheart.fusion import Weights, choose_weights, fused_predictions
 from redheart.inference import contributions
-from redheart.model.backbone import Backbone
-from redheart.model.network import Network, build_network
-from redheart.model.pretrained import backbone_for
+from redheart.model.network import Network
 from redheart.tokens import Encoded
 from redheart.training_options import Recipe
 
@@ -101,20 +98,6 @@ def loader(paths: Sequence[str]) -> Load:
     """Return a function from an epoch to its checkpoint, given the checkpoints' paths."""
     by_name = {Path(path).stem: path for path in paths}
     return lambda epoch: checkpoint.load_tensors(by_name[f"epoch_{epoch:03d}"])
-
-
-def empty_network(recipe: Recipe, part: Encoded, backbone: Backbone | None = None) -> Network:
-    """Return a network to load weights into, on the recipe's device.
-
-    Parameters
-    ----------
-    backbone
-        A trunk that only reads; None: the one that the part is made for.
-    """
-    device = open_device(recipe.train)
-    sizes = (part.vocab_size, part.max_tokens)
-    backbone = backbone or backbone_for(part)
-    return build_network(recipe.model, recipe.tasks, *sizes, 0, device, backbone)
 
 
 def plan_candidates(

@@ -19,6 +19,7 @@ from redheart.crossover import CrossoverOptions
 from redheart.dedup import DedupOptions
 from redheart.errors import UserError
 from redheart.halving import HalvingOptions
+from redheart.lexicon import LexiconOptions
 from redheart.model.options import ModelOptions, resolve
 from redheart.options import build
 from redheart.records import RecordOptions
@@ -102,6 +103,7 @@ SECTIONS: dict[str, tuple[type, ...]] = {
     "dedup": (DedupOptions,),
     "split": (SplitOptions,),
     "tokenizer": (TokenizerOptions,),
+    "lexicon": (LexiconOptions,),
     "model": (ModelOptions, TrunkOptions),
     "sweep": (SweepOptions, ChoiceOptions, HalvingOptions),
     "train": (PlanOptions, TrainOptions, EncodingOptions, ScoringOptions),

@@ -2,7 +2,9 @@
 
 Stacking with weights of 0 or more (Wolpert 1992, "Stacked generalization"; Breiman 1996, "Stacked
 regressions"). The weights need not sum to 1, so they calibrate as well, as the temperature of Guo
-et al. 2017 (arXiv 1706.04599) does.
+et al. 2017 (arXiv 1706.04599) does. Log-loss has no say in which class a doubtful record is
+called; the main metric of classes, macro-F1, has: for it rare classes are raised (Menon et al.
+2021, arXiv 2007.07314, equation 9).
 """
 
 from __future__ import annotations
@@ -13,16 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from redheart.metrics import main_metric
 from redheart.model.network import activate
 from redheart.tasks import Task
 from redheart.training_options import FusionOptions
 
 Contributions = Mapping[str, Mapping[str, Tensor]]  # task -> module -> [n, width]
-Weights = dict[str, dict[str, float]]  # task -> module -> 0 or more
+# task -> module -> 0 or more; for classes also `OFFSET` and a class's name -> added to its logit.
+Weights = dict[str, dict[str, float]]
+OFFSET = "+"
 
 # The ridge: weights are held to equal ones as by a normal prior of this standard deviation, on top
 # of the records' mean log-loss or, for a regression, of the squared error over its variance.
 PRIOR_DEVIATION = 0.5
+# How far rare classes may be raised: from not at all (0) to as if all were equally frequent (1).
+BALANCES = np.linspace(0, 1, 11)
 
 
 def choose_weights(
@@ -31,10 +38,29 @@ def choose_weights(
     targets: Mapping[str, np.ndarray],
     options: FusionOptions,
 ) -> Weights:
-    """Return the weights that the config asks for: fitted to the targets, or equal."""
-    if options.weights == "equal":
-        return equal_weights(contributions)
-    return fit_weights(tasks, contributions, targets)
+    """Return what the config asks for: weights fitted to the targets or equal, and offsets."""
+    fitted = options.weights == "fitted"
+    weights = fit_weights(tasks, contributions, targets) if fitted else equal_weights(contributions)
+    for task in tasks if options.balance else ():
+        if task.kind == "multiclass":
+            logits = _weighted_sum(task, contributions[task.name], weights[task.name])
+            weights[task.name] |= fit_offsets(task, logits, targets[task.name])
+    return weights
+
+
+def fit_offsets(task: Task, logits: Tensor, target: np.ndarray) -> dict[str, float]:
+    """Return what to add to the logit of each class of a multiclass task.
+
+    It is `-balance * ln(share of the class)`, with the balance of the best macro-F1, smoothed
+    over its neighbours, since that of one alone is noisy; of equals the smallest.
+    """
+    labelled = ~np.isnan(target).all(axis=1)
+    shares = (target[labelled].sum(axis=0) + 1) / (labelled.sum() + task.width)
+    offsets = -np.outer(BALANCES, np.log(shares))
+    scores = [main_metric(task, (logits.numpy() + row), target) for row in offsets]
+    smooth = np.convolve(np.pad(np.nan_to_num(scores), 1, mode="edge"), np.ones(3) / 3, "valid")
+    best = offsets[int(np.argmax(smooth.round(9)))]
+    return {OFFSET + name: float(value) for name, value in zip(task.classes, best, strict=True)}
 
 
 def equal_weights(contributions: Contributions) -> Weights:
@@ -67,16 +93,20 @@ def fused_predictions(
 ) -> dict[str, np.ndarray]:
     """Return task -> float32 [n, width]: weighted sums as probabilities, or values."""
     return {
-        task.name: activate(task, _weighted_sum(contributions[task.name], weights[task.name]))
+        task.name: activate(task, _weighted_sum(task, contributions[task.name], weights[task.name]))
         .float()
         .numpy()
         for task in tasks
     }
 
 
-def _weighted_sum(contributions: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+def _weighted_sum(
+    task: Task, contributions: Mapping[str, Tensor], weights: Mapping[str, float]
+) -> Tensor:
+    offsets = [weights.get(OFFSET + name, 0.0) for name in task.output_names]
     share = torch.tensor([weights[module] for module in contributions], dtype=torch.float64)
-    return torch.tensordot(share, torch.stack(list(contributions.values())).double(), dims=1)
+    stacked = torch.stack(list(contributions.values())).double()
+    return torch.tensordot(share, stacked, dims=1) + torch.tensor(offsets, dtype=torch.float64)
 
 
 def _fit(task: Task, contributions: Mapping[str, Tensor], target: np.ndarray) -> dict[str, float]:

@@ -15,7 +15,7 @@ def contribution_group(module: str) -> str:
     """Return the selection group of a module.
 
     A: the backbone and the heads, chosen together; B: the neural analyzers; C: dsp and kalman;
-    an advanced analyzer is a group of its own, under its own name.
+    an advanced analyzer and a lexical branch are groups of their own, under their own names.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def contribution_group(module: str) -> str:
         return "B"
     if module in ("dsp", "kalman"):
         return "C"
-    if module.startswith("advanced_"):
+    if module.startswith(("advanced_", "lexical_")):
         return module
     raise ValueError(f"no module is called '{module}'")
 

@@ -11,12 +11,28 @@ from torch import Tensor
 from redheart.batch import make_batch
 from redheart.device import autocast, open_device
 from redheart.losses import accuracies, labelled, record_losses
-from redheart.model.network import Network, activate, fuse
+from redheart.model.backbone import Backbone
+from redheart.model.network import Network, activate, build_network, fuse
+from redheart.model.pretrained import backbone_for
 from redheart.tasks import Task
 from redheart.tokens import Encoded, evaluation_batches
-from redheart.training_options import TrainOptions
+from redheart.training_options import Recipe, TrainOptions
 
 Contributions = dict[str, dict[str, Tensor]]
+
+
+def empty_network(recipe: Recipe, part: Encoded, backbone: Backbone | None = None) -> Network:
+    """Return a network to load weights into, on the recipe's device.
+
+    Parameters
+    ----------
+    backbone
+        A trunk that only reads; None: the one that the part is made for.
+    """
+    device = open_device(recipe.train)
+    sizes = (part.vocab_size, part.max_tokens)
+    backbone = backbone or backbone_for(part)
+    return build_network(recipe.model, recipe.tasks, *sizes, 0, device, part.lexicon_size, backbone)
 
 
 @torch.inference_mode()

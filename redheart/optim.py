@@ -1,31 +1,39 @@
-"""The optimizer: layer-wise rates, the cosine schedule, clipping per module, the moving average."""
+"""The optimizer: rates by module, the cosine schedule, clipping per module, the moving average."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from redheart.groups import parameters_by_module
 from redheart.model.network import Network
+from redheart.tasks import Task
 from redheart.training_options import TrainOptions
 
 Parameters = Mapping[str, Mapping[str, nn.Parameter]]
+
+# Rate of a lexical branch's bias as a multiple of its n-grams'.
+BIAS_SHARE = 0.04
 
 
 def rate_multipliers(network: Network, options: TrainOptions) -> dict[str, dict[str, float]]:
     """Return every parameter's learning rate as a multiple of the heads'.
 
     Layer i of the backbone's n has `layer_decay ** (n - 1 - i)`, embeddings count as layer 0;
-    heads have 1, all other modules `analyzer_rate`.
+    heads have 1, all other modules `analyzer_rate`; but 0 the lexical branches, whose rate is
+    their own.
     """
     backbone = network.backbone
 
     def multiplier(module: str, name: str) -> float:
         if module == "backbone":
             return float(options.layer_decay ** (backbone.depth - 1 - backbone.depth_of(name)))
+        if module.startswith("lexical_"):
+            return 0.0
         return 1.0 if module.startswith("heads.") else options.analyzer_rate
 
     return {
@@ -35,29 +43,60 @@ def rate_multipliers(network: Network, options: TrainOptions) -> dict[str, dict[
 
 
 def build_optimizer(network: Network, options: TrainOptions) -> torch.optim.AdamW:
-    """Return AdamW with a parameter group for each multiplier, every parameter in exactly one."""
+    """Return AdamW with every parameter in exactly one group.
+
+    There is one group for each multiplier of the learning rate and two for each lexical branch.
+    The rate of a group is `multiplier` times the common one plus `own_rate`.
+    """
     multipliers = rate_multipliers(network, options)
     by_rate: dict[float, list[nn.Parameter]] = {}
     for module, parameters in parameters_by_module(network).items():
         for name, parameter in parameters.items():
             by_rate.setdefault(multipliers[module][name], []).append(parameter)
-    groups = [{"params": by_rate[rate], "multiplier": rate} for rate in sorted(by_rate)]
+    by_rate.pop(0.0, None)
+    groups: list[dict[str, Any]] = [
+        {"params": by_rate[rate], "multiplier": rate, "own_rate": 0.0} for rate in sorted(by_rate)
+    ]
+    tasks = {f"lexical_{task.name}": task for task in network.tasks}
+    for module, branch in network.modules_by_name().items():
+        if module in tasks:
+            groups.extend(_lexical_groups(branch, tasks[module], options))
     return torch.optim.AdamW(groups, lr=0.0, weight_decay=options.weight_decay, fused=True)
 
 
-def learning_rate(peak: float, step: int, total_steps: int, final_rate: float) -> float:
-    """Return the rate of optimizer step `step` (from 0): a cosine from the peak to its end.
+def _lexical_groups(branch: nn.Module, task: Task, options: TrainOptions) -> list[dict[str, Any]]:
+    """Return the groups of a lexical branch's weights and of its bias.
+
+    A linear model is best fitted by plain gradient descent, whose steps leave rare n-grams small:
+    with eps 1, large beside the gradients of n-grams, AdamW is that, with momentum. In units of
+    the loss's curvature one rate and one decay suit all kinds of tasks. The bias, on a feature of
+    1 where others are a few hundredths, takes smaller steps, and no decay.
+    """
+    curvature = (2.0 if task.kind == "regression" else 0.25) * (task.weight or 1.0)
+    if task.kind in ("regression", "multilabel"):
+        curvature /= task.width  # their losses are means over outputs
+    own_rate = options.lexical_rate / curvature
+    common = {"multiplier": 0.0, "eps": 1.0}
+    decay = options.lexical_decay * curvature
+    return [
+        {**common, "params": [branch.weight], "own_rate": own_rate, "weight_decay": decay},
+        {**common, "params": [branch.bias], "own_rate": BIAS_SHARE * own_rate, "weight_decay": 0.0},
+    ]
+
+
+def schedule(step: int, total_steps: int, final_rate: float) -> float:
+    """Return the share of the peak rate at optimizer step `step` (from 0): a cosine from 1.
 
     Loshchilov and Hutter 2017, arXiv 1608.03983, equation 5, without restarts.
     """
     progress = min(1.0, step / total_steps)
-    return peak * (final_rate + (1 - final_rate) * (1 + math.cos(math.pi * progress)) / 2)
+    return final_rate + (1 - final_rate) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every parameter group its multiple of `rate`."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, peak: float, share: float) -> None:
+    """Give every parameter group a share of its own peak, given the common one."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["multiplier"]
+        group["lr"] = share * (peak * group["multiplier"] + group["own_rate"])
 
 
 def clipping_units(parameters: Parameters) -> dict[str, list[nn.Parameter]]:
@@ -83,6 +122,8 @@ def clip(units: Mapping[str, Sequence[nn.Parameter]], largest: float) -> dict[st
 def update_ratio(optimizer: torch.optim.AdamW) -> float:
     """Return the norm of the last step's update relative to that of the weights before it.
 
+    It tells about the common learning rate, so it leaves out parameters that have their own.
+
     It is worked out from AdamW's own state (Loshchilov and Hutter 2019, arXiv 1711.05101,
     algorithm 2), tensor by tensor, so that no copy of the weights is needed.
     """
@@ -101,7 +142,7 @@ def update_ratio(optimizer: torch.optim.AdamW) -> float:
 
 def _stepped(optimizer: torch.optim.Optimizer) -> Iterator[tuple[nn.Parameter, dict]]:
     for group in optimizer.param_groups:
-        for parameter in group["params"]:
+        for parameter in () if group.get("own_rate") else group["params"]:
             if parameter.requires_grad and "exp_avg" in optimizer.state.get(parameter, {}):
                 yield parameter, group
 

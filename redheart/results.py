@@ -21,6 +21,7 @@ PHASES = {
         "deduplicate_records",
         "split_records",
         "train_tokenizer",
+        "fit_lexicon",
         "encode_part",
     ),
     "sweep": ("sweep_rate", "decide_rung", "join_sweep", "choose_rate"),

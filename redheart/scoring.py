@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 
 from redheart import checkpoint, files, metrics
-from redheart.device import open_device
 from redheart.fusion import choose_weights, fused_predictions
 from redheart.groups import groups
-from redheart.inference import Contributions, contributions, module_scores, part_losses
-from redheart.model.network import Network, activate, build_network
-from redheart.model.pretrained import backbone_for
+from redheart.inference import (
+    Contributions,
+    contributions,
+    empty_network,
+    module_scores,
+    part_losses,
+)
+from redheart.model.network import Network, activate
 from redheart.tasks import Task
 from redheart.tokens import Encoded, load_encoded
 from redheart.training_options import Recipe, ScoringOptions
@@ -34,8 +38,7 @@ def score_files(
         Paths `weights` and `manifest` of the checkpoint.
     """
     train, validation = load_encoded(inputs.train), load_encoded(inputs.val_select)
-    sizes, device = (train.vocab_size, train.max_tokens), open_device(recipe.train)
-    network = build_network(recipe.model, recipe.tasks, *sizes, 0, device, backbone_for(train))
+    network = empty_network(recipe, train)
     return evaluate_checkpoint(
         network,
         checkpoint.load_tensors(outputs.weights),

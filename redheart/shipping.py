@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from redheart import files
+from redheart.lexicon import load_lexicon
 from redheart.options import read_recipe
-from redheart.tokens import Encoded, encode, vocabulary_size
+from redheart.tokens import Encoded, encode_part
 
 
 def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
@@ -99,7 +100,7 @@ class ShippedModel:
 
     def predict(self, texts: Sequence[str]) -> list[dict[str, dict[str, float]]]:
         """Return for each text task -> output -> probability, or value of a regression."""
-        from redheart import candidates, checkpoint
+        from redheart import candidates, checkpoint, inference
         from redheart.model.pretrained import read_trunk
 
         recipe = read_recipe(files.read_json(self.folder / "config.json"))
@@ -107,7 +108,7 @@ class ShippedModel:
         recipe = replace(recipe, train=replace(recipe.train, device="auto"))
         part = self._encoded(texts)
         trunk = read_trunk(*self._trunk_files) if recipe.model.frozen else None
-        network = candidates.empty_network(recipe, part, trunk)
+        network = inference.empty_network(recipe, part, trunk)
         members = checkpoint.load_tensors(self.folder / "weights.pt")["members"]
         fusion = files.read_json(self.folder / "recipe.json")["fusion"]
         predicted = candidates.mean_prediction(
@@ -133,8 +134,9 @@ class ShippedModel:
     def _encoded(self, texts: Sequence[str]) -> Encoded:
         tokenizer = self.folder / "tokenizer.json"
         config = files.read_json(self.folder / "config.json")
-        max_tokens, model = config["train"]["max_tokens"], config["model"]
+        model, max_tokens = config["model"], config["train"]["max_tokens"]
         learned = model.get("pretrained") and model.get("freeze_after") != 0
         trunk = files.read_json(self._trunk_files[0]) if learned else None
-        ids = tuple(encode(tokenizer, texts, max_tokens))
-        return Encoded(ids, {}, vocabulary_size(tokenizer), max_tokens, trunk)
+        lexicon = load_lexicon(self.folder / "lexicon.npz")
+        records = [{"text": text} for text in texts]
+        return encode_part(records, (), tokenizer, max_tokens, lexicon, trunk)

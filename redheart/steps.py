@@ -50,6 +50,7 @@ STEPS: dict[str, Step] = {
     "split_records": Step(("split", "stratify_by", "labels"), ("redheart.split_report",)),
     "train_tokenizer": Step(("tokenizer",), ("redheart.tokens",)),
     "import_trunk": Step(("model.pretrained", "train.max_tokens"), ("redheart.trunk",)),
+    "fit_lexicon": Step(("lexicon",), ("redheart.lexicon",)),
     "encode_part": Step(("labels", "train.max_tokens"), ("redheart.tokens",)),
     "extract_features": Step(
         ("train.device", "train.precision", "train.cpu_threads"),

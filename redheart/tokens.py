@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from redheart import files
+from redheart.lexicon import Lexicon, Ngrams
 from redheart.tasks import Task, target_matrix
 
 PADDING = "[PAD]"
@@ -77,6 +78,8 @@ class Encoded:
     """Number of tokens of the tokenizer."""
     max_tokens: int
     """Tokens kept per text."""
+    ngrams: Ngrams | None = None
+    """The n-grams of each text; None: they were not counted."""
     trunk: Mapping[str, Any] | None = None
     """Config of the pretrained trunk that reads these tokens, where it learns; else None."""
     features: tuple[np.ndarray, ...] | None = None
@@ -90,13 +93,19 @@ class Encoded:
         """Tokens per text: int64 [n]."""
         return np.array([len(row) for row in self.ids], dtype=np.int64)
 
+    @property
+    def lexicon_size(self) -> int:
+        """Number of n-grams that the lexicon keeps; 0 without one."""
+        return self.ngrams.size if self.ngrams else 0
+
     def head(self, count: int) -> Encoded:
         """Return the first `count` texts."""
         return replace(
             self,
             ids=self.ids[:count],
             targets={name: rows[:count] for name, rows in self.targets.items()},
-            features=None if self.features is None else self.features[:count],
+            ngrams=self.ngrams and self.ngrams.head(count),
+            features=self.features and self.features[:count],
         )
 
 
@@ -105,14 +114,23 @@ def encode_part(
     tasks: Sequence[Task],
     tokenizer_path: str | Path,
     max_tokens: int,
+    lexicon: Lexicon | None = None,
     trunk: Mapping[str, Any] | None = None,
 ) -> Encoded:
-    """Encode the texts and targets of one part, for a trunk that learns where one is given."""
+    """Encode the texts and targets of one part; n-grams are those of the whole texts.
+
+    Parameters
+    ----------
+    trunk
+        Config of the pretrained trunk that learns on the part; None: there is none.
+    """
+    texts = [record["text"] for record in records]
     return Encoded(
-        tuple(encode(tokenizer_path, [r["text"] for r in records], max_tokens)),
+        tuple(encode(tokenizer_path, texts, max_tokens)),
         {task.name: target_matrix(task, records) for task in tasks},
         vocabulary_size(tokenizer_path),
         max_tokens,
+        lexicon.transform(texts) if lexicon else None,
         trunk,
     )
 
@@ -123,7 +141,7 @@ def save_encoded(
     features: Iterable[Sequence[np.ndarray]] = (),
     dimension: int = 0,
 ) -> None:
-    """Write a part as .npz: flat ids, where each text begins, and a matrix a task.
+    """Write a part as .npz: flat ids, where each text begins, n-grams, and a matrix a task.
 
     Parameters
     ----------
@@ -139,6 +157,8 @@ def save_encoded(
         **{f"target.{name}": rows for name, rows in sorted(part.targets.items())},
         **({"trunk": np.array(files.canonical(part.trunk))} if part.trunk else {}),
     }
+    if part.ngrams:
+        arrays |= {f"ngrams.{name}": np.asarray(v) for name, v in vars(part.ngrams).items()}
     with files.atomic(path) as stream, zipfile.ZipFile(stream, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -152,6 +172,11 @@ def save_encoded(
                     member.write(np.concatenate(texts).tobytes())
 
 
+def _load_ngrams(archive: Mapping[str, np.ndarray]) -> Ngrams:
+    columns, values, offsets = (archive[f"ngrams.{n}"] for n in ("columns", "values", "offsets"))
+    return Ngrams(columns, values, offsets, int(archive["ngrams.size"]))
+
+
 def load_encoded(path: str | Path) -> Encoded:
     """Read a part that `save_encoded` wrote."""
     with np.load(path, allow_pickle=False) as archive:
@@ -163,6 +188,7 @@ def load_encoded(path: str | Path) -> Encoded:
             if name.startswith("target.")
         }
         vocab_size, max_tokens = archive["sizes"].tolist()
+        ngrams = _load_ngrams(archive) if "ngrams.size" in archive.files else None
         trunk = json.loads(str(archive["trunk"])) if "trunk" in archive.files else None
         has_features = FEATURES.removesuffix(".npy") in archive.files
     ids = tuple(flat[a:b] for a, b in pairwise(offsets))
@@ -170,7 +196,7 @@ def load_encoded(path: str | Path) -> Encoded:
     if has_features:
         mapped = _map_member(path, FEATURES)
         features = tuple(mapped[a:b] for a, b in pairwise(offsets))
-    return Encoded(ids, targets, vocab_size, max_tokens, trunk, features)
+    return Encoded(ids, targets, vocab_size, max_tokens, ngrams, trunk, features)
 
 
 def _map_member(path: str | Path, name: str) -> np.ndarray:

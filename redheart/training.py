@@ -97,7 +97,9 @@ def prepare(
     backbone = backbone_for(data)
     if backbone and data.trunk:
         load_weights(backbone, trunk)
-    network = build_network(recipe.model, recipe.tasks, *sizes, seed, device, backbone)
+    network = build_network(
+        recipe.model, recipe.tasks, *sizes, seed, device, data.lexicon_size, backbone
+    )
     memory.check_budget(sum(weight.numel() for weight in network.parameters()), budget_gb)
     parameters = parameters_by_module(network)
     return TrainingState(
@@ -203,8 +205,8 @@ def _update(state: TrainingState, loss: float, total_steps: int) -> dict[str, fl
     values = torch.stack(list(clipped.values())).tolist()
     if not state.scaler.is_enabled() and not all(map(math.isfinite, values)):
         raise NonFiniteLoss(f"a gradient became infinite in epoch {state.epoch + 1}")
-    rate = optim.learning_rate(state.peak, state.step, total_steps, options.final_rate)
-    optim.set_learning_rate(state.optimizer, rate)
+    share = optim.schedule(state.step, total_steps, options.final_rate)
+    optim.set_learning_rate(state.optimizer, state.peak, share)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)

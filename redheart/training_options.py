@@ -31,6 +31,10 @@ class TrainOptions:
     """Factor of the learning rate from one backbone layer to the one below it; 0 to 1."""
     analyzer_rate: float = 0.7
     """Learning rate of analyzers and signal chain as a multiple of the heads'; above 0."""
+    lexical_rate: float = 10.0
+    """Learning rate of the lexical branches, over the curvature of their loss; above 0."""
+    lexical_decay: float = 0.0005
+    """Weight decay of the lexical branches, times the curvature of their loss; 0 or more."""
     final_rate: float = 0.0
     """Learning rate at the end of the schedule and after, as a share of the peak; 0 to 1."""
     clip_norm: float = 1.0
@@ -67,6 +71,8 @@ class FusionOptions:
 
     weights: Literal["fitted", "equal"] = "fitted"
     """fitted: by stacking on val_select; equal: their mean."""
+    balance: bool = True
+    """Whether rare classes of a multiclass task are raised as val_select's macro-F1 asks for."""
 
 
 def checkpoint_epochs(plan: PlanOptions) -> list[int]:

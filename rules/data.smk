@@ -1,4 +1,4 @@
-# Phase 0: raw source -> records -> deduped -> split -> tokenizer -> encoded parts -> features.
+# Phase 0: raw source -> records -> deduped -> split -> tokenizer, lexicon -> encoded parts, features.
 
 rule generate_corpus:
     output:
@@ -101,10 +101,24 @@ rule import_trunk:
         "../scripts/import_trunk.py"
 
 
+rule fit_lexicon:
+    input:
+        train=f"{RUN}/data/split/train.json",
+    output:
+        lexicon=f"{RUN}/data/lexicon.npz",
+    log:
+        f"{RUN}/logs/fit_lexicon.log",
+    params:
+        **shared("fit_lexicon"),
+    script:
+        "../scripts/fit_lexicon.py"
+
+
 rule encode_part:
     input:
         records=f"{RUN}/data/split/{{part}}.json",
         tokenizer=TOKENIZER,
+        lexicon=f"{RUN}/data/lexicon.npz",
         trunk=LEARNING_TRUNK[:1],
     output:
         encoded=f"{RUN}/data/encoded/{{part}}.npz",

@@ -77,11 +77,13 @@ rule ship_model:
         weights=expand(f"{RUN}/seed_{{seed}}/ckpt/epoch_{{epoch}}.pt", seed=SEEDS, epoch=EPOCHS),
         stitched=expand(f"{RUN}/seed_{{seed}}/{{file}}", seed=SEEDS, file=STITCHED),
         tokenizer=TOKENIZER,
+        lexicon=f"{RUN}/data/lexicon.npz",
         config=f"{RUN}/config.json",
         **{name: f"{RUN}/{file}" for name, file in SHIPPED_TRUNK.items()},
     output:
         weights=f"{RUN}/model/weights.pt",
         tokenizer=f"{RUN}/model/tokenizer.json",
+        lexicon=f"{RUN}/model/lexicon.npz",
         config=f"{RUN}/model/config.json",
         recipe=f"{RUN}/model/recipe.json",
         card=f"{RUN}/model/README.md",

@@ -2,7 +2,7 @@
 
 from job import Job
 
-from redheart import files, tokens
+from redheart import files, lexicon, tokens
 from redheart.tasks import parse_tasks
 
 job = Job(snakemake)
@@ -14,6 +14,7 @@ def compute(folder):
         parse_tasks(job.settings["tasks"]),
         job.input.tokenizer,
         job.settings["train"]["max_tokens"],
+        lexicon.load_lexicon(job.input.lexicon),
         next(map(files.read_json, job.input.trunk), None),
     )
     tokens.save_encoded(folder / "encoded", part)

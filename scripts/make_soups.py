@@ -11,12 +11,12 @@ manifests = manifests_by_epoch(job.input.manifests)
 
 
 def compute(folder):
-    from redheart import candidates, checkpoint
+    from redheart import candidates, checkpoint, inference
     from redheart.tokens import load_encoded
 
     tables = [files.read_json(path) for path in job.input.metrics]
     validation = load_encoded(job.input.val_select)
-    network = candidates.empty_network(recipe, validation)
+    network = inference.empty_network(recipe, validation)
     load = candidates.loader(job.input.weights)
     soups, epochs = candidates.make_soups(network, load, tables, validation, recipe)
     for name, states in soups.items():

@@ -11,7 +11,7 @@ manifests = manifests_by_epoch(job.input.manifests)
 
 
 def compute(folder):
-    from redheart import candidates
+    from redheart import candidates, inference
     from redheart.tokens import load_encoded
 
     tables = [files.read_json(path) for path in job.input.metrics]
@@ -22,7 +22,7 @@ def compute(folder):
         [files.read_json(path) for path in job.input.variant_recipes],
     )
     parts = {name: load_encoded(job.input[name]) for name in ("val_select", "val_confirm", "test")}
-    network = candidates.empty_network(recipe, parts["val_select"])
+    network = inference.empty_network(recipe, parts["val_select"])
     paths = [*job.input.weights, *job.input.stitched]
     members = {name: member_paths(source, paths) for name, source in sources.items()}
     predicted, weights = candidates.predict_candidates(network, members, parts, recipe)

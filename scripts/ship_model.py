@@ -1,4 +1,4 @@
-"""Put what ships into one folder: weights, tokenizer, config, recipe, model card."""
+"""Put what ships into one folder: weights, tokenizer, lexicon, config, recipe, model card."""
 
 import shutil
 
@@ -16,7 +16,8 @@ source = files.read_json(job.input.sources[place])[shipped["candidate"]]
 of_seed = f"/seed_{shipped['seed']}/"
 paths = [path for path in [*job.input.weights, *job.input.stitched] if of_seed in path]
 members = member_paths(source, paths)
-copied = [name for name, _ in job.output.items() if name == "tokenizer" or name.startswith("trunk")]
+AS_THEY_ARE = ("tokenizer", "lexicon", "trunk_config", "trunk_weights")
+copied = [name for name in AS_THEY_ARE if name in dict(job.output.items())]
 
 
 def compute(folder):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from redheart import tokens
+from redheart.lexicon import LexiconOptions, fit_lexicon, load_lexicon, save_lexicon
 from redheart.model.options import ModelOptions
 from redheart.tasks import Task
 from redheart.training_options import Recipe, TrainOptions
@@ -56,9 +57,17 @@ def tokenizer_path(records, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def part(records, tasks, tokenizer_path):
+def lexicon_path(records, tmp_path_factory):
+    path = tmp_path_factory.mktemp("lexicon") / "lexicon.npz"
+    options = LexiconOptions(features=100)
+    save_lexicon(path, fit_lexicon([r["text"] for r in records], options))
+    return path
+
+
+@pytest.fixture(scope="session")
+def part(records, tasks, tokenizer_path, lexicon_path):
     """The forty records, encoded."""
-    return tokens.encode_part(records, tasks, tokenizer_path, max_tokens=24)
+    return tokens.encode_part(records, tasks, tokenizer_path, 24, load_lexicon(lexicon_path))
 
 
 @pytest.fixture(scope="session")
@@ -80,11 +89,17 @@ def recipe(tasks):
 
 @pytest.fixture(scope="session")
 def members(recipe, part):
-    """Two networks that ship together."""
-    from redheart.model.network import build_network
+    """Two networks that ship together, with lexical branches that say something."""
+    import torch
 
-    sizes = (part.vocab_size, part.max_tokens)
-    return [build_network(recipe.model, recipe.tasks, *sizes, seed) for seed in (0, 1)]
+    from redheart.training import prepare
+
+    networks = [prepare(recipe, part, 1e-3, seed).network for seed in (0, 1)]
+    generator = torch.Generator().manual_seed(0)
+    for name, weight in (pair for network in networks for pair in network.named_parameters()):
+        if name.startswith("lexical_"):
+            torch.nn.init.normal_(weight, generator=generator)
+    return networks
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +124,9 @@ def member_weights(members, recipe, part):
 
 
 @pytest.fixture(scope="session")
-def model_folder(members, member_weights, shipped_config, tokenizer_path, tmp_path_factory):
+def model_folder(
+    members, member_weights, shipped_config, tokenizer_path, lexicon_path, tmp_path_factory
+):
     """A folder as a run ships it: an ensemble of the two members."""
     from redheart import checkpoint, files
 
@@ -117,6 +134,7 @@ def model_folder(members, member_weights, shipped_config, tokenizer_path, tmp_pa
     states = [checkpoint.module_states(network) for network in members]
     checkpoint.save_tensors(folder / "weights.pt", {"members": states})
     shutil.copy(tokenizer_path, folder / "tokenizer.json")
+    shutil.copy(lexicon_path, folder / "lexicon.npz")
     files.write_json(folder / "config.json", shipped_config)
     files.write_json(folder / "recipe.json", {"fusion": member_weights})
     return folder

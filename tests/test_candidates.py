@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from redheart import candidates, checkpoint, crossover, fusion, stitching
+from redheart import candidates, checkpoint, crossover, fusion, inference, stitching
 from redheart.errors import UserError
 from redheart.inference import contributions, predictions
 from redheart.training_options import FusionOptions
@@ -54,7 +54,7 @@ def saved(members, tmp_path):
 
 @pytest.mark.slow
 def test_soups_are_means_and_the_greedy_one_is_no_worse(saved, recipe, part):
-    network = candidates.empty_network(recipe, part)
+    network = inference.empty_network(recipe, part)
     load = candidates.loader(saved)
     states = {epoch: load(epoch)["weights"] for epoch in (2, 4)}
     scores = {
@@ -78,7 +78,7 @@ def test_soups_are_means_and_the_greedy_one_is_no_worse(saved, recipe, part):
 
 
 def test_an_ensemble_predicts_the_mean_of_its_members(saved, recipe, part):
-    network = candidates.empty_network(recipe, part)
+    network = inference.empty_network(recipe, part)
     members = {"one": [(saved[0], "weights")], "both": [(path, "ema") for path in saved]}
     parts = {"val_select": part, "test": part.head(30)}
     predicted, weights = candidates.predict_candidates(network, members, parts, recipe)
@@ -90,13 +90,15 @@ def test_an_ensemble_predicts_the_mean_of_its_members(saved, recipe, part):
 
 
 def test_all_parts_are_predicted_with_the_weights_that_val_select_decides(saved, recipe, part):
-    network = candidates.empty_network(recipe, part)
+    network = inference.empty_network(recipe, part)
     members = {"one": [(saved[0], "weights")]}
     parts = {"val_select": part.head(20), "test": part}
     predicted, weights = candidates.predict_candidates(network, members, parts, recipe)
     checkpoint.load_into(network, checkpoint.load_tensors(saved[0])["weights"])
     on_validation = contributions(network, parts["val_select"], recipe.train)
-    expected = fusion.fit_weights(recipe.tasks, on_validation, parts["val_select"].targets)
+    expected = fusion.choose_weights(
+        recipe.tasks, on_validation, parts["val_select"].targets, recipe.fusion
+    )
     assert weights["one"] == [expected]
     for task in recipe.tasks:
         both = (predicted["one"][name][task.name] for name in ("test", "val_select"))
@@ -105,8 +107,8 @@ def test_all_parts_are_predicted_with_the_weights_that_val_select_decides(saved,
 
 
 def test_by_config_all_modules_count_the_same(saved, recipe, part):
-    equal = replace(recipe, fusion=FusionOptions("equal"))
-    network = candidates.empty_network(recipe, part)
+    equal = replace(recipe, fusion=FusionOptions("equal", balance=False))
+    network = inference.empty_network(recipe, part)
     states = checkpoint.load_tensors(saved[0])["weights"]
     predicted, _ = candidates.fuse(network, states, part, equal)
     expected = predictions(recipe.tasks, contributions(network, part, recipe.train))

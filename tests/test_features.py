@@ -162,7 +162,7 @@ def test_two_legs_on_stored_features_equal_one(frozen_recipe, frozen_part, tmp_p
 
 
 def test_a_live_frozen_trunk_predicts_as_its_stored_features_do(frozen_recipe, part, frozen_part):
-    from redheart.candidates import empty_network
+    from redheart.inference import empty_network
 
     state = trained(frozen_recipe, frozen_part)
     live = empty_network(frozen_recipe, part, Table())

@@ -151,9 +151,60 @@ def test_predictions_are_those_of_the_weighted_sum(kind):
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-7)
 
 
+@pytest.fixture(scope="module")
+def rare():
+    """A noisy view of classes, of which one is rare; two draws of the same kind."""
+
+    def draw(seed):
+        rng = np.random.default_rng(seed)
+        truth = rng.choice(2, size=1500, p=(0.85, 0.15))
+        view = rng.normal(size=1500) + 1.5 * truth
+        logits = np.stack([np.zeros(1500), 1.5 * view - 1.125 + np.log(0.15 / 0.85)], axis=1)
+        return torch.from_numpy(logits), np.eye(2)[truth]
+
+    return draw(0), draw(1)
+
+
+def test_raising_a_rare_class_betters_macro_f1_on_other_records_too(rare):
+    from sklearn.metrics import f1_score
+
+    task = task_of("multiclass", 2)
+    (logits, target), (others, truth) = rare
+    given = {"t": {"only": logits}}
+    options = FusionOptions("equal")
+    weights = fusion.choose_weights([task], given, {"t": target}, options)
+    assert weights["t"]["+b"] > weights["t"]["+a"] > 0
+    raised = fusion.fused_predictions([task], {"t": {"only": others}}, weights)["t"]
+    before, after = (
+        f1_score(truth.argmax(1), predicted.argmax(1), average="macro")
+        for predicted in (others.numpy(), raised)
+    )
+    assert after > before + 0.02
+
+
+def test_offsets_shift_the_logits_by_the_shares_of_the_classes(rare):
+    task = task_of("multiclass", 2)
+    (logits, target), _ = rare
+    offsets = fusion.fit_offsets(task, logits, target)
+    shares = (target.sum(axis=0) + 1) / (len(target) + 2)
+    balance = offsets["+b"] / -np.log(shares[1])
+    assert offsets["+a"] == pytest.approx(-balance * np.log(shares[0]))
+    assert np.abs(fusion.BALANCES - balance).min() < 1e-9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_labels_or_without_classes_there_is_no_offset(kind):
+    contributions, target = planted(kind)
+    task, nothing = task_of(kind), np.full_like(target, np.nan)
+    weights = fusion.choose_weights([task], {"t": contributions}, {"t": nothing}, FusionOptions())
+    assert all(weights["t"].get(f"+{name}", 0) == 0 for name in task.classes)
+    fitted = fusion.choose_weights([task], {"t": contributions}, {"t": target}, FusionOptions())
+    assert ("+a" in fitted["t"]) == (kind == "multiclass")
+
+
 def test_equal_weights_predict_the_mean_of_the_modules():
     contributions, target = planted("regression")
-    task, options = task_of("regression"), FusionOptions("equal")
+    task, options = task_of("regression"), FusionOptions("equal", balance=False)
     weights = fusion.choose_weights([task], {"t": contributions}, {"t": target}, options)
     (found,) = fusion.fused_predictions([task], {"t": contributions}, weights).values()
     mean = torch.stack(list(contributions.values())).mean(dim=0)

@@ -19,7 +19,7 @@ TAGS = Task("tags", "multilabel", "tags", ("x", "y"))
 def network_of(*tasks: Task, preset: str = "tiny") -> Network:
     """A network whose weights take no memory: only its shape matters here."""
     with torch.device("meta"):
-        return Network(resolve(ModelOptions(preset=preset), tasks, 100, 16), tasks)
+        return Network(resolve(ModelOptions(preset=preset), tasks, 100, 16, 50), tasks)
 
 
 def test_groups_follow_the_table_of_the_plan():
@@ -29,11 +29,13 @@ def test_groups_follow_the_table_of_the_plan():
         "C": ("dsp", "kalman"),
         "advanced_emotion": ("advanced_emotion",),
         "advanced_regret": ("advanced_regret",),
+        "lexical_emotion": ("lexical_emotion",),
+        "lexical_regret": ("lexical_regret",),
     }
 
 
 def test_a_group_without_modules_is_absent():
-    assert list(groups(module_names(ModelOptions(), [TAGS]))) == ["A", "B"]
+    assert list(groups(module_names(ModelOptions(lexical=False), [TAGS]))) == ["A", "B"]
 
 
 def test_an_unknown_module_has_no_group():

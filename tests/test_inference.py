@@ -17,7 +17,14 @@ from redheart.tokens import evaluation_batches
 
 @pytest.fixture(scope="module")
 def network(recipe, part):
-    return build_network(recipe.model, recipe.tasks, part.vocab_size, part.max_tokens, seed=0)
+    return build_network(
+        recipe.model,
+        recipe.tasks,
+        part.vocab_size,
+        part.max_tokens,
+        seed=0,
+        lexicon_size=part.lexicon_size,
+    )
 
 
 @pytest.fixture(scope="module")

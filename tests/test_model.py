@@ -27,21 +27,31 @@ VERDICT = Task("verdict", "multiclass", "label", tuple("abcde"))
 TAGS = Task("tags", "multilabel", "tags", ("x", "y", "z"))
 TASKS = (EMOTION, BENTHAM, REGRET, SURD, VERDICT)
 
-VOCABULARY, LONGEST = 50, 24
+VOCABULARY, LONGEST, LEXICON = 50, 24, 40
 
 
 def tiny(tasks=TASKS, seed=0, **options) -> Network:
-    return build_network(ModelOptions(**options), tasks, VOCABULARY, LONGEST, seed)
+    """A network whose lexical branches are past their start, where all of them say 0."""
+    network = build_network(
+        ModelOptions(**options), tasks, VOCABULARY, LONGEST, seed, lexicon_size=LEXICON
+    )
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in network.named_parameters():
+        if name.startswith("lexical_"):
+            nn.init.normal_(weight, generator=generator)
+    return network
 
 
 def texts(*lengths: int, padded_to: int | None = None) -> Batch:
-    """Random ids, the same for the same lengths, and their mask."""
+    """Random ids and n-grams, the same for the same lengths, and a mask."""
     width = padded_to or max(lengths)
     generator = torch.Generator().manual_seed(1)
     ids = torch.zeros(len(lengths), width, dtype=torch.int64)
     for row, length in enumerate(lengths):
         ids[row, :length] = torch.randint(1, VOCABULARY, (length,), generator=generator)
-    return Batch(ids, torch.arange(width) < torch.tensor(lengths)[:, None])
+    mask = torch.arange(width) < torch.tensor(lengths)[:, None]
+    ngrams = torch.randint(LEXICON, ids.shape, generator=generator)
+    return Batch(ids, mask, ngrams, torch.rand(ids.shape, generator=generator) * mask)
 
 
 def flat(contributions) -> dict[str, torch.Tensor]:
@@ -61,7 +71,19 @@ def test_modules_follow_from_tasks_and_preset():
         "advanced_emotion",
         "advanced_regret",
         "advanced_bentham",
+        *(f"lexical_{task.name}" for task in TASKS),
     )
+
+
+def test_a_lexical_branch_takes_a_lexicon_and_the_will():
+    def branches(lexicon_size=9, **options):
+        return resolve(ModelOptions(**options), TASKS, VOCABULARY, LONGEST, lexicon_size).lexical
+
+    everywhere = tuple(task.name for task in TASKS)
+    assert branches() == branches(preset="small") == everywhere
+    assert branches(lexical=False) == branches(lexicon_size=0) == ()
+    assert branches(preset="730m") == ()
+    assert branches(preset="730m", lexical=True) == everywhere
 
 
 def test_the_signal_chain_serves_the_first_distribution():
@@ -137,12 +159,13 @@ def test_contributions_have_the_width_of_their_task():
         "dsp",
         "kalman",
         "advanced_emotion",
+        "lexical_emotion",
     ]
 
 
 def test_one_multilabel_task_needs_no_other_module():
     contributions = tiny((TAGS,))(texts(4, 4))
-    assert list(contributions["tags"]) == ["heads.tags", "neural_tags"]
+    assert list(contributions["tags"]) == ["heads.tags", "neural_tags", "lexical_tags"]
 
 
 def test_a_text_may_be_one_token_or_the_longest():
@@ -158,8 +181,10 @@ def test_a_batch_that_is_too_long_is_refused():
 
 def test_padding_changes_nothing():
     network = tiny().eval()
-    short = flat(network(texts(7, 3)))
-    long = flat(network(texts(7, 3, padded_to=LONGEST)))
+    batch = texts(7, 3)
+    views = {name: view for name, view in vars(batch).items() if view is not None}
+    wider = {name: F.pad(view, (0, LONGEST - 7)) for name, view in views.items()}
+    short, long = flat(network(batch)), flat(network(Batch(**wider)))
     for name, value in short.items():
         torch.testing.assert_close(long[name], value, rtol=1e-4, atol=1e-6, msg=name)
 
@@ -167,7 +192,8 @@ def test_padding_changes_nothing():
 def test_padding_ids_are_never_read():
     network = tiny().eval()
     batch = texts(7, 3, padded_to=12)
-    other = replace(batch, ids=torch.where(batch.mask, batch.ids, 17))
+    ids, ngrams = (torch.where(batch.mask, view, 17) for view in (batch.ids, batch.ngrams))
+    other = replace(batch, ids=ids, ngrams=ngrams)
     before, after = flat(network(batch)), flat(network(other))
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -177,7 +203,8 @@ def test_the_order_of_the_tokens_matters():
     batch = texts(8)
     before = flat(network(batch))
     after = flat(network(replace(batch, ids=batch.ids.flip(1))))
-    assert not any(torch.allclose(before[name], after[name], atol=1e-7) for name in before)
+    unchanged = {name for name in before if torch.allclose(before[name], after[name], atol=1e-7)}
+    assert unchanged == {f"lexical_{task.name}" for task in TASKS}
 
 
 def test_a_doubled_batch_gives_two_draws_in_training_and_copies_in_evaluation():
@@ -186,7 +213,8 @@ def test_a_doubled_batch_gives_two_draws_in_training_and_copies_in_evaluation():
     doubled = batch.doubled()
     torch.manual_seed(3)
     for name, value in flat(network.train()(doubled)).items():
-        assert not torch.allclose(value[:3], value[3:]), name
+        # A lexical branch has no dropout.
+        assert torch.allclose(value[:3], value[3:]) == name.startswith("lexical_"), name
     single = flat(network.eval()(batch))
     for name, value in flat(network(doubled)).items():
         torch.testing.assert_close(value, single[name].repeat(2, 1), rtol=1e-4, atol=1e-6)
@@ -237,6 +265,17 @@ def test_each_module_learns_from_its_own_loss_alone():
             if any(p.grad is not None and p.grad.any() for p in part.parameters())
         }
         assert learning == ({"backbone", name} if name.startswith("heads.") else {name})
+
+
+def test_a_lexical_branch_is_the_linear_model_of_its_ngrams():
+    batch = texts(6, 9, 4)
+    network = tiny()
+    rows = torch.zeros(3, LEXICON).scatter_add_(1, batch.ngrams, batch.ngram_values)
+    for name, value in flat(network(batch)).items():
+        if name.startswith("lexical_"):
+            branch = network.modules_by_name()[name]
+            expected = rows @ branch.weight + branch.bias
+            torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_every_parameter_learns():
@@ -294,7 +333,7 @@ class Table(Backbone):
 
 
 def test_another_backbone_can_take_the_place():
-    architecture = resolve(ModelOptions(), TASKS, VOCABULARY, LONGEST)
+    architecture = resolve(ModelOptions(), TASKS, VOCABULARY, LONGEST, LEXICON)
     network = Network(architecture, TASKS, backbone=Table(torch.randn(VOCABULARY, 12)))
     contributions = network(texts(5, 3))
     assert contributions["verdict"]["heads.verdict"].shape == (2, 5)

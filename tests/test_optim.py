@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from redheart import optim
 from redheart.groups import parameters_by_module
+from redheart.losses import record_losses
+from redheart.model.lexical import LexicalBranch
 from redheart.model.network import build_network
 from redheart.model.options import ModelOptions
+from redheart.tasks import Task
 from redheart.training_options import TrainOptions
 
 
 @pytest.fixture(scope="module")
 def network(tasks):
     options = ModelOptions(dimension=8, layers=3, attention_heads=2, feedforward=16)
-    return build_network(options, tasks, vocab_size=20, max_tokens=8, seed=0)
+    return build_network(options, tasks, vocab_size=20, max_tokens=8, seed=0, lexicon_size=12)
 
 
 # --- learning rates -------------------------------------------------------------------------
@@ -34,7 +38,8 @@ def test_rates_fall_with_depth_and_are_lower_for_analyzers(network):
     assert backbone["norm"] == 1
     for module, rates in found.items():
         if module != "backbone":
-            expected = 1.0 if module.startswith("heads.") else 0.7
+            known = {"heads": 1.0, "lexical": 0.0}
+            expected = known.get(module.replace("_", ".").partition(".")[0], 0.7)
             assert set(rates.values()) == {expected}, module
 
 
@@ -49,14 +54,69 @@ def test_every_parameter_is_in_exactly_one_group_at_its_rate(network):
         for module, parameters in parameters_by_module(network).items()
         for name, parameter in parameters.items()
     }
-    assert {group["multiplier"] for group in optimizer.param_groups} == {0.25, 0.5, 0.7, 1.0}
-    assert {group["weight_decay"] for group in optimizer.param_groups} == {options.weight_decay}
+    swept = [group for group in optimizer.param_groups if group["multiplier"]]
+    assert {group["multiplier"] for group in swept} == {0.25, 0.5, 0.7, 1.0}
+    assert {group["weight_decay"] for group in swept} == {options.weight_decay}
+    assert {group["own_rate"] for group in swept} == {0.0}
 
 
 def test_every_group_gets_its_multiple_of_the_rate(network):
     optimizer = optim.build_optimizer(network, TrainOptions(layer_decay=1.0, analyzer_rate=0.5))
-    optim.set_learning_rate(optimizer, 0.01)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.005, 0.01]
+    optim.set_learning_rate(optimizer, 0.02, 0.5)
+    rates = [(group["lr"], group["own_rate"]) for group in optimizer.param_groups]
+    assert rates[:2] == [(0.005, 0.0), (0.01, 0.0)]
+    assert len(rates) > 2
+    assert all(rate == own / 2 > 0 for rate, own in rates[2:])
+
+
+def fitted_branch(task, features, target, epochs=4000):
+    """What a lexical branch predicts after many steps of gradient descent on all records."""
+    options = TrainOptions(lexical_rate=10.0, lexical_decay=0.01)
+    branch = LexicalBranch(features.shape[1], task.width)
+    groups = optim._lexical_groups(branch, task, options)
+    optimizer = torch.optim.AdamW(groups, fused=True)
+    columns = torch.arange(features.shape[1]).expand(len(features), -1)
+    for step in range(epochs):
+        optim.set_learning_rate(optimizer, 1.0, optim.schedule(step, epochs, 0.0))
+        losses = record_losses(task, branch(columns, features), target)
+        optimizer.zero_grad()
+        (task.weight * losses.mean()).backward()
+        optimizer.step()
+    return branch(columns, features).detach().numpy()
+
+
+@pytest.fixture(scope="module")
+def sparse():
+    """Records with a few n-grams each, of length 1, and numbers that they tell of."""
+    rng = np.random.default_rng(0)
+    features = rng.random((120, 30)) * (rng.random((120, 30)) < 0.2)
+    features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
+    return features, features @ rng.normal(size=(30, 3)) + 0.5 + 0.2 * rng.normal(size=(120, 3))
+
+
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_a_lexical_branch_becomes_ridge_regression(sparse, weight):
+    from sklearn.linear_model import Ridge
+
+    features, target = sparse
+    task = Task("t", "regression", "t", tuple("abc"), weight=weight)
+    found = fitted_branch(task, *(torch.from_numpy(x).float() for x in sparse))
+    expected = Ridge(alpha=0.01 * len(features)).fit(features, target).predict(features)
+    np.testing.assert_allclose(found, expected, atol=0.02)
+
+
+def test_a_lexical_branch_becomes_logistic_regression(sparse):
+    from sklearn.linear_model import LogisticRegression
+
+    features, target = sparse
+    classes = target.argmax(axis=1)
+    task = Task("t", "multiclass", "t", tuple("abc"))
+    one_hot = torch.from_numpy(np.eye(3)[classes]).float()
+    found = fitted_branch(task, torch.from_numpy(features).float(), one_hot)
+    oracle = LogisticRegression(C=4 / (0.01 * len(features)), tol=1e-8, max_iter=1000)
+    expected = oracle.fit(features, classes).predict_proba(features)
+    probabilities = torch.from_numpy(found).softmax(dim=-1).numpy()
+    np.testing.assert_allclose(probabilities, expected, atol=2e-3)
 
 
 @pytest.mark.parametrize("final_rate", [0.0, 0.1, 1.0])
@@ -65,15 +125,15 @@ def test_the_schedule_is_the_cosine_of_torch(final_rate):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=peak)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, peak * final_rate)
     for step in range(steps + 1):
-        found = optim.learning_rate(peak, step, steps, final_rate)
+        found = peak * optim.schedule(step, steps, final_rate)
         assert found == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-15)
         optimizer.step()
         schedule.step()
 
 
 def test_after_the_schedule_the_rate_stays_at_its_end():
-    assert optim.learning_rate(0.1, 31, 30, 0.25) == optim.learning_rate(0.1, 99, 30, 0.25) == 0.025
-    assert optim.learning_rate(0.1, 99, 30, 0.0) == 0
+    assert optim.schedule(31, 30, 0.25) == optim.schedule(99, 30, 0.25) == 0.25
+    assert optim.schedule(99, 30, 0.0) == 0
 
 
 # --- clipping -------------------------------------------------------------------------------
@@ -85,6 +145,7 @@ def test_backbone_and_heads_share_a_norm_and_every_other_module_has_its_own(netw
         "trunk",
         *(f"neural_{task}" for task in ("emotion", "verdict", "tags", "regret")),
         *("dsp", "kalman", "advanced_emotion", "advanced_regret"),
+        *(f"lexical_{task}" for task in ("emotion", "verdict", "tags", "regret")),
     }
     clipped = [id(parameter) for parameters in units.values() for parameter in parameters]
     assert sorted(clipped) == sorted(map(id, network.parameters()))

@@ -76,7 +76,7 @@ def imported(source, tmp_path_factory):
 def trunk_part(imported, records, tasks):
     """The forty records as a trunk that learns reads them."""
     settings = files.read_json(imported / "config")
-    return tokens.encode_part(records, tasks, imported / "tokenizer", 24, settings)
+    return tokens.encode_part(records, tasks, imported / "tokenizer", 24, trunk=settings)
 
 
 # --- taken in -------------------------------------------------------------------------------

@@ -6,14 +6,21 @@ import numpy as np
 import pytest
 
 from redheart import checkpoint, files, metrics, scoring
-from redheart.fusion import fit_weights, fused_predictions
+from redheart.fusion import choose_weights, fused_predictions
 from redheart.groups import groups
 from redheart.inference import contributions, module_scores, part_losses, predictions
 from redheart.model.network import build_network
 
 
 def build(recipe, part, seed):
-    return build_network(recipe.model, recipe.tasks, part.vocab_size, part.max_tokens, seed)
+    return build_network(
+        recipe.model,
+        recipe.tasks,
+        part.vocab_size,
+        part.max_tokens,
+        seed,
+        lexicon_size=part.lexicon_size,
+    )
 
 
 def norms(scale):
@@ -98,9 +105,9 @@ def test_every_module_has_the_main_metric_of_its_own_prediction(recipe, part, ta
 def test_the_whole_model_is_scored_with_weights_and_with_average(recipe, part, saved, table):
     for name, seed in (("raw", 0), ("ema", 1)):
         given = contributions(build(recipe, part, seed), part, recipe.train)
-        found, weights = table["fused"][name], fit_weights(recipe.tasks, given, part.targets)
+        found, weights = table["fused"][name], table["fused"][name]["weights"]
         predicted = fused_predictions(recipe.tasks, given, weights)
-        assert found["weights"] == weights
+        assert weights == choose_weights(recipe.tasks, given, part.targets, recipe.fusion)
         assert found["val_loss"] == pytest.approx(
             float(part_losses(recipe.tasks, given, part)[0].mean())
         )
@@ -123,7 +130,8 @@ def test_a_groups_loss_is_the_weighted_mean_of_its_members_own(recipe, table, ma
             expected = np.average([row[name] for _, row in rows], weights=[w for w, _ in rows])
             assert table["groups"][group][name] == pytest.approx(expected), group
     losses = [row["val_loss"] for row in table["groups"].values()]
-    assert len(set(losses)) == len(losses)
+    # Lexical branches start at 0 in every module: the two groups of two classes are equal.
+    assert len(set(losses)) >= len(losses) - 1
 
 
 def test_a_groups_stability_is_that_of_its_own_gradients(table, manifest):

@@ -10,6 +10,7 @@ import pytest
 from redheart import files, shipping
 from redheart.fusion import fused_predictions
 from redheart.inference import contributions
+from redheart.lexicon import load_lexicon
 from redheart.tokens import encode_part
 
 TEXTS = ["she lied about the money", "그는 돈을 빌려 갔다", "why? 😀", "to dinner " * 30]
@@ -31,10 +32,11 @@ def test_a_prediction_names_every_task_and_output(model_folder):
 
 
 def test_several_members_predict_their_mean(
-    model_folder, members, member_weights, tasks, recipe, part, tokenizer_path
+    model_folder, members, member_weights, tasks, recipe, part, tokenizer_path, lexicon_path
 ):
     records = [{"text": text} for text in TEXTS]
-    encoded = encode_part(records, tasks, tokenizer_path, part.max_tokens)
+    lexicon = load_lexicon(lexicon_path)
+    encoded = encode_part(records, tasks, tokenizer_path, part.max_tokens, lexicon)
     each = [
         fused_predictions(tasks, contributions(network, encoded, recipe.train), weights)
         for network, weights in zip(members, member_weights, strict=True)

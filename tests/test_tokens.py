@@ -83,13 +83,19 @@ def test_a_part_comes_back_from_disk_as_it_was(tmp_path, part):
         np.testing.assert_array_equal(found.targets[task], rows)
         assert found.targets[task].dtype == np.float32
     assert (found.vocab_size, found.max_tokens) == (300, 24)
+    assert found.lexicon_size == part.lexicon_size > 0
+    for name in ("columns", "values", "offsets"):
+        before, after = (getattr(one.ngrams, name) for one in (part, found))
+        np.testing.assert_array_equal(before, after)
+        assert before.dtype == after.dtype
 
 
 def test_equal_parts_have_equal_bytes(tmp_path, part):
     reordered = dict(reversed(part.targets.items()))
     tokens.save_encoded(tmp_path / "a.npz", part)
     tokens.save_encoded(
-        tmp_path / "b.npz", tokens.Encoded(part.ids, reordered, part.vocab_size, part.max_tokens)
+        tmp_path / "b.npz",
+        tokens.Encoded(part.ids, reordered, part.vocab_size, part.max_tokens, part.ngrams),
     )
     assert files.sha256_file(tmp_path / "a.npz") == files.sha256_file(tmp_path / "b.npz")
 

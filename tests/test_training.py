@@ -129,7 +129,10 @@ def test_the_rate_falls_over_the_whole_schedule(recipe, part):
     training.train_epoch(state, part)
     # The last of 3 steps, of a cosine that reaches 0 after 6.
     expected = RATE * (1 + np.cos(np.pi * 2 / 6)) / 2
-    assert max(g["lr"] for g in state.optimizer.param_groups) == pytest.approx(expected)
+    swept = [group["lr"] for group in state.optimizer.param_groups if group["multiplier"]]
+    assert max(swept) == pytest.approx(expected)
+    own = [(g["lr"], g["own_rate"]) for g in state.optimizer.param_groups if g["own_rate"]]
+    assert own == [(pytest.approx(rate * expected / RATE), rate) for _, rate in own]
 
 
 def test_the_average_follows_the_weights_of_every_step(recipe, part):

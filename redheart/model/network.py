@@ -11,6 +11,7 @@ from redheart.batch import Batch
 from redheart.model.analyzers import AdvancedAnalyzer, NeuralAnalyzer
 from redheart.model.backbone import Backbone, TransformerBackbone
 from redheart.model.heads import ResidualMLP
+from redheart.model.lexical import LexicalBranch
 from redheart.model.options import Architecture, ModelOptions, resolve
 from redheart.model.signal import KalmanTracker, SignalProcessor
 from redheart.tasks import Task
@@ -22,8 +23,9 @@ class Network(nn.Module):
     """A backbone and, for each task, the modules that contribute to its prediction.
 
     Only the heads send gradients into the backbone: all other modules read its features detached,
-    and `kalman` reads the series of `dsp` detached. So each module learns from the loss of its own
-    contribution alone (the backbone from those of the heads).
+    `kalman` reads the series of `dsp` detached, and the lexical branches read n-grams. So each
+    module learns from the loss of its own contribution alone (the backbone from those of the
+    heads).
 
     Parameters
     ----------
@@ -64,6 +66,9 @@ class Network(nn.Module):
                 of_task["kalman"] = module["kalman"](series.detach())
             if task in self.architecture.advanced:
                 of_task[f"advanced_{task}"] = module[f"advanced_{task}"](detached, mask)
+            if task in self.architecture.lexical:
+                branch = module[f"lexical_{task}"]
+                of_task[f"lexical_{task}"] = branch(batch.ngrams, batch.ngram_values)
         return contributions
 
     def train_after(self, epochs: int) -> None:
@@ -95,6 +100,8 @@ class Network(nn.Module):
         for task, queries in sizes.advanced.items():
             advanced = AdvancedAnalyzer(dimension, queries, width[task], sizes.dropout)
             self._add(f"advanced_{task}", advanced)
+        for task in sizes.lexical:
+            self._add(f"lexical_{task}", LexicalBranch(sizes.lexicon_size, width[task]))
 
     def _add(self, name: str, module: nn.Module) -> None:
         self.add_module(_attribute(name), module)
@@ -120,6 +127,7 @@ def build_network(
     max_tokens: int,
     seed: int,
     device: str | torch.device = "cpu",
+    lexicon_size: int = 0,
     backbone: Backbone | None = None,
 ) -> Network:
     """Build a network with initial weights that follow from the seed alone.
@@ -137,7 +145,7 @@ def build_network(
     UserError
         The options do not fit the tasks or each other.
     """
-    architecture = resolve(options, tasks, vocab_size, max_tokens)
+    architecture = resolve(options, tasks, vocab_size, max_tokens, lexicon_size)
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would reseed the accelerators too, which are not forked here.
         torch.default_generator.manual_seed(seed)

@@ -37,6 +37,8 @@ class ModelOptions:
     signal: bool | str | None = None
     """The distribution task that the signal chain (dsp and kalman) serves; true or null: the first
     one; false: none."""
+    lexical: bool | None = None
+    """Whether each task has a lexical branch, a linear model on the text's n-grams."""
     freeze_after: int | None = None
     """Completed epochs after which the backbone learns no more; null: never; 0: it never does, its
     features are stored, and no weights of it are trained or saved."""
@@ -121,6 +123,8 @@ class Preset:
     """The signal chain."""
     advanced_tasks: tuple[str, ...] = ("emotion", "regret", "bentham")
     """Tasks that get an advanced analyzer where the config has them."""
+    lexical: bool = True
+    """Whether each task has a lexical branch."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,10 @@ class Architecture:
     """The signal chain."""
     advanced: Mapping[str, QuerySize]
     """The advanced analyzers, by task."""
+    lexical: tuple[str, ...]
+    """Tasks with a lexical branch."""
+    lexicon_size: int
+    """Number of n-grams that these know."""
     freeze_after: int | None = None
     """Completed epochs after which the backbone learns no more; None: never."""
 
@@ -157,6 +165,7 @@ class Architecture:
             *(f"neural_{task}" for task in self.neural),
             *(("dsp", "kalman") if self.signal_task else ()),
             *(f"advanced_{task}" for task in self.advanced),
+            *(f"lexical_{task}" for task in self.lexical),
         )
 
 
@@ -214,14 +223,22 @@ PRESETS: Mapping[str, Preset] = {
             dsp=StackSize(width=1024, blocks=3),
             kalman=StackSize(width=384, blocks=3),
         ),
+        # The plan's table of sizes has none.
+        lexical=False,
     ),
 }
 
 
 def resolve(
-    options: ModelOptions, tasks: Sequence[Task], vocab_size: int, max_tokens: int
+    options: ModelOptions,
+    tasks: Sequence[Task],
+    vocab_size: int,
+    max_tokens: int,
+    lexicon_size: int = 0,
 ) -> Architecture:
     """Return the architecture that a preset, its overrides and the tasks give.
+
+    Without a lexicon (`lexicon_size` 0) there is no lexical branch.
 
     Raises
     ------
@@ -233,6 +250,7 @@ def resolve(
     if preset is None:
         raise _unknown("model.preset", "preset", options.preset, PRESETS)
     names = [task.name for task in tasks]
+    lexical = preset.lexical if options.lexical is None else options.lexical
     return Architecture(
         vocab_size=vocab_size,
         max_tokens=max_tokens,
@@ -243,14 +261,16 @@ def resolve(
         signal_task=_signal_task(options, tasks),
         signal=preset.signal,
         advanced=_sizes(preset.advanced, _advanced_tasks(options, preset, names)),
+        lexical=tuple(names) if lexical and lexicon_size else (),
+        lexicon_size=lexicon_size,
         freeze_after=options.freeze_after,
     )
 
 
 def module_names(options: ModelOptions, tasks: Sequence[Task]) -> tuple[str, ...]:
     """Return the names of all modules in canonical order."""
-    # No name depends on the vocabulary or on the length of the texts.
-    return resolve(options, tasks, vocab_size=1, max_tokens=1).module_names
+    # No name depends on the vocabulary, on the length of the texts or on the size of the lexicon.
+    return resolve(options, tasks, vocab_size=1, max_tokens=1, lexicon_size=1).module_names
 
 
 def _sizes(table: Mapping[str, Size], tasks: Iterable[str]) -> dict[str, Size]:
