@@ -17,7 +17,7 @@ check: .venv/ready          ## format, lint, types and the millisecond tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --numprocesses 2
 
 format: .venv/ready         ## mend format and what the linter can mend by itself
 	$(BIN)/ruff format .

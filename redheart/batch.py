@@ -26,6 +26,8 @@ class Batch:
     """Which n-grams stand in each text, int64 (batch, n-grams), padded."""
     ngram_values: Tensor | None = None
     """Their tf-idf values, float32 (batch, n-grams), 0 for padding."""
+    features: Tensor | None = None
+    """What a frozen trunk made of each token, float16 (batch, tokens, dimension), 0 for padding."""
 
     def to(self, device: str | torch.device) -> Batch:
         """Return the batch on a device."""
@@ -46,6 +48,10 @@ class Batch:
 def make_batch(part: Encoded, rows: Sequence[int] | np.ndarray) -> Batch:
     """Return the texts of a part that stand in `rows`, in that order, on the CPU."""
     views = dict(zip(("ids", "mask"), pad([part.ids[row] for row in rows]), strict=True))
+    if part.features is not None:
+        known = np.concatenate([part.features[row] for row in rows])
+        views["features"] = np.zeros((*views["ids"].shape, known.shape[1]), known.dtype)
+        views["features"][views["mask"]] = known
     if part.ngrams is not None:
         views["ngrams"], views["ngram_values"] = part.ngrams.padded(rows)
     return Batch(**{name: torch.from_numpy(view) for name, view in views.items()})

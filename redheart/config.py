@@ -28,6 +28,7 @@ from redheart.sweep import ChoiceOptions
 from redheart.sweet_spots import SweetSpotOptions
 from redheart.tasks import parse_tasks
 from redheart.training_options import FusionOptions, PlanOptions, ScoringOptions, TrainOptions
+from redheart.trunk import TrunkOptions
 
 SCHEMA = Path(__file__).parents[1] / "config" / "schemas" / "config.schema.json"
 
@@ -105,7 +106,7 @@ SECTIONS: dict[str, tuple[type, ...]] = {
     "split": (SplitOptions,),
     "tokenizer": (TokenizerOptions,),
     "lexicon": (LexiconOptions,),
-    "model": (ModelOptions,),
+    "model": (ModelOptions, TrunkOptions),
     "sweep": (SweepOptions, ChoiceOptions, HalvingOptions),
     "train": (PlanOptions, TrainOptions, EncodingOptions, ScoringOptions),
     "fusion": (FusionOptions,),
@@ -295,6 +296,7 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
             f"{train['epochs']} epochs outlast the schedule of {train['schedule_epochs']}, at "
             "whose end the rate is 0; raise train.schedule_epochs or train.final_rate",
         )
+    yield from _trunk_problems(config["model"])
     for name, task in config["tasks"].items():
         yield from _task_problems(name, task)
     for section, kinds in SECTIONS.items():
@@ -307,6 +309,15 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
                 key, _, text = str(error).partition(": ")
                 named = key.startswith(f"{section}.")
                 yield (key.split("."), text) if named else ([section], str(error))
+
+
+def _trunk_problems(model: Mapping[str, Any]) -> Iterator[Problem]:
+    if model["freeze_after"] == 0 and not model["pretrained"]:
+        text = "0 freezes a trunk that has learned nothing; set model.pretrained, or 1 and more"
+        yield ["model", "freeze_after"], text
+    for key in ("dimension", "layers", "attention_heads", "feedforward"):
+        if model["pretrained"] and model[key] is not None:
+            yield ["model", key], "a pretrained trunk has its own size; remove the key"
 
 
 def _task_problems(name: str, task: Mapping[str, Any]) -> Iterator[Problem]:

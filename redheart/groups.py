@@ -57,9 +57,9 @@ def units(module_names: Iterable[str], frozen_trunk: bool = False) -> dict[str, 
 
 
 def trunk_is_frozen(manifests: Iterable[Mapping[str, Any]]) -> bool:
-    """Say whether several checkpoints have the very same backbone, given their manifests."""
-    hashes = [manifest["weights"]["backbone"] for manifest in manifests]
-    return len(hashes) > 1 and len(set(hashes)) == 1
+    """Say whether checkpoints hold no backbone, or several the same one, given their manifests."""
+    hashes = [manifest["weights"].get("backbone") for manifest in manifests]
+    return None in hashes or (len(hashes) > 1 and len(set(hashes)) == 1)
 
 
 def _gathered(
@@ -77,7 +77,7 @@ def parameters_by_module(network: Network) -> dict[str, dict[str, Parameter]]:
     Raises
     ------
     ValueError
-        A parameter belongs to no module, or to two.
+        A parameter that can learn belongs to no module, or one to two.
     """
     owner: dict[int, str] = {}
     found: dict[str, dict[str, Parameter]] = {}
@@ -88,6 +88,6 @@ def parameters_by_module(network: Network) -> dict[str, dict[str, Parameter]]:
             if first != module:
                 raise ValueError(f"{name} belongs to two modules: {first} and {module}")
     for name, parameter in network.named_parameters():
-        if id(parameter) not in owner:
+        if parameter.requires_grad and id(parameter) not in owner:
             raise ValueError(f"{name} belongs to no module")
     return found

@@ -11,8 +11,9 @@ from torch import Tensor
 from redheart.batch import make_batch
 from redheart.device import autocast, open_device
 from redheart.losses import accuracies, labelled, record_losses
-from redheart.model.backbone import Features
+from redheart.model.backbone import Backbone, Features
 from redheart.model.network import Network, activate, build_network, fuse
+from redheart.model.pretrained import backbone_for
 from redheart.tasks import Task
 from redheart.tokens import Encoded, evaluation_batches
 from redheart.training_options import Recipe, TrainOptions
@@ -20,13 +21,18 @@ from redheart.training_options import Recipe, TrainOptions
 Contributions = dict[str, dict[str, Tensor]]
 
 
-def empty_network(recipe: Recipe, part: Encoded) -> Network:
-    """Return a network to load weights into, on the recipe's device."""
+def empty_network(recipe: Recipe, part: Encoded, backbone: Backbone | None = None) -> Network:
+    """Return a network to load weights into, on the recipe's device.
+
+    Parameters
+    ----------
+    backbone
+        A trunk that only reads; None: the one that the part is made for.
+    """
     device = open_device(recipe.train)
     sizes = (part.vocab_size, part.max_tokens)
-    return build_network(
-        recipe.model, recipe.tasks, *sizes, 0, device=device, lexicon_size=part.lexicon_size
-    )
+    backbone = backbone or backbone_for(part)
+    return build_network(recipe.model, recipe.tasks, *sizes, 0, device, part.lexicon_size, backbone)
 
 
 @torch.inference_mode()
@@ -77,7 +83,7 @@ def trunk_features(network: Network, part: Encoded, options: TrainOptions) -> li
     for rows in evaluation_batches(part.lengths):
         batch = make_batch(part, rows).to(device)
         with autocast(options):
-            features.append(_on("cpu", network.backbone(batch.ids, batch.mask)))
+            features.append(_on("cpu", network.backbone(batch)))
     network.train(was_training)
     return features
 

@@ -143,7 +143,7 @@ def update_ratio(optimizer: torch.optim.AdamW) -> float:
 def _stepped(optimizer: torch.optim.Optimizer) -> Iterator[tuple[nn.Parameter, dict]]:
     for group in optimizer.param_groups:
         for parameter in () if group.get("own_rate") else group["params"]:
-            if "exp_avg" in optimizer.state.get(parameter, {}):
+            if parameter.requires_grad and "exp_avg" in optimizer.state.get(parameter, {}):
                 yield parameter, group
 
 

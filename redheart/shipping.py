@@ -42,6 +42,7 @@ def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any
             "",
             *tasks,
             "",
+            *_trunk_lines(config["model"]),
             "## Evidence",
             "",
             "Macro score (0 to 1, the mean over tasks of each one's main metric), and on test the",
@@ -63,6 +64,18 @@ def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any
             "",
         ]
     )
+
+
+def _trunk_lines(model: Mapping[str, Any]) -> list[str]:
+    if not model.get("pretrained"):
+        return []
+    epochs = model["freeze_after"]
+    how = {0: "frozen", None: "fine-tuned"}.get(epochs, f"fine-tuned for {epochs} epochs")
+    return [
+        f"Its trunk is `{model['pretrained']}`, {how}; the licence of that trunk holds for this "
+        "model too.",
+        "",
+    ]
 
 
 def _described(task: Mapping[str, Any]) -> str:
@@ -96,12 +109,14 @@ class ShippedModel:
     def predict(self, texts: Sequence[str]) -> list[dict[str, dict[str, float]]]:
         """Return for each text task -> output -> probability, or value of a regression."""
         from redheart import candidates, checkpoint, inference
+        from redheart.model.pretrained import read_trunk
 
         recipe = read_recipe(files.read_json(self.folder / "config.json"))
         # It may have been trained on a device that this machine lacks.
         recipe = replace(recipe, train=replace(recipe.train, device="auto"))
         part = self._encoded(texts)
-        network = inference.empty_network(recipe, part)
+        trunk = read_trunk(*self._trunk_files) if recipe.model.frozen else None
+        network = inference.empty_network(recipe, part, trunk)
         members = checkpoint.load_tensors(self.folder / "weights.pt")["members"]
         made = files.read_json(self.folder / "recipe.json")
         predicted = candidates.combine(
@@ -121,8 +136,16 @@ class ShippedModel:
             for row in range(len(texts))
         ]
 
+    @property
+    def _trunk_files(self) -> tuple[Path, Path]:
+        return self.folder / "trunk" / "config.json", self.folder / "trunk" / "weights.pt"
+
     def _encoded(self, texts: Sequence[str]) -> Encoded:
         tokenizer = self.folder / "tokenizer.json"
-        max_tokens = files.read_json(self.folder / "config.json")["train"]["max_tokens"]
+        config = files.read_json(self.folder / "config.json")
+        model, max_tokens = config["model"], config["train"]["max_tokens"]
+        learned = model.get("pretrained") and model.get("freeze_after") != 0
+        trunk = files.read_json(self._trunk_files[0]) if learned else None
         lexicon = load_lexicon(self.folder / "lexicon.npz")
-        return encode_part([{"text": text} for text in texts], (), tokenizer, max_tokens, lexicon)
+        records = [{"text": text} for text in texts]
+        return encode_part(records, (), tokenizer, max_tokens, lexicon, trunk)

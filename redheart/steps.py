@@ -15,6 +15,7 @@ from typing import Any
 from redheart import files
 from redheart.errors import UserError
 from redheart.fingerprint import fingerprint
+from redheart.model.options import ModelOptions
 from redheart.records import RecordOptions
 from redheart.store import Store
 from redheart.sweep import ChoiceOptions
@@ -35,7 +36,7 @@ def _keys(section: str, *kinds: type) -> tuple[str, ...]:
     return tuple(f"{section}.{field.name}" for kind in kinds for field in fields(kind))
 
 
-_TRAINING = ("tasks", "model", *_keys("train", TrainOptions))
+_TRAINING = ("tasks", *_keys("model", ModelOptions), *_keys("train", TrainOptions))
 
 _COMPARING = ("redheart.selection", "redheart.predictions", "redheart.tokens")
 
@@ -52,8 +53,13 @@ STEPS: dict[str, Step] = {
         ("split", "stratify_by", "labels"), ("redheart.split_report", "redheart.kept_parts")
     ),
     "train_tokenizer": Step(("tokenizer",), ("redheart.tokens",)),
+    "import_trunk": Step(("model.pretrained", "train.max_tokens"), ("redheart.trunk",)),
     "fit_lexicon": Step(("lexicon",), ("redheart.lexicon",)),
     "encode_part": Step(("labels", "train.max_tokens"), ("redheart.tokens",)),
+    "extract_features": Step(
+        ("train.device", "train.precision", "train.cpu_threads"),
+        ("redheart.features", "redheart.model.pretrained"),
+    ),
     # phase 1
     "sweep_rate": Step((*_TRAINING, "sweep.epochs"), ("redheart.sweep_training",)),
     "decide_rung": Step(("sweep.criterion", "sweep.reduction_factor"), ("redheart.halving",)),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import struct
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -19,6 +22,8 @@ PADDING_ID = 0
 # Windows of optimizer steps among which texts are sorted by length: enough to save most padding,
 # few enough that a window remains a fair sample.
 POOL_WINDOWS = 8
+# Where in an encoded part the features of a frozen trunk are.
+FEATURES = "features.npy"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> str:
@@ -44,12 +49,15 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> str:
 
 
 def encode(tokenizer_path: str | Path, texts: Sequence[str], max_tokens: int) -> list[np.ndarray]:
-    """Return each text's first `max_tokens` token ids: int32 arrays, never empty."""
+    """Return each text's first `max_tokens` token ids: int32 arrays, never empty.
+
+    The special tokens that a pretrained trunk wants are among them; our own tokenizer has none.
+    """
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(tokenizer_path))
     tokenizer.enable_truncation(max_tokens)
-    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    encodings = tokenizer.encode_batch(list(texts))
     return [np.array(e.ids or [PADDING_ID], dtype=np.int32) for e in encodings]
 
 
@@ -72,6 +80,10 @@ class Encoded:
     """Tokens kept per text."""
     ngrams: Ngrams | None = None
     """The n-grams of each text; None: they were not counted."""
+    trunk: Mapping[str, Any] | None = None
+    """Config of the pretrained trunk that reads these tokens, where it learns; else None."""
+    features: tuple[np.ndarray, ...] | None = None
+    """What a frozen trunk makes of each text: float16 [tokens, dimension]; None: there is none."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -88,9 +100,13 @@ class Encoded:
 
     def head(self, count: int) -> Encoded:
         """Return the first `count` texts."""
-        targets = {name: rows[:count] for name, rows in self.targets.items()}
-        ngrams = self.ngrams and self.ngrams.head(count)
-        return replace(self, ids=self.ids[:count], targets=targets, ngrams=ngrams)
+        return replace(
+            self,
+            ids=self.ids[:count],
+            targets={name: rows[:count] for name, rows in self.targets.items()},
+            ngrams=self.ngrams and self.ngrams.head(count),
+            features=self.features and self.features[:count],
+        )
 
 
 def encode_part(
@@ -99,8 +115,15 @@ def encode_part(
     tokenizer_path: str | Path,
     max_tokens: int,
     lexicon: Lexicon | None = None,
+    trunk: Mapping[str, Any] | None = None,
 ) -> Encoded:
-    """Encode the texts and targets of one part; n-grams are those of the whole texts."""
+    """Encode the texts and targets of one part; n-grams are those of the whole texts.
+
+    Parameters
+    ----------
+    trunk
+        Config of the pretrained trunk that learns on the part; None: there is none.
+    """
     texts = [record["text"] for record in records]
     return Encoded(
         tuple(encode(tokenizer_path, texts, max_tokens)),
@@ -108,22 +131,45 @@ def encode_part(
         vocabulary_size(tokenizer_path),
         max_tokens,
         lexicon.transform(texts) if lexicon else None,
+        trunk,
     )
 
 
-def save_encoded(path: str | Path, part: Encoded) -> None:
-    """Write a part as .npz: flat ids, where each text begins, n-grams, and a matrix a task."""
-    arrays = {f"target.{name}": rows for name, rows in sorted(part.targets.items())}
+def save_encoded(
+    path: str | Path,
+    part: Encoded,
+    features: Iterable[Sequence[np.ndarray]] = (),
+    dimension: int = 0,
+) -> None:
+    """Write a part as .npz: flat ids, where each text begins, n-grams, and a matrix a task.
+
+    Parameters
+    ----------
+    features
+        What a frozen trunk makes of successive texts, some at once: float16 [tokens, dimension].
+    dimension
+        Width of the features; 0: there are none.
+    """
+    arrays = {
+        "ids": np.concatenate([*part.ids, np.zeros(0, np.int32)]),
+        "offsets": np.concatenate([[0], np.cumsum(part.lengths)]),
+        "sizes": np.array([part.vocab_size, part.max_tokens]),
+        **{f"target.{name}": rows for name, rows in sorted(part.targets.items())},
+        **({"trunk": np.array(files.canonical(part.trunk))} if part.trunk else {}),
+    }
     if part.ngrams:
         arrays |= {f"ngrams.{name}": np.asarray(v) for name, v in vars(part.ngrams).items()}
-    with files.atomic(path) as stream:
-        np.savez(
-            stream,
-            ids=np.concatenate([*part.ids, np.zeros(0, np.int32)]),
-            offsets=np.concatenate([[0], np.cumsum(part.lengths)]),
-            sizes=np.array([part.vocab_size, part.max_tokens]),
-            **arrays,  # type: ignore[arg-type]
-        )
+    with files.atomic(path) as stream, zipfile.ZipFile(stream, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+        if dimension:
+            with archive.open(FEATURES, "w", force_zip64=True) as member:
+                shape = (int(part.lengths.sum()), dimension)
+                header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(member, header)
+                for texts in features:
+                    member.write(np.concatenate(texts).tobytes())
 
 
 def _load_ngrams(archive: Mapping[str, np.ndarray]) -> Ngrams:
@@ -143,8 +189,28 @@ def load_encoded(path: str | Path) -> Encoded:
         }
         vocab_size, max_tokens = archive["sizes"].tolist()
         ngrams = _load_ngrams(archive) if "ngrams.size" in archive.files else None
+        trunk = json.loads(str(archive["trunk"])) if "trunk" in archive.files else None
+        has_features = FEATURES.removesuffix(".npy") in archive.files
     ids = tuple(flat[a:b] for a, b in pairwise(offsets))
-    return Encoded(ids, targets, vocab_size, max_tokens, ngrams)
+    features = None
+    if has_features:
+        mapped = _map_member(path, FEATURES)
+        features = tuple(mapped[a:b] for a, b in pairwise(offsets))
+    return Encoded(ids, targets, vocab_size, max_tokens, ngrams, trunk, features)
+
+
+def _map_member(path: str | Path, name: str) -> np.ndarray:
+    """Return an array of an .npz that is read from the disk where and when it is used."""
+    with zipfile.ZipFile(path) as archive, archive.open(name) as member:
+        np.lib.format.read_magic(member)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        begin, header = archive.getinfo(name).header_offset, member.tell()
+    with open(path, "rb") as stream:
+        # The local header: 30 bytes, the last four of which tell the length of name and extra.
+        stream.seek(begin + 26)
+        lengths = struct.unpack("<HH", stream.read(4))
+    offset = begin + 30 + sum(lengths) + header
+    return np.memmap(path, dtype, "r", offset, shape).view(np.ndarray)
 
 
 def pad(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -23,6 +23,7 @@ from redheart.legs import Ancestor, Leg
 from redheart.losses import labelled, training_losses
 from redheart.meter import Meter
 from redheart.model.network import Network, build_network
+from redheart.model.pretrained import backbone_for, load_weights
 from redheart.snapshots import Snapshots
 from redheart.tasks import Task
 from redheart.tokens import Encoded, training_windows, windows_per_epoch
@@ -71,7 +72,12 @@ class TrainingState:
 
 
 def prepare(
-    recipe: Recipe, data: Encoded, peak: float, seed: int, budget_gb: float = math.inf
+    recipe: Recipe,
+    data: Encoded,
+    peak: float,
+    seed: int,
+    budget_gb: float = math.inf,
+    trunk: str | Path = "",
 ) -> TrainingState:
     """Return the state before the first step; equal seeds give equal weights at every rate.
 
@@ -83,6 +89,8 @@ def prepare(
         The learning rate at the schedule's beginning.
     budget_gb
         What weights, gradients, optimizer and average may take, in 10^9 bytes.
+    trunk
+        Weights of the pretrained trunk, where the data is made for one that learns.
 
     Raises
     ------
@@ -92,8 +100,11 @@ def prepare(
     options = recipe.train
     device = open_device(options)
     sizes = (data.vocab_size, data.max_tokens)
+    backbone = backbone_for(data)
+    if backbone and data.trunk:
+        load_weights(backbone, trunk)
     network = build_network(
-        recipe.model, recipe.tasks, *sizes, seed, device=device, lexicon_size=data.lexicon_size
+        recipe.model, recipe.tasks, *sizes, seed, device, data.lexicon_size, backbone
     )
     memory.check_budget(sum(weight.numel() for weight in network.parameters()), budget_gb)
     parameters = parameters_by_module(network)
@@ -127,7 +138,7 @@ def train_epoch(
     if not state.losses:
         # Order and dropout follow from seed and epoch alone: no leg has random state to hand on.
         torch.manual_seed(_epoch_seed(state.seed, state.epoch))
-    state.network.train()
+    state.network.train_after(state.epoch)
     targets = {t.name: torch.from_numpy(data.targets[t.name]) for t in state.tasks}
     steps = windows_per_epoch(len(data), options.batch_size, options.grad_accumulation)
     windows = training_windows(

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from redheart import config as settings
-from redheart import files, sources, steps
+from redheart import files, sources, steps, trunk
 from redheart.errors import UserError
 from redheart.options import build
 from redheart.store import Store
@@ -36,6 +36,21 @@ if CONFIG["split"]["keep"]:
         KEPT = sources.input_files(CONFIG["split"]["keep"])
     except UserError as error:
         sys.exit(f"error: split.keep: {error}; `redheart parts` writes it")
+
+# A pretrained trunk brings its own tokenizer. One that learns gets its weights from the run's
+# folder; of one that does not, all that is left are the features of the texts.
+PRETRAINED = CONFIG["model"]["pretrained"]
+FROZEN = CONFIG["model"]["freeze_after"] == 0
+TRUNK_SOURCE = []
+if PRETRAINED:
+    try:
+        TRUNK_SOURCE = trunk.source_files(PRETRAINED)
+    except UserError as error:
+        sys.exit(f"error: model.pretrained: {error}")
+TRUNK = {"trunk_config": "trunk/config.json", "trunk_weights": "trunk/weights.pt"}
+LEARNING_TRUNK = [f"{RUN}/{file}" for file in TRUNK.values() if PRETRAINED and not FROZEN]
+TOKENIZER = f"{RUN}/trunk/tokenizer.json" if PRETRAINED else f"{RUN}/data/tokenizer.json"
+ENCODED = f"{RUN}/data/features" if FROZEN else f"{RUN}/data/encoded"
 
 PARTS = ["train", "val_select", "val_confirm", "test"]
 SHARDS = CONFIG["dedup"]["shards"]

@@ -56,7 +56,7 @@ rule make_soups:
         metrics=checkpoints("metrics_{epoch}.json"),
         weights=checkpoints("epoch_{epoch}.pt"),
         manifests=checkpoints("epoch_{epoch}.json"),
-        val_select=f"{RUN}/data/encoded/val_select.npz",
+        val_select=f"{ENCODED}/val_select.npz",
     output:
         uniform=f"{RUN}/seed_{{seed}}/soups/uniform.pt",
         greedy=f"{RUN}/seed_{{seed}}/soups/greedy.pt",
@@ -78,7 +78,7 @@ rule search_units:
         greedy=f"{RUN}/seed_{{seed}}/soups/greedy.pt",
         weights=checkpoints("epoch_{epoch}.pt"),
         manifests=checkpoints("epoch_{epoch}.json"),
-        val_select=f"{RUN}/data/encoded/val_select.npz",
+        val_select=f"{ENCODED}/val_select.npz",
     output:
         weights=f"{RUN}/seed_{{seed}}/crossover/ascent.pt",
         search=f"{RUN}/seed_{{seed}}/search.json",

@@ -1,4 +1,4 @@
-# Phase 0: raw source -> records -> deduped -> split -> tokenizer, lexicon -> encoded parts.
+# Phase 0: raw source -> records -> deduped -> split -> tokenizer, lexicon -> encoded parts, features.
 
 rule generate_corpus:
     output:
@@ -88,6 +88,21 @@ rule train_tokenizer:
         "../scripts/train_tokenizer.py"
 
 
+rule import_trunk:
+    input:
+        source=TRUNK_SOURCE,
+    output:
+        config=f"{RUN}/trunk/config.json",
+        weights=f"{RUN}/trunk/weights.pt",
+        tokenizer=f"{RUN}/trunk/tokenizer.json",
+    log:
+        f"{RUN}/logs/import_trunk.log",
+    params:
+        **shared("import_trunk"),
+    script:
+        "../scripts/import_trunk.py"
+
+
 rule fit_lexicon:
     input:
         train=f"{RUN}/data/split/train.json",
@@ -104,8 +119,9 @@ rule fit_lexicon:
 rule encode_part:
     input:
         records=f"{RUN}/data/split/{{part}}.json",
-        tokenizer=f"{RUN}/data/tokenizer.json",
+        tokenizer=TOKENIZER,
         lexicon=f"{RUN}/data/lexicon.npz",
+        trunk=LEARNING_TRUNK[:1],
     output:
         encoded=f"{RUN}/data/encoded/{{part}}.npz",
     log:
@@ -114,6 +130,25 @@ rule encode_part:
         **shared("encode_part"),
     script:
         "../scripts/encode_part.py"
+
+
+rule extract_features:
+    input:
+        encoded=f"{RUN}/data/encoded/{{part}}.npz",
+        config=f"{RUN}/trunk/config.json",
+        weights=f"{RUN}/trunk/weights.pt",
+    output:
+        features=f"{RUN}/data/features/{{part}}.npz",
+    log:
+        f"{RUN}/logs/extract_features_{{part}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/extract_features_{{part}}.tsv"
+    params:
+        **shared("extract_features"),
+    resources:
+        gpu=1,
+    script:
+        "../scripts/extract_features.py"
 
 
 rule dedupe:

@@ -2,6 +2,9 @@
 from redheart.report import FILES as REPORT_FILES
 from redheart.report import TEMPLATE as REPORT_TEMPLATE
 
+# Of a trunk that learned the weights ship with all others, so its config will do.
+SHIPPED_TRUNK = {**TRUNK} if FROZEN else {"trunk_config": TRUNK["trunk_config"]} if PRETRAINED else {}
+
 STITCHED = [
     *(f"soups/{name}.pt" for name in ("uniform", "greedy", "uniform_ema", "greedy_ema")),
     *(f"crossover/{name}.pt" for name in ("optimal", "units", "units_ema", "ascent")),
@@ -18,8 +21,8 @@ rule predict_candidates:
         spots=f"{RUN}/seed_{{seed}}/sweet_spots.json",
         search=f"{RUN}/seed_{{seed}}/search.json",
         variant_recipes=[f"{RUN}/seed_{{seed}}/variants/offset_{o}.json" for o in OFFSETS],
-        val_select=f"{RUN}/data/encoded/val_select.npz",
-        val_confirm=f"{RUN}/data/encoded/val_confirm.npz",
+        val_select=f"{ENCODED}/val_select.npz",
+        val_confirm=f"{ENCODED}/val_confirm.npz",
     output:
         predictions=f"{RUN}/seed_{{seed}}/predictions.npz",
         sources=f"{RUN}/seed_{{seed}}/candidates.json",
@@ -75,7 +78,7 @@ rule predict_test:
         manifests=checkpoints("epoch_{epoch}.json"),
         stitched=[f"{RUN}/seed_{{seed}}/{file}" for file in STITCHED],
         sources=f"{RUN}/seed_{{seed}}/candidates.json",
-        test=f"{RUN}/data/encoded/test.npz",
+        test=f"{ENCODED}/test.npz",
     output:
         predictions=f"{RUN}/seed_{{seed}}/test_predictions.npz",
     log:
@@ -133,9 +136,10 @@ rule ship_model:
         sources=expand(f"{RUN}/seed_{{seed}}/candidates.json", seed=SEEDS),
         weights=expand(f"{RUN}/seed_{{seed}}/ckpt/epoch_{{epoch}}.pt", seed=SEEDS, epoch=EPOCHS),
         stitched=expand(f"{RUN}/seed_{{seed}}/{{file}}", seed=SEEDS, file=STITCHED),
-        tokenizer=f"{RUN}/data/tokenizer.json",
+        tokenizer=TOKENIZER,
         lexicon=f"{RUN}/data/lexicon.npz",
         config=f"{RUN}/config.json",
+        **{name: f"{RUN}/{file}" for name, file in SHIPPED_TRUNK.items()},
     output:
         weights=f"{RUN}/model/weights.pt",
         tokenizer=f"{RUN}/model/tokenizer.json",
@@ -143,6 +147,7 @@ rule ship_model:
         config=f"{RUN}/model/config.json",
         recipe=f"{RUN}/model/recipe.json",
         card=f"{RUN}/model/README.md",
+        **{name: f"{RUN}/model/{file}" for name, file in SHIPPED_TRUNK.items()},
     log:
         f"{RUN}/logs/ship_model.log",
     params:

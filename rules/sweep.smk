@@ -44,8 +44,9 @@ def trials_of_rung(wildcards):
 
 rule sweep_rate:
     input:
-        train=f"{RUN}/data/encoded/train.npz",
-        val_select=f"{RUN}/data/encoded/val_select.npz",
+        train=f"{ENCODED}/train.npz",
+        val_select=f"{ENCODED}/val_select.npz",
+        trunk=LEARNING_TRUNK[1:],
         before=trial_before,
         decision=decision_before,
     output:

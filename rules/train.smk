@@ -13,8 +13,9 @@ def parent(pattern):
 
 rule train_leg:
     input:
-        train=f"{RUN}/data/encoded/train.npz",
-        val_select=f"{RUN}/data/encoded/val_select.npz",
+        train=f"{ENCODED}/train.npz",
+        val_select=f"{ENCODED}/val_select.npz",
+        trunk=LEARNING_TRUNK[1:],
         best=f"{RUN}/sweep/best_lr.json",
         parent_weights=parent("epoch_{epoch}.pt"),
         parent_manifest=parent("epoch_{epoch}.json"),

@@ -15,6 +15,7 @@ def compute(folder):
         job.input.tokenizer,
         job.settings["train"]["max_tokens"],
         lexicon.load_lexicon(job.input.lexicon),
+        next(map(files.read_json, job.input.trunk), None),
     )
     tokens.save_encoded(folder / "encoded", part)
 

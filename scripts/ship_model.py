@@ -16,6 +16,8 @@ source = files.read_json(job.input.sources[place])[shipped["candidate"]]
 of_seed = f"/seed_{shipped['seed']}/"
 paths = [path for path in [*job.input.weights, *job.input.stitched] if of_seed in path]
 members = member_paths(source, paths)
+AS_THEY_ARE = ("tokenizer", "lexicon", "trunk_config", "trunk_weights")
+copied = [name for name in AS_THEY_ARE if name in dict(job.output.items())]
 
 
 def compute(folder):
@@ -23,15 +25,15 @@ def compute(folder):
 
     config = files.read_json(job.input.config)
     checkpoint.save_tensors(folder / "weights", {"members": candidates.load_members(members)})
-    shutil.copyfile(job.input.tokenizer, folder / "tokenizer")
-    shutil.copyfile(job.input.lexicon, folder / "lexicon")
+    for name in copied:
+        shutil.copyfile(job.input[name], folder / name)
     files.write_json(folder / "config", config)
     files.write_json(folder / "recipe", {**shipped, **source})
     files.write_text(folder / "card", shipping.model_card(job.params.run, config, comparison))
 
 
 uses = {
-    **job.content("comparison", "tokenizer", "lexicon", "config"),
+    **job.content("comparison", "config", *copied),
     "members": [[files.sha256_file(path), which] for path, which in members],
     "recipe": source,
 }

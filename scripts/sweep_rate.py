@@ -10,7 +10,7 @@ job = Job(snakemake)
 recipe = read_recipe(job.settings)
 rate, seed = float(job.wildcards.rate), int(job.wildcards.seed)
 start, stop = job.params.epochs
-uses = job.content("train", "val_select")
+uses = job.content("train", "val_select", "trunk")
 
 
 def until(epochs):
@@ -31,7 +31,7 @@ def train(folder):
 
     data = tokens.load_encoded(job.input.train)
     validation = tokens.load_encoded(job.input.val_select)
-    state = training.prepare(recipe, data, rate, seed, job.params.budget_gb)
+    state = training.prepare(recipe, data, rate, seed, job.params.budget_gb, *job.input.trunk)
     progress = sweep_training.resume_trial(state, *training_state(start))
     title = f"rate {rate}, seed {seed}"
     with training_progress(title, stop - state.epoch) as report, snapshots.listening():

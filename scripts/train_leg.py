@@ -21,7 +21,7 @@ def train(folder):
     from redheart.progress import training_progress
 
     data = tokens.load_encoded(job.input.train)
-    state = training.prepare(recipe, data, rate, seed, job.params.budget_gb)
+    state = training.prepare(recipe, data, rate, seed, job.params.budget_gb, *job.input.trunk)
     ancestor = legs.nearest_ancestor(job.store, keys["parent"])
     begin = ancestor.epoch if ancestor else 0
     title = f"epochs {begin + 1} to {leg.stop}"
@@ -40,7 +40,7 @@ def evaluate(folder):
     files.write_json(folder / "metrics", table)
 
 
-uses = {**job.content("train"), "rate": rate, "parent": legs.parent_values(parent)}
+uses = {**job.content("train", "trunk"), "rate": rate, "parent": legs.parent_values(parent)}
 extra = {"seed": seed, **leg.epochs, **environment}
 keys = {"key": job.action(uses=uses, extra=extra).key, "parent": parent and parent["key"]}
 snapshots = Snapshots(job.store.snapshot_path(keys["key"]), job.params.snapshot_minutes)

@@ -70,6 +70,7 @@ def test_a_trunk_is_frozen_if_several_checkpoints_have_the_same():
 
     assert trunk_is_frozen(manifests("a", "a", "a"))
     assert not trunk_is_frozen(manifests("a", "a", "b"))
+    assert trunk_is_frozen([{"weights": {"neural_x": 1}}])
     assert not trunk_is_frozen(manifests("a"))
 
 

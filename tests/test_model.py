@@ -182,8 +182,9 @@ def test_a_batch_that_is_too_long_is_refused():
 def test_padding_changes_nothing():
     network = tiny().eval()
     batch = texts(7, 3)
-    wider = [F.pad(view, (0, LONGEST - 7)) for view in vars(batch).values()]
-    short, long = flat(network(batch)), flat(network(Batch(*wider)))
+    views = {name: view for name, view in vars(batch).items() if view is not None}
+    wider = {name: F.pad(view, (0, LONGEST - 7)) for name, view in views.items()}
+    short, long = flat(network(batch)), flat(network(Batch(**wider)))
     for name, value in short.items():
         torch.testing.assert_close(long[name], value, rtol=1e-4, atol=1e-6, msg=name)
 
@@ -316,16 +317,16 @@ def test_depth_counts_the_embedding_as_the_first_layer_and_the_norm_as_the_last(
         backbone.depth_of("pooler.weight")
 
 
-class StoredFeatures(Backbone):
-    """A trunk that looks features up, as precomputed ones would be."""
+class Table(Backbone):
+    """A trunk that looks features up."""
 
     def __init__(self, features: torch.Tensor):
         super().__init__()
         self.dimension, self.depth = features.shape[1], 1
         self.table = nn.Embedding.from_pretrained(features)
 
-    def forward(self, ids, mask):
-        tokens = self.table(ids) * mask[..., None]
+    def forward(self, batch):
+        tokens = self.table(batch.ids) * batch.mask[..., None]
         return Features(tokens, tokens.sum(dim=1))
 
     def depth_of(self, parameter_name):
@@ -334,7 +335,7 @@ class StoredFeatures(Backbone):
 
 def test_another_backbone_can_take_the_place():
     architecture = resolve(ModelOptions(), TASKS, VOCABULARY, LONGEST, LEXICON)
-    network = Network(architecture, TASKS, backbone=StoredFeatures(torch.randn(VOCABULARY, 12)))
+    network = Network(architecture, TASKS, backbone=Table(torch.randn(VOCABULARY, 12)))
     contributions = network(texts(5, 3))
     assert contributions["verdict"]["heads.verdict"].shape == (2, 5)
 

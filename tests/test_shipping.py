@@ -122,6 +122,17 @@ def test_the_card_says_first_how_the_model_compares_with_the_baseline(shipped_co
     ]
 
 
+@pytest.mark.parametrize(
+    ("freeze_after", "what"),
+    [(0, "frozen"), (3, "fine-tuned for 3 epochs"), (None, "fine-tuned")],
+)
+def test_the_card_names_a_pretrained_trunk(shipped_config, freeze_after, what):
+    model = {"pretrained": "./data/minilm", "freeze_after": freeze_after}
+    card = shipping.model_card("demo", {**shipped_config, "model": model}, COMPARISON)
+    assert f"\nIts trunk is `./data/minilm`, {what}; the licence of that trunk holds" in card
+    assert "trunk" not in shipping.model_card("demo", shipped_config, COMPARISON)
+
+
 def test_the_card_lists_tasks_and_every_candidates_evidence(shipped_config):
     card = shipping.model_card("demo", shipped_config, COMPARISON)
     assert "- **emotion**: distribution from field `emotions` (joy, anger, fear)" in card

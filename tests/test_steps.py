@@ -28,7 +28,7 @@ NO_STEPS = {
 PHASE_0 = {
     *("generate_corpus", "read_records", "find_duplicates", "deduplicate_records"),
     "split_records",
-    *("train_tokenizer", "encode_part"),
+    *("train_tokenizer", "import_trunk", "encode_part"),
 }
 
 
@@ -85,7 +85,10 @@ COMPARING = {"choose_candidate", "compare_candidates"}
         ("sweep.criterion", {"decide_rung", "choose_rate"}),
         ("sweep.reduction_factor", {"decide_rung"}),
         ("train.scored_train_records", {"evaluate_checkpoint"}),
-        ("train.max_tokens", {"encode_part"}),
+        ("train.max_tokens", {"encode_part", "import_trunk"}),
+        ("train.cpu_threads", {*TRAINED, "extract_features"}),
+        ("model.pretrained", {"import_trunk"}),
+        ("model.freeze_after", TRAINED),
         ("tokenizer.vocab_size", {"train_tokenizer"}),
         ("sweet_spots.gap_weight", {"find_sweet_spots"}),
         ("sweet_spots.by", {"find_sweet_spots"}),

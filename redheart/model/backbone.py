@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from redheart.batch import Batch
 from redheart.model.options import BackboneSize
 
 ROTARY_BASE = 10_000.0
@@ -28,7 +29,7 @@ class Features(NamedTuple):
 
 
 class Backbone(nn.Module, ABC):
-    """The interface of a trunk; a pretrained one or stored features can take its place."""
+    """The interface of a trunk."""
 
     dimension: int
     """Width of the features."""
@@ -36,8 +37,8 @@ class Backbone(nn.Module, ABC):
     """Number of layers that the layer-wise decay of the learning rate counts; 1 or more."""
 
     @abstractmethod
-    def forward(self, ids: Tensor, mask: Tensor) -> Features:
-        """Read int64 ids and a bool mask (True: a token), both (batch, tokens)."""
+    def forward(self, batch: Batch) -> Features:
+        """Return the features of a batch of texts."""
 
     @abstractmethod
     def depth_of(self, parameter_name: str) -> int:
@@ -65,24 +66,24 @@ class TransformerBackbone(Backbone):
         rotation = rotation_table(max_tokens, size.dimension // size.attention_heads)
         self.register_buffer("rotation", rotation, persistent=False)
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Features:
-        """Encode a batch; see the interface for the shapes.
+    def forward(self, batch: Batch) -> Features:
+        """Encode the token ids of a batch.
 
         Raises
         ------
         ValueError
             The batch is longer than `max_tokens`.
         """
-        length = ids.shape[1]
+        length = batch.ids.shape[1]
         if length > len(self.rotation):
             raise ValueError(f"{length} tokens in a text; the model reads {len(self.rotation)}")
         rotation = self.rotation[:length]
-        visible = mask[:, None, None, :]
-        x = self.dropout(self.embedding(ids))
+        visible = batch.mask[:, None, None, :]
+        x = self.dropout(self.embedding(batch.ids))
         for layer in self.layers:
             x = layer(x, visible, rotation)
         tokens = self.norm(x)
-        return Features(tokens, masked_mean(tokens, mask))
+        return Features(tokens, masked_mean(tokens, batch.mask))
 
     def depth_of(self, parameter_name: str) -> int:
         """Return the layer of a parameter: the embedding counts as 0, the final norm as the last.

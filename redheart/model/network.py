@@ -54,7 +54,7 @@ class Network(nn.Module):
         By task, then by module in canonical order: (batch, width) logits, or values where the
         task is a regression.
         """
-        return self.contribute(self.backbone(batch.ids, batch.mask), batch)
+        return self.contribute(self.backbone(batch), batch)
 
     def contribute(self, features: Features, batch: Batch) -> Contributions:
         """Return each module's contribution to each task, given what the backbone made of a batch.
@@ -76,6 +76,14 @@ class Network(nn.Module):
                 branch = module[f"lexical_{task}"]
                 of_task[f"lexical_{task}"] = branch(batch.ngrams, batch.ngram_values)
         return contributions
+
+    def train_after(self, epochs: int) -> None:
+        """Set training mode after so many epochs; a backbone that is frozen by then only reads."""
+        self.train()
+        limit = self.architecture.freeze_after
+        learns = limit is None or epochs < limit
+        self.backbone.train(learns)
+        self.backbone.requires_grad_(learns)
 
     def modules_by_name(self) -> dict[str, nn.Module]:
         """Return the modules in canonical order; their states together are the network's."""
@@ -126,11 +134,17 @@ def build_network(
     seed: int,
     device: str | torch.device = "cpu",
     lexicon_size: int = 0,
+    backbone: Backbone | None = None,
 ) -> Network:
     """Build a network with initial weights that follow from the seed alone.
 
     The weights are drawn on the CPU, so they are the same on every device; the state of torch's
     random generators is left as it was.
+
+    Parameters
+    ----------
+    backbone
+        A trunk to take in place of the Transformer of the preset.
 
     Raises
     ------
@@ -141,7 +155,7 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would reseed the accelerators too, which are not forked here.
         torch.default_generator.manual_seed(seed)
-        network = Network(architecture, tasks)
+        network = Network(architecture, tasks, backbone)
     return network.to(device)
 
 

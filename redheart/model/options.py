@@ -39,6 +39,14 @@ class ModelOptions:
     one; false: none."""
     lexical: bool | None = None
     """Whether each task has a lexical branch, a linear model on the text's n-grams."""
+    freeze_after: int | None = None
+    """Completed epochs after which the backbone learns no more; null: never; 0: it never does, its
+    features are stored, and no weights of it are trained or saved."""
+
+    @property
+    def frozen(self) -> bool:
+        """Tell whether the network reads stored features of a backbone that never learns."""
+        return self.freeze_after == 0
 
 
 @dataclass(frozen=True)
@@ -145,12 +153,14 @@ class Architecture:
     """Tasks with a lexical branch."""
     lexicon_size: int
     """Number of n-grams that these know."""
+    freeze_after: int | None = None
+    """Completed epochs after which the backbone learns no more; None: never."""
 
     @property
     def module_names(self) -> tuple[str, ...]:
-        """Names of all modules in canonical order."""
+        """Names of all modules in canonical order; a backbone that never learns is none."""
         return (
-            "backbone",
+            *(() if self.freeze_after == 0 else ("backbone",)),
             *(f"heads.{task}" for task in self.heads),
             *(f"neural_{task}" for task in self.neural),
             *(("dsp", "kalman") if self.signal_task else ()),
@@ -253,11 +263,12 @@ def resolve(
         advanced=_sizes(preset.advanced, _advanced_tasks(options, preset, names)),
         lexical=tuple(names) if lexical and lexicon_size else (),
         lexicon_size=lexicon_size,
+        freeze_after=options.freeze_after,
     )
 
 
 def module_names(options: ModelOptions, tasks: Sequence[Task]) -> tuple[str, ...]:
-    """Return the names of all modules in canonical order, backbone first."""
+    """Return the names of all modules in canonical order."""
     # No name depends on the vocabulary, on the length of the texts or on the size of the lexicon.
     return resolve(options, tasks, vocab_size=1, max_tokens=1, lexicon_size=1).module_names
 

@@ -1,0 +1,112 @@
+"""Trunks that were trained elsewhere: live, or as the features that they once gave."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from redheart import checkpoint, files
+from redheart.batch import Batch
+from redheart.model.backbone import Backbone, Features, masked_mean
+from redheart.tokens import Encoded
+from redheart.trunk import library, without_pooler
+
+
+class PretrainedBackbone(Backbone):
+    """An encoder of the package transformers, with masked mean pooling.
+
+    It has initial weights until others are loaded into it.
+    """
+
+    def __init__(self, config: Mapping[str, Any]):
+        super().__init__()
+        transformers = library()
+        settings = transformers.AutoConfig.for_model(**config)
+        with torch.random.fork_rng(devices=[]):
+            self.encoder = without_pooler(transformers.AutoModel.from_config(settings))
+        self.dimension = settings.hidden_size
+        self.depth = settings.num_hidden_layers
+
+    def forward(self, batch: Batch) -> Features:
+        """Encode the token ids of a batch."""
+        found = self.encoder(input_ids=batch.ids, attention_mask=batch.mask.long())
+        tokens = found.last_hidden_state
+        return Features(tokens, masked_mean(tokens, batch.mask))
+
+    def depth_of(self, parameter_name: str) -> int:
+        """Return the layer of a parameter: embeddings count as 0, what follows all as the last."""
+        layer = re.search(r"\.(\d+)\.", parameter_name)
+        if layer:
+            return min(int(layer[1]), self.depth - 1)
+        return 0 if "embed" in parameter_name else self.depth - 1
+
+
+class StoredFeatures(Backbone):
+    """What a frozen trunk made of the texts, read from the batch; it has no weights."""
+
+    depth = 1
+
+    def __init__(self, dimension: int):
+        super().__init__()
+        self.dimension = dimension
+
+    def forward(self, batch: Batch) -> Features:
+        """Return the features that the batch brings.
+
+        Raises
+        ------
+        ValueError
+            It brings none.
+        """
+        if batch.features is None:
+            raise ValueError("the texts have no features of a frozen trunk")
+        tokens = batch.features.float()
+        return Features(tokens, masked_mean(tokens, batch.mask))
+
+    def depth_of(self, parameter_name: str) -> int:
+        """Refuse every name, having no parameter.
+
+        Raises
+        ------
+        ValueError
+            Always.
+        """
+        raise ValueError(f"stored features have no parameter '{parameter_name}'")
+
+
+def backbone_for(part: Encoded) -> Backbone | None:
+    """Return the trunk that a part is made for; None: the preset's own."""
+    if part.features is not None:
+        return StoredFeatures(part.features[0].shape[1])
+    return PretrainedBackbone(part.trunk) if part.trunk else None
+
+
+@torch.no_grad()
+def load_weights(backbone: Backbone, path: str | Path) -> None:
+    """Copy the weights of an imported trunk into a backbone made from its config.
+
+    Raises
+    ------
+    UserError
+        The file is missing or damaged.
+    """
+    saved = checkpoint.load_tensors(path)
+    for name, parameter in backbone.named_parameters():
+        parameter.copy_(saved[name.removeprefix("encoder.")])
+
+
+def read_trunk(config: str | Path, weights: str | Path) -> PretrainedBackbone:
+    """Return an imported trunk, ready to read texts.
+
+    Raises
+    ------
+    UserError
+        A file is missing or damaged.
+    """
+    backbone = PretrainedBackbone(files.read_json(config))
+    load_weights(backbone, weights)
+    return backbone.requires_grad_(False).eval()
