@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from redheart.class_balance import balancing_offsets
 from redheart.metrics import main_metric
 from redheart.tasks import Kind, Task
 
@@ -49,6 +50,7 @@ def fit_tfidf_linear(
     tasks: Sequence[Task],
     texts_by_part: Mapping[str, Sequence[str]],
     targets: Mapping[str, Mapping[str, np.ndarray]],
+    balance: bool = True,
 ) -> LinearBaseline:
     """Fit one linear model per task on TF-IDF features and predict every part.
 
@@ -62,6 +64,8 @@ def fit_tfidf_linear(
         Texts by part; `train` and `val_select` must be there.
     targets
         By part (`train` and `val_select`) and task: shape (n, width), NaN where unlabelled.
+    balance
+        Whether rare classes of a multiclass task are raised, as the network's are.
 
     Notes
     -----
@@ -82,7 +86,22 @@ def fit_tfidf_linear(
             part: {name: predict(matrix) for name, predict in predictors.items()}
             for part, matrix in features.items()
         }
+    for task in tasks if balance else ():
+        if task.kind == "multiclass":
+            _raise_rare_classes(task, predictions, targets["val_select"][task.name])
     return LinearBaseline(predictions, hyperparameters)
+
+
+def _raise_rare_classes(
+    task: Task, predictions: Mapping[str, dict[str, np.ndarray]], target: np.ndarray
+) -> None:
+    """Multiply the probabilities of a task's classes, in every part, as val_select asks for."""
+    probabilities = predictions["val_select"][task.name]
+    logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+    factors = np.exp(balancing_offsets(task, logits, target)).astype(np.float32)
+    for part in predictions.values():
+        raised = part[task.name] * factors
+        part[task.name] = raised / raised.sum(axis=1, keepdims=True)
 
 
 def _tfidf(texts_by_part: Mapping[str, Sequence[str]]) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 Stacking with weights of 0 or more (Wolpert 1992, "Stacked generalization"; Breiman 1996, "Stacked
 regressions"). The weights need not sum to 1, so they calibrate as well, as the temperature of Guo
-et al. 2017 (arXiv 1706.04599) does. Log-loss has no say in which class a doubtful record is
-called; the main metric of classes, macro-F1, has: for it rare classes are raised (Menon et al.
-2021, arXiv 2007.07314, equation 9).
+et al. 2017 (arXiv 1706.04599) does. On top of them rare classes may be raised (`class_balance`).
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from redheart.metrics import main_metric
+from redheart.class_balance import balancing_offsets
 from redheart.model.network import activate
 from redheart.tasks import Task
 from redheart.training_options import FusionOptions
@@ -28,8 +26,6 @@ OFFSET = "+"
 # The ridge: weights are held to equal ones as by a normal prior of this standard deviation, on top
 # of the records' mean log-loss or, for a regression, of the squared error over its variance.
 PRIOR_DEVIATION = 0.5
-# How far rare classes may be raised: from not at all (0) to as if all were equally frequent (1).
-BALANCES = np.linspace(0, 1, 11)
 
 
 def choose_weights(
@@ -49,18 +45,9 @@ def choose_weights(
 
 
 def fit_offsets(task: Task, logits: Tensor, target: np.ndarray) -> dict[str, float]:
-    """Return what to add to the logit of each class of a multiclass task.
-
-    It is `-balance * ln(share of the class)`, with the balance of the best macro-F1, smoothed
-    over its neighbours, since that of one alone is noisy; of equals the smallest.
-    """
-    labelled = ~np.isnan(target).all(axis=1)
-    shares = (target[labelled].sum(axis=0) + 1) / (labelled.sum() + task.width)
-    offsets = -np.outer(BALANCES, np.log(shares))
-    scores = [main_metric(task, (logits.numpy() + row), target) for row in offsets]
-    smooth = np.convolve(np.pad(np.nan_to_num(scores), 1, mode="edge"), np.ones(3) / 3, "valid")
-    best = offsets[int(np.argmax(smooth.round(9)))]
-    return {OFFSET + name: float(value) for name, value in zip(task.classes, best, strict=True)}
+    """Return what to add to the logit of each class of a multiclass task, by `OFFSET` and name."""
+    offsets = balancing_offsets(task, logits.numpy(), target)
+    return {OFFSET + name: float(value) for name, value in zip(task.classes, offsets, strict=True)}
 
 
 def equal_weights(contributions: Contributions) -> Weights:

@@ -79,7 +79,9 @@ STEPS: dict[str, Step] = {
     "make_soups": Step((*_TRAINING, "fusion"), ("redheart.candidates",)),
     "search_units": Step((*_TRAINING, "fusion"), ("redheart.candidates", "redheart.recombination")),
     # the end
-    "fit_baseline": Step(("labels",), ("redheart.baseline", "redheart.predictions")),
+    "fit_baseline": Step(
+        ("labels", "fusion.balance"), ("redheart.baseline", "redheart.predictions")
+    ),
     "predict_candidates": Step(
         (*_TRAINING, "fusion"), ("redheart.candidates", "redheart.predictions")
     ),

@@ -18,7 +18,8 @@ def compute(folder):
         name: {task.name: target_matrix(task, part) for task in tasks}
         for name, part in parts.items()
     }
-    fitted = baseline.fit_tfidf_linear(tasks, texts, targets)
+    balance = job.settings["fusion"]["balance"]
+    fitted = baseline.fit_tfidf_linear(tasks, texts, targets, balance)
     predictions.save(folder / "predictions", {"tfidf_linear": fitted.predictions})
     files.write_json(folder / "report", fitted.hyperparameters)
 

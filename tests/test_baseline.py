@@ -186,3 +186,22 @@ print(hashlib.sha256(b"".join(table.tobytes() for table in tables)).hexdigest())
         command = [sys.executable, "-c", code]
         hashes.add(subprocess.check_output(command, env=environment, text=True))
     assert len(hashes) == 1
+
+
+def test_rare_classes_are_raised_as_the_network_s_are() -> None:
+    rng = np.random.default_rng(0)
+    task, texts, targets = Task("verdict", "multiclass", "v", ("common", "rare")), {}, {}
+    for part, n in {"train": 600, "val_select": 600, "test": 600}.items():
+        rare = rng.random(n) < 0.15
+        hint = rng.random(n) < np.where(rare, 0.6, 0.15)
+        texts[part] = [f"{rng.choice(FILLERS)} {'robbed' if h else 'met'} him" for h in hint]
+        targets[part] = {"verdict": np.eye(2, dtype=np.float32)[rare.astype(int)]}
+    plain, raised = (
+        fit_tfidf_linear([task], texts, targets, balance).predictions["test"]["verdict"]
+        for balance in (False, True)
+    )
+    before, after = (main_metric(task, p, targets["test"]["verdict"]) for p in (plain, raised))
+    assert after > before + 0.05
+    assert raised.sum(axis=1) == pytest.approx(np.ones(600), abs=1e-5)
+    odds = [p[:, 1] / p[:, 0] for p in (plain, raised)]
+    assert odds[1] / odds[0] == pytest.approx((odds[1] / odds[0])[0] * np.ones(600), rel=1e-4)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redheart import fusion
+from redheart import class_balance, fusion
 from redheart.fusion import fusion_loss
 from redheart.tasks import Task
 from redheart.training_options import FusionOptions
@@ -189,7 +189,7 @@ def test_offsets_shift_the_logits_by_the_shares_of_the_classes(rare):
     shares = (target.sum(axis=0) + 1) / (len(target) + 2)
     balance = offsets["+b"] / -np.log(shares[1])
     assert offsets["+a"] == pytest.approx(-balance * np.log(shares[0]))
-    assert np.abs(fusion.BALANCES - balance).min() < 1e-9
+    assert np.abs(class_balance.BALANCES - balance).min() < 1e-9
 
 
 @pytest.mark.parametrize("kind", KINDS)
