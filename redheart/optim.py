@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from redheart.adamw import AdamW
 from redheart.groups import parameters_by_module
 from redheart.model.network import Network
 from redheart.tasks import Task
@@ -42,7 +43,7 @@ def rate_multipliers(network: Network, options: TrainOptions) -> dict[str, dict[
     }
 
 
-def build_optimizer(network: Network, options: TrainOptions) -> torch.optim.AdamW:
+def build_optimizer(network: Network, options: TrainOptions) -> AdamW:
     """Return AdamW with every parameter in exactly one group.
 
     There is one group for each multiplier of the learning rate and two for each lexical branch.
@@ -61,7 +62,7 @@ def build_optimizer(network: Network, options: TrainOptions) -> torch.optim.Adam
     for module, branch in network.modules_by_name().items():
         if module in tasks:
             groups.extend(_lexical_groups(branch, tasks[module], options))
-    return torch.optim.AdamW(groups, lr=0.0, weight_decay=options.weight_decay, fused=True)
+    return AdamW(groups, options.weight_decay)
 
 
 def _lexical_groups(branch: nn.Module, task: Task, options: TrainOptions) -> list[dict[str, Any]]:
@@ -93,7 +94,7 @@ def schedule(step: int, total_steps: int, final_rate: float) -> float:
     return final_rate + (1 - final_rate) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, peak: float, share: float) -> None:
+def set_learning_rate(optimizer: AdamW, peak: float, share: float) -> None:
     """Give every parameter group a share of its own peak, given the common one."""
     for group in optimizer.param_groups:
         group["lr"] = share * (peak * group["multiplier"] + group["own_rate"])
@@ -119,7 +120,7 @@ def clip(units: Mapping[str, Sequence[nn.Parameter]], largest: float) -> dict[st
     }
 
 
-def update_ratio(optimizer: torch.optim.AdamW) -> float:
+def update_ratio(optimizer: AdamW) -> float:
     """Return the norm of the last step's update relative to that of the weights before it.
 
     It tells about the common learning rate, so it leaves out parameters that have their own.
@@ -140,7 +141,7 @@ def update_ratio(optimizer: torch.optim.AdamW) -> float:
     return math.sqrt(update_square / weight_square) if weight_square else 0.0
 
 
-def _stepped(optimizer: torch.optim.Optimizer) -> Iterator[tuple[nn.Parameter, dict]]:
+def _stepped(optimizer: AdamW) -> Iterator[tuple[nn.Parameter, dict]]:
     for group in optimizer.param_groups:
         for parameter in () if group.get("own_rate") else group["params"]:
             if parameter.requires_grad and "exp_avg" in optimizer.state.get(parameter, {}):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from redheart import checkpoint, files, memory, optim
+from redheart.adamw import AdamW
 from redheart.batch import make_batch
 from redheart.device import autocast, open_device, precision
 from redheart.errors import UserError
@@ -43,7 +44,7 @@ class TrainingState:
 
     network: Network
     """The model, on its device."""
-    optimizer: torch.optim.AdamW
+    optimizer: AdamW
     """AdamW over all parameters."""
     average: optim.MovingAverage
     """The weights' moving average."""
@@ -213,16 +214,17 @@ def _update(state: TrainingState, loss: float, total_steps: int) -> dict[str, fl
     if not math.isfinite(loss):
         raise NonFiniteLoss(f"the loss became {loss} in epoch {state.epoch + 1}")
     options = state.options
-    state.scaler.unscale_(state.optimizer)
+    optimizer: Any = state.optimizer  # the scaler knows torch's own, and asks for no more than this
+    state.scaler.unscale_(optimizer)
     clipped = optim.clip(state.units, options.clip_norm)
     values = torch.stack(list(clipped.values())).tolist()
     if not state.scaler.is_enabled() and not all(map(math.isfinite, values)):
         raise NonFiniteLoss(f"a gradient became infinite in epoch {state.epoch + 1}")
     share = optim.schedule(state.step, total_steps, options.final_rate)
     optim.set_learning_rate(state.optimizer, state.peak, share)
-    state.scaler.step(state.optimizer)
+    state.scaler.step(optimizer)
     state.scaler.update()
-    state.optimizer.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad()
     state.average.update(state.step)
     state.step += 1
     return {**dict(zip(clipped, values, strict=True)), "all": math.hypot(*values)}

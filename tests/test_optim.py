@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from redheart import optim
+from redheart.adamw import AdamW
 from redheart.groups import parameters_by_module
 from redheart.losses import record_losses
 from redheart.model.lexical import LexicalBranch
@@ -74,7 +75,7 @@ def fitted_branch(task, features, target, epochs=4000):
     options = TrainOptions(lexical_rate=10.0, lexical_decay=0.01)
     branch = LexicalBranch(features.shape[1], task.width)
     groups = optim._lexical_groups(branch, task, options)
-    optimizer = torch.optim.AdamW(groups, fused=True)
+    optimizer = AdamW(groups)
     columns = torch.arange(features.shape[1]).expand(len(features), -1)
     for step in range(epochs):
         optim.set_learning_rate(optimizer, 1.0, optim.schedule(step, epochs, 0.0))
@@ -174,7 +175,7 @@ def test_the_update_ratio_equals_that_of_a_copy():
     generator = torch.Generator().manual_seed(0)
     weights = [nn.Parameter(torch.randn(5, 3, generator=generator)) for _ in range(3)]
     idle = nn.Parameter(torch.randn(4, generator=generator))
-    optimizer = torch.optim.AdamW(
+    optimizer = AdamW(
         [{"params": weights[:2], "lr": 0.02}, {"params": [weights[2], idle], "lr": 0.05}],
         weight_decay=0.3,
     )
