@@ -64,6 +64,7 @@ def plan_candidates(
         "ascent": _file(
             "crossover/ascent.pt",
             "the greedy soup, units exchanged for an epoch's one by one while a task gains",
+            base=search["trunk"]["source"],
             epochs=dict(search["chosen"]),
         ),
         **_variants(variants),

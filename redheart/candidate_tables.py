@@ -112,12 +112,10 @@ def _weights(source: Json) -> str:
         return f"variants at offsets {', '.join(map(str, source['offsets']))}"
     epochs = source.get("epochs", ())
     if isinstance(epochs, Mapping):
-        return ", ".join(f"{name} of {_place(place)}" for name, place in epochs.items())
+        base = source.get("base")  # where all comes from that is not named
+        named = [f"{name} of epoch {epoch}" for name, epoch in epochs.items() if epoch != base]
+        return (f"{base}; " if base else "") + ", ".join(named)
     return f"{'epoch' if len(epochs) == 1 else 'epochs'} {list_epochs(epochs)}"
-
-
-def _place(option: int | str) -> str:
-    return f"epoch {option}" if isinstance(option, int) else option
 
 
 def list_epochs(epochs: Sequence[int]) -> str:

@@ -142,4 +142,5 @@ def certificate_table(split: Json) -> Table:
         ("part", "", lambda row: row["part"]),
         ("measured", ".4g", lambda row: row["measured"]),
         ("at most", ".4g", lambda row: row["bound"]),
+        ("holds", "", lambda row: "yes" if row["holds"] else "no"),
     )

@@ -49,7 +49,10 @@ VARIANTS = [
     {"offset": offset, "same_as": same, "epochs": {"A": 4 + offset, "B": 8}}
     for offset, same in ((-4, -2), (-2, None), (0, None))
 ]
-SEARCH = {"chosen": {"neural_x": 2, "signal": "greedy_soup"}}
+SEARCH = {
+    "trunk": {"source": "greedy_soup"},
+    "chosen": {"neural_x": 2, "signal": "greedy_soup"},
+}
 NAMES = [
     *("last", "best_single", "single_by_loss", "single_by_units", "ema_last", "ema"),
     *("uniform_soup", "greedy_soup", "uniform_soup_ema", "greedy_soup_ema", "per_task_best"),
@@ -111,7 +114,9 @@ def test_every_task_has_the_checkpoint_that_is_best_at_it(plan):
 def test_one_checkpoint_and_one_task_give_every_candidate():
     one = {"A": {"epoch": 2, "curve": {"epochs": [2], "score": [None]}, "modules": []}}
     given = dict.fromkeys(("groups", "units", "units_ema"), one)
-    plan = plan_candidates(TASKS[:1], TABLES[:1], SOUPS, given, VARIANTS[2:], {"chosen": {}})
+    plan = plan_candidates(
+        TASKS[:1], TABLES[:1], SOUPS, given, VARIANTS[2:], {**SEARCH, "chosen": {}}
+    )
     assert [name for name in NAMES if name not in ("variant_-2", "variant_-4")] == list(plan)
     assert plan["per_task_best"]["forward_passes"] == 1
 

@@ -192,7 +192,11 @@ def sources_file(spots):
         "greedy_soup": {"epochs": [14, 18, 22]},
         "crossover": {"epochs": epochs},
         "variants_ensemble": {"offsets": [-4, -2, 0, 2, 4], "note": "several models"},
-        "ascent": {"epochs": {"dsp": 4, "kalman": "greedy_soup"}, "note": "units, one by one"},
+        "ascent": {
+            "base": "greedy_soup",
+            "epochs": {"dsp": 4, "kalman": "greedy_soup"},
+            "note": "units, one by one",
+        },
         "variant_4": {"epochs": epochs, "note": "shifted by 4", "same_as": "variant_2"},
     }
 
@@ -400,10 +404,10 @@ def test_of_cut_texts_the_end_is_no_difference():
 
 def test_the_certificate_says_what_was_measured():
     rows = build_tables(synthetic())["certificate"].rows
-    assert ("records not in exactly one part", None, 0, 0) in rows
+    assert ("records not in exactly one part", None, 0, 0, "yes") in rows
     distances = [row for row in rows if row[0].startswith("Kolmogorov-Smirnov")]
-    assert {part for _, part, _, _ in distances} <= set(split.PARTS)
-    assert all(measured <= bound for _, _, measured, bound in rows)
+    assert {row[1] for row in distances} <= set(split.PARTS)
+    assert all((measured <= bound) == (holds == "yes") for _, _, measured, bound, holds in rows)
 
 
 def test_tied_rates_are_named():
@@ -428,7 +432,14 @@ def test_candidates_say_what_they_are_made_of():
     assert made["greedy_soup"] == "epochs 14, 18, 22"
     assert made["crossover"].startswith("A of epoch ")
     assert made["variants_ensemble"] == "variants at offsets -4, -2, 0, 2, 4"
+
     assert made["tfidf_linear"] == ""
+
+
+def test_what_was_searched_names_where_all_else_comes_from():
+    table = build_tables(synthetic(searched=True))["recipes"]
+    made = dict(zip(column(table, "candidate"), column(table, "made of"), strict=True))
+    assert made["ascent"] == "greedy_soup; dsp of epoch 4"
 
 
 def test_candidates_say_what_they_are_and_which_other_they_came_to_be():
