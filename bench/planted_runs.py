@@ -38,6 +38,7 @@ from redheart import (
     recombination,
     scoring,
 )
+from redheart.batch import Batch
 from redheart.bootstrap import Interval, Predictions, bootstrap_scores, interval
 from redheart.model.backbone import Backbone, Features, masked_mean
 from redheart.model.network import Network
@@ -90,10 +91,10 @@ class RandomFeatures(Backbone):
         vectors = torch.randn(VOCABULARY, DIMENSION, generator=torch.Generator().manual_seed(0))
         self.vectors = torch.nn.Parameter(vectors, requires_grad=False)
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Features:
+    def forward(self, batch: Batch) -> Features:
         """Look up the words."""
-        tokens = self.vectors[ids]
-        return Features(tokens, masked_mean(tokens, mask))
+        tokens = self.vectors[batch.ids]
+        return Features(tokens, masked_mean(tokens, batch.mask))
 
     def depth_of(self, parameter_name: str) -> int:
         """Return the only layer."""

@@ -8,8 +8,9 @@ job = Job(snakemake)
 kind = job.wildcards.kind
 epochs, modules_by_unit = chosen_epochs(job.input.spots, kind)
 manifests = manifests_by_epoch(job.input.manifests)
-if groups.trunk_is_frozen(manifests.values()):
-    epochs[groups.TRUNK], modules_by_unit[groups.TRUNK] = max(manifests), ["backbone"]
+last = manifests[max(manifests)]
+if groups.trunk_is_frozen(manifests.values()) and "backbone" in last["weights"]:
+    epochs[groups.TRUNK], modules_by_unit[groups.TRUNK] = last["epoch"], ["backbone"]
 source = "ema" if kind == "units_ema" else "weights"
 recipe = crossover.make_recipe(epochs, modules_by_unit, manifests, source)
 

@@ -123,11 +123,11 @@ def test_a_changed_choice_opens_test_again_and_the_report_says_so(tmp_path):
 
     assert told() == (1, 1)
     first = project.result("test_access.json").read_bytes()
-    project.set(crossover={"offsets": [-2, 0, 2, 4]}, evaluation={"resamples": 101})
+    project.set(evaluation={"resamples": 101})
     project.set(split={"audit_threshold": 0.85}, train={"weight_decay": 0.02})
     assert project.computed()["open_test"] == 1
     assert told() == (2, 2)
     assert len(project.result("test_access.json").read_bytes()) > len(first)
-    project.set(train={"weight_decay": 0.01})
+    project.set(evaluation={"resamples": 100}, train={"weight_decay": 0.01})
     project.snakemake()
     assert told() == (1, 2)
