@@ -42,7 +42,7 @@ def train(folder):
     if stop < job.settings["sweep"]["epochs"] and not trial["diverged"]:
         path, _ = training_state(stop)
         sweep_training.save_trial(state, progress, path, folder / "state")
-    job.note(**state.meter.facts())
+    job.note(**state.facts())
 
 
 def stand_still(folder):

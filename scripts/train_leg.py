@@ -28,7 +28,7 @@ def train(folder):
     with training_progress(title, leg.stop - begin) as report, snapshots.listening():
         statistics = training.train_leg(state, data, leg, ancestor, report, snapshots)
     training.save_leg(state, statistics, folder, job.store.state_path(keys["key"]), keys)
-    job.note(**state.meter.facts())
+    job.note(**state.facts())
 
 
 def evaluate(folder):

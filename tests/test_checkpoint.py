@@ -100,7 +100,9 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_foreign_file_is_refused(tmp_path, content):
     path = tmp_path / "a.pt"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"a\.pt: .*delete it and run the same command again"):
+    with pytest.raises(
+        UserError, match=r"a\.pt: .*to rebuild it, `rm .*` and run the same command again"
+    ):
         checkpoint.load_tensors(path)
 
 
