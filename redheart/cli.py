@@ -36,6 +36,13 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("config", nargs="+", help="config files, later ones over earlier ones")
     check.set_defaults(run=_check)
 
+    plan = commands.add_parser("plan", help="tell what a run will take: memory, disk space, time")
+    plan.add_argument("config", nargs="+", help="config files, later ones over earlier ones")
+    plan.add_argument(
+        "--measure", action="store_true", help="time real optimizer steps, however long they take"
+    )
+    plan.set_defaults(run=_plan)
+
     importing = commands.add_parser("import", help="turn a corpus of any format into JSON Lines")
     importing.add_argument("source", help="JSON, JSON Lines, CSV, TSV, Parquet, or a data set")
     importing.add_argument("target", help="the file to write: NAME.jsonl")
@@ -84,6 +91,14 @@ def _check(given: argparse.Namespace) -> None:
     from redheart import config
 
     print(yaml.safe_dump(config.read(given.config), allow_unicode=True, sort_keys=False), end="")
+
+
+def _plan(given: argparse.Namespace) -> None:
+    from redheart import config, plan
+
+    settings = config.read(given.config)
+    for line in plan.report(settings, Path("results") / settings["run"], given.measure):
+        print(line)
 
 
 def _column(text: str) -> tuple[str, str]:

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 from redheart.errors import UserError
 
-# float32 weights, gradients, AdamW's two moments, and the moving average.
-BYTES_PER_PARAMETER = 4 + 4 + 8 + 4
+# All in float32; the optimizer's are AdamW's two moments.
+PARTS = {"weights": 4, "gradients": 4, "optimizer": 8, "average": 4}
+BYTES_PER_PARAMETER = sum(PARTS.values())
 
 
 def check_budget(parameters: int, budget_gb: float) -> None:
