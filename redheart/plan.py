@@ -65,7 +65,7 @@ def read_corpus(config: Json, run: Path) -> Corpus:
         train = sizes["train"]
         records = sum(size["records"] for size in sizes.values())
         return Corpus(
-            records, train["records"], train["vocab_size"], train["lexicon_size"], f"of {run}/data"
+            records, train["records"], train["vocab_size"], train["lexicon_size"], f"in {run}/data"
         )
     records, origin = _count_records(config)
     vocab_size = config["tokenizer"]["vocab_size"]
@@ -83,12 +83,8 @@ def _sizes(path: Path) -> dict[str, int]:
     """Return the sizes of an encoded part; most of its file is not read."""
     with np.load(path, allow_pickle=False) as part:
         known = int(part["ngrams.size"]) if "ngrams.size" in part.files else 0
-        vocab_size = int(part["sizes"][0])
-        return {
-            "records": len(part["offsets"]) - 1,
-            "vocab_size": vocab_size,
-            "lexicon_size": known,
-        }
+        records, vocab_size = len(part["offsets"]) - 1, int(part["sizes"][0])
+        return {"records": records, "vocab_size": vocab_size, "lexicon_size": known}
 
 
 def _count_records(config: Json) -> tuple[int, str]:
@@ -162,10 +158,9 @@ def empty_network(recipe: Recipe, part: Encoded) -> Network:
     from redheart.model.pretrained import backbone_for
 
     sizes = (part.vocab_size, part.max_tokens, part.lexicon_size)
+    architecture = resolve(recipe.model, recipe.tasks, *sizes)
     with torch.device("meta"):
-        return Network(
-            resolve(recipe.model, recipe.tasks, *sizes), recipe.tasks, backbone_for(part)
-        )
+        return Network(architecture, recipe.tasks, backbone_for(part))
 
 
 def count_parameters(recipe: Recipe, part: Encoded) -> dict[str, int]:
@@ -263,13 +258,13 @@ def report(config: Json, run: Path, measured: bool) -> Iterator[str]:
     one = synthetic_part(recipe, corpus, max_tokens, trunk, 1)
     weights = count_parameters(recipe, one)
     total = sum(weights.values())
-    yield f"{config['run']}: {corpus.records:,} records ({corpus.origin}),"
-    yield f"about {corpus.train:,} of them in train; {corpus.vocab_size:,} tokens at most"
+    yield f"{config['run']}: {corpus.records:,} records"
+    yield f"  ({corpus.origin})"
+    yield f"  about {corpus.train:,} of them in train; {corpus.vocab_size:,} tokens at most"
     yield from _parameter_lines(weights)
     yield from _memory_lines(total, config["memory"]["budget_gb"])
-    yield from _disk_lines(
-        config, total, store, run, _data_kinds(corpus, max_tokens, trunk, recipe)
-    )
+    planned = [*space.kinds(config, total), *_data_kinds(config, run, corpus, trunk)]
+    yield from _disk_lines(planned, store, run)
     steps = windows_per_epoch(corpus.train, recipe.train.batch_size, recipe.train.grad_accumulation)
     sweep, main = sweep_epochs(config), len(config["seeds"]) * config["train"]["epochs"]
     yield from _table(
@@ -280,7 +275,9 @@ def report(config: Json, run: Path, measured: bool) -> Iterator[str]:
         ],
     )
     fits = memory.BYTES_PER_PARAMETER * total <= config["memory"]["budget_gb"] * 1e9
-    if fits and (measured or is_quick(recipe, total, max_tokens)):
+    # A lexical branch adds up a few rows of its weights.
+    dense = sum(size for name, size in weights.items() if not name.startswith("lexical_"))
+    if fits and (measured or is_quick(recipe, dense, max_tokens)):
         texts = recipe.train.batch_size * recipe.train.grad_accumulation * MEASURED_STEPS
         part = synthetic_part(recipe, corpus, max_tokens, trunk, texts)
         pace = measure(recipe, part, run / "trunk" / "weights.pt", config["memory"]["budget_gb"])
@@ -306,36 +303,35 @@ def _memory_lines(total: int, budget_gb: float) -> Iterator[str]:
     yield f"  {verdict} memory.budget_gb: {budget_gb:g}"
 
 
-def _data_kinds(
-    corpus: Corpus, max_tokens: int, trunk: Json | None, recipe: Recipe
-) -> list[space.Kind]:
+def _data_kinds(config: Json, run: Path, corpus: Corpus, trunk: Json | None) -> list[space.Kind]:
+    max_tokens = config["train"]["max_tokens"]
     ngrams = NGRAMS_PER_TEXT * 6 if corpus.lexicon_size else 0
     kinds = [space.Kind("encoded texts, about", 1, corpus.records * (4 * max_tokens + ngrams))]
-    if trunk and recipe.model.frozen:
+    if trunk:
+        source = Path(config["model"]["pretrained"])
+        found = [run / "trunk" / "weights.pt", *sorted(source.glob("*.safetensors"))]
+        size = max((path.stat().st_size for path in found if path.is_file()), default=0)
+        kinds.append(space.Kind("weights of the trunk", 1, size))
+    if trunk and config["model"]["freeze_after"] == 0:
         size = corpus.records * max_tokens * trunk["hidden_size"] * 2
         kinds.append(space.Kind("features of the trunk, at most", 1, size))
     return kinds
 
 
-def _disk_lines(
-    config: Json, total: int, store: Store, run: Path, data: Sequence[space.Kind]
-) -> Iterator[str]:
-    planned = [*space.kinds(config, total), *data]
+def _disk_lines(planned: Sequence[space.Kind], store: Store, run: Path) -> Iterator[str]:
     rows = [
-        (
-            f"{kind.name}: {kind.number} x {space.gigabytes(kind.file_bytes)}",
-            space.gigabytes(kind.bytes),
-        )
-        for kind in planned
-        if kind.number
+        (f"{k.name}: {k.number} x {space.gigabytes(k.file_bytes)}", space.gigabytes(k.bytes))
+        for k in planned
+        if k.number
     ]
     yield from _table("disk space at most, each file counted once", rows)
     for disk in space.disks(planned, store, run):
         needed = sum(disk.needed.values())
         verdict = "does NOT fit" if disk.is_full else "fits"
-        yield f"  {space.gigabytes(needed)} with copies; {space.gigabytes(disk.free)} are free"
-        yield f"  at {disk.place}: {verdict}"
-    yield f"  (from {space.gigabytes(store.link_from_bytes)} on a file in results/ is a link to the store's)"
+        yield f"  together {space.gigabytes(needed)} at {disk.place},"
+        yield f"  where {space.gigabytes(disk.free)} are free: {verdict}"
+    limit = space.gigabytes(store.link_from_bytes)
+    yield f"  (what is smaller than {limit} lies in the store and, copied, in results/)"
 
 
 def _measured_lines(
@@ -345,25 +341,19 @@ def _measured_lines(
     select = math.ceil(corpus.records * config["split"]["val_select"])
     scored = min(corpus.train, config["train"]["scored_train_records"])
     checkpoints = len(checkpoint_epochs(build(PlanOptions, config["train"])))
-    evaluated = 2 * select * sweep, (2 * select + scored) * checkpoints * len(config["seeds"])
-    yield from _table(
-        "time at most, were every text of the longest length",
-        [
-            (
-                f"an optimizer step, measured on this {device_type(read_recipe(config).train)}",
-                _duration(pace.step_seconds),
-            ),
-            (
-                "sweep",
-                _duration(sweep * steps * pace.step_seconds + evaluated[0] * pace.text_seconds),
-            ),
-            (
-                "training",
-                _duration(main * steps * pace.step_seconds + evaluated[1] * pace.text_seconds),
-            ),
-            ("memory of these steps at most", space.gigabytes(pace.peak_bytes)),
-        ],
-    )
+    evaluated = (2 * select * sweep, (2 * select + scored) * checkpoints * len(config["seeds"]))
+    seconds = [
+        epochs * steps * pace.step_seconds + texts * pace.text_seconds
+        for epochs, texts in zip((sweep, main), evaluated, strict=True)
+    ]
+    device = device_type(read_recipe(config).train)
+    rows = [
+        (f"an optimizer step, measured here ({device})", _duration(pace.step_seconds)),
+        ("sweep", _duration(seconds[0])),
+        ("training", _duration(seconds[1])),
+        ("peak memory of these steps", space.gigabytes(pace.peak_bytes)),
+    ]
+    yield from _table("time at most, were every text of the longest length", rows)
     yield "  evaluation of checkpoints included; phase 0, start-up, crossover aside"
 
 
@@ -379,9 +369,9 @@ def _unmeasured_lines(fits: bool, sweep: int, main: int, epochs: Sequence[float]
             ],
         )
     elif fits:
-        yield "time: not measured, since it may take longer than 10 s; --measure does it"
+        yield "\ntime: not measured, since it may take longer than 10 s; --measure does it"
     else:
-        yield "time: not measured, since the model does not fit memory.budget_gb"
+        yield "\ntime: not measured, since the model does not fit memory.budget_gb"
 
 
 def _table(title: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ class Disk:
         return sum(self.needed.values()) > self.free
 
 
-def disks(planned: list[Kind], store: Store, run: Path) -> list[Disk]:
+def disks(planned: Sequence[Kind], store: Store, run: Path) -> list[Disk]:
     """Return the file systems of the store and of a run's folder, or the one that is both."""
     places = _existing(store.root), _existing(run)
     needed: dict[int, dict[str, int]] = {place.stat().st_dev: {} for place in places}
@@ -156,7 +156,9 @@ def _refusal(disk: Disk) -> str:
     )
 
 
-def remaining(config: Json, planned: list[Kind], store: Store, run: Path, train: str) -> list[Kind]:
+def remaining(
+    config: Json, planned: Sequence[Kind], store: Store, run: Path, train: str
+) -> list[Kind]:
     """Return what is still to be written: no checkpoint that data, settings and code still allow.
 
     A file in `results/` that a changed setting made invalid counts as not there: the store keeps

@@ -84,8 +84,9 @@ class Job:
             self.content() if uses is None else uses,
         )
 
-    def check_space(self, parameters: int, train: str) -> None:
-        """Refuse a run that the disk cannot hold, given the network's size and its data's hash."""
+    def check_space(self, network: Any, train: str) -> None:
+        """Refuse a run that the disk cannot hold, given its network and the hash of *train*."""
+        parameters = sum(weight.numel() for weight in network.parameters())
         config, run = json.loads(os.environ["REDHEART_CONFIG"]), self.ledger.path.parent
         space.check(config, parameters, self.store, run, train)
 

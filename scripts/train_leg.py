@@ -17,12 +17,12 @@ environment = {"environment": device.environment(recipe.train)}
 
 
 def train(folder):
-    from redheart import plan, tokens, training
+    from redheart import tokens, training
     from redheart.progress import training_progress
 
     data = tokens.load_encoded(job.input.train)
-    job.check_space(sum(plan.count_parameters(recipe, data).values()), uses["train"])
     state = training.prepare(recipe, data, rate, seed, job.params.budget_gb, *job.input.trunk)
+    job.check_space(state.network, uses["train"])
     ancestor = legs.nearest_ancestor(job.store, keys["parent"])
     begin = ancestor.epoch if ancestor else 0
     title = f"epochs {begin + 1} to {leg.stop}"
