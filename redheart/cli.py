@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -94,6 +95,8 @@ def _check(given: argparse.Namespace) -> None:
 
 
 def _plan(given: argparse.Namespace) -> None:
+    # As the workflow sets it for training, and before anything imports torch.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     from redheart import config, plan
 
     settings = config.read(given.config)

@@ -37,8 +37,8 @@ ASSUMED_RECORDS = 10_000
 PATIENCE_SECONDS = 10.0
 OPERATIONS_PER_SECOND = {"cpu": 2e10, "cuda": 1e13}
 MEASURED_STEPS = 3
-# N-grams of a synthetic text, about those of 200 words.
-NGRAMS_PER_TEXT = 1000
+# Distinct n-grams that stand in a text, about, per token.
+NGRAMS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def synthetic_part(
     """Return texts of the longest length whose network is that of the corpus."""
     generator = np.random.default_rng(0)
     ids = tuple(generator.integers(1, corpus.vocab_size, (texts, max_tokens), dtype=np.int32))
-    size, each = corpus.lexicon_size, min(NGRAMS_PER_TEXT, corpus.lexicon_size)
+    size, each = corpus.lexicon_size, min(NGRAMS_PER_TOKEN * max_tokens, corpus.lexicon_size)
     columns = generator.integers(0, max(size, 1), texts * each)
     values = np.full(texts * each, each**-0.5 if each else 0.0, np.float16)
     features = None
@@ -305,7 +305,8 @@ def _memory_lines(total: int, budget_gb: float) -> Iterator[str]:
 
 def _data_kinds(config: Json, run: Path, corpus: Corpus, trunk: Json | None) -> list[space.Kind]:
     max_tokens = config["train"]["max_tokens"]
-    ngrams = NGRAMS_PER_TEXT * 6 if corpus.lexicon_size else 0
+    # Each has a place of 4 bytes and a value of 2.
+    ngrams = 6 * NGRAMS_PER_TOKEN * max_tokens if corpus.lexicon_size else 0
     kinds = [space.Kind("encoded texts, about", 1, corpus.records * (4 * max_tokens + ngrams))]
     if trunk:
         source = Path(config["model"]["pretrained"])

@@ -57,13 +57,13 @@ def kinds(config: Json, parameters: int) -> list[Kind]:
     # An ensemble of all variants, or a model a task, is the largest that can ship.
     members = max(offsets, len(config["tasks"]))
     return [
-        Kind("checkpoints, weights and EMA", legs * seeds, (WEIGHTS + AVERAGE) * parameters),
+        Kind("checkpoints (weights, EMA)", legs * seeds, (WEIGHTS + AVERAGE) * parameters),
         Kind("training states", states * seeds, MOMENTS * parameters, in_results=False),
         Kind("training states of trials", _trial_states(config), whole_state, in_results=False),
         # The older one goes when the newer one is complete.
         Kind("snapshots", 2, whole_state, in_results=False),
-        Kind("soups, crossovers, variants", stitched, WEIGHTS * parameters),
-        Kind("model that ships, at most", 1, members * WEIGHTS * parameters),
+        Kind("soups, crossovers and variants", stitched, WEIGHTS * parameters),
+        Kind("model that ships", 1, members * WEIGHTS * parameters),
     ]
 
 
@@ -159,14 +159,14 @@ def _refusal(disk: Disk) -> str:
 def remaining(
     config: Json, planned: Sequence[Kind], store: Store, run: Path, train: str
 ) -> list[Kind]:
-    """Return what is still to be written: no checkpoint that data, settings and code still allow.
+    """Return what is still to be written.
 
-    A file in `results/` that a changed setting made invalid counts as not there: the store keeps
-    it beside its successor.
+    A checkpoint that a change of data, settings or code made invalid counts as not there: the store
+    keeps it beside its successor.
     """
     current = [key for key in _keys(config, run) if _is_current(config, store, key, train)]
     states = sum(store.state_path(key).is_file() for key in current)
-    there = {"checkpoints, weights and EMA": len(current), "training states": states}
+    there = {"checkpoints (weights, EMA)": len(current), "training states": states}
     return [replace(k, number=max(0, k.number - there.get(k.name, 0))) for k in planned]
 
 
