@@ -80,12 +80,12 @@ def make_soups(
 def loader(paths: Sequence[str]) -> Load:
     """Return a function from an epoch to its checkpoint, given the checkpoints' paths."""
     by_name = {Path(path).stem: path for path in paths}
-    return lambda epoch: checkpoint.load_tensors(by_name[f"epoch_{epoch:03d}"])
+    return lambda epoch: checkpoint.load_verified(by_name[f"epoch_{epoch:03d}"])
 
 
 def load_members(members: Sequence[tuple[str, str]]) -> list[ModuleStates]:
     """Return the weights of each member of a candidate: (path, `weights` or `ema`)."""
-    return [checkpoint.load_tensors(path)[which] for path, which in members]
+    return [checkpoint.load_verified(path)[which] for path, which in members]
 
 
 def predict_candidates(

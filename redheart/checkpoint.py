@@ -100,8 +100,20 @@ def load_tensors(path: str | Path) -> Any:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path}: not a checkpoint that can be read safely ({first_line}); "
-            "delete it and run the same command again to rebuild it"
+            f"{files.how_to_rebuild(path)}"
         ) from error
+
+
+def load_verified(path: str | Path) -> Any:
+    """Read a `.pt` of a run or of a model that shipped, if it is the very file that was made.
+
+    Raises
+    ------
+    UserError
+        The file is missing, damaged, foreign, or holds more than tensors and plain values.
+    """
+    files.check_hash(path)
+    return load_tensors(path)
 
 
 def _on_cpu(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,6 +36,13 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check a config and print it with all defaults")
     check.add_argument("config", nargs="+", help="config files, later ones over earlier ones")
     check.set_defaults(run=_check)
+
+    plan = commands.add_parser("plan", help="tell what a run will take: memory, disk space, time")
+    plan.add_argument("config", nargs="+", help="config files, later ones over earlier ones")
+    plan.add_argument(
+        "--measure", action="store_true", help="time real optimizer steps, however long they take"
+    )
+    plan.set_defaults(run=_plan)
 
     importing = commands.add_parser("import", help="turn a corpus of any format into JSON Lines")
     importing.add_argument("source", help="JSON, JSON Lines, CSV, TSV, Parquet, or a data set")
@@ -84,6 +92,16 @@ def _check(given: argparse.Namespace) -> None:
     from redheart import config
 
     print(yaml.safe_dump(config.read(given.config), allow_unicode=True, sort_keys=False), end="")
+
+
+def _plan(given: argparse.Namespace) -> None:
+    # As the workflow sets it for training, and before anything imports torch.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    from redheart import config, plan
+
+    settings = config.read(given.config)
+    for line in plan.report(settings, Path("results") / settings["run"], given.measure):
+        print(line)
 
 
 def _column(text: str) -> tuple[str, str]:

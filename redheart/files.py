@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import json
 import os
+import shlex
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -89,11 +90,41 @@ def atomic(path: str | Path) -> Iterator[IO[bytes]]:
         os.replace(temporary, path)
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in FULL:
+        if full := _full(error):
             raise UserError(
-                f"{path}: cannot be written ({error.strerror}); make room and run it again"
+                f"{path}: cannot be written ({full.strerror}); make room and run it again"
             ) from None
         raise
+
+
+def _full(error: BaseException | None) -> OSError | None:
+    """Return the error that says that there is no room, which others may have followed.
+
+    torch.save closes its archive after a failed write, and that fails for another reason.
+    """
+    while error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return error
+        error = error.__context__
+    return None
+
+
+@contextmanager
+def writable(path: str | Path) -> Iterator[None]:
+    """Say in one line that a folder takes nothing, where what is done inside fails for that.
+
+    Raises
+    ------
+    UserError
+        It is read-only, belongs to somebody else, or the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); make room, allow it, or choose another "
+            "folder"
+        ) from None
 
 
 def remove_unfinished(path: str | Path) -> None:
@@ -132,11 +163,18 @@ def read_json(path: str | Path) -> Any:
 
 
 def append_line(path: str | Path, line: Any) -> None:
-    """Append `line` as JSON to a diary, a file that only grows."""
+    """Append `line` as JSON to a diary, a file that only grows.
+
+    Raises
+    ------
+    UserError
+        The folder takes no file, or the disk is full.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+    with writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def read_lines(path: str | Path) -> list[Any]:
@@ -160,6 +198,39 @@ def sha256_file(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes, in hex."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hash_file(path: str | Path) -> Path:
+    """Return where the SHA-256 of a file lies: beside it, as `sha256sum --check` reads it."""
+    return Path(f"{path}.sha256")
+
+
+def write_hash(path: str | Path, sha256: str) -> None:
+    """Write down what the content of `path` must be."""
+    write_text(hash_file(path), f"{sha256}  {Path(path).name}\n")
+
+
+def how_to_rebuild(path: str | Path) -> str:
+    """Return the end of a message about a file of a run that cannot be used."""
+    return f"to rebuild it, `rm {shlex.quote(str(path))}` and run the same command again"
+
+
+def check_hash(path: str | Path) -> None:
+    """Check that a file holds what was written down for it.
+
+    Raises
+    ------
+    UserError
+        The file is missing, is damaged, or is not the one that was made.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: the file is missing")
+    recorded = hash_file(path)
+    again = how_to_rebuild(path)
+    if not recorded.is_file():
+        raise UserError(f"{path}: not made by a run, for {recorded.name} is missing; {again}")
+    if recorded.read_text(encoding="utf-8", errors="replace").split()[:1] != [sha256_file(path)]:
+        raise UserError(f"{path}: damaged, or another file: {recorded.name} differs; {again}")
 
 
 def sha256_text(text: str) -> str:

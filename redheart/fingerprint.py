@@ -20,7 +20,7 @@ PLUMBING = frozenset(
     f"redheart.{name}"
     for name in (
         *("cli", "config", "errors", "files", "fingerprint", "legs", "memory", "meter"),
-        *("options", "progress", "snapshots", "steps", "store"),
+        *("options", "plan", "progress", "snapshots", "space", "steps", "store"),
     )
 )
 

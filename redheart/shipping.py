@@ -117,7 +117,7 @@ class ShippedModel:
         part = self._encoded(texts)
         trunk = read_trunk(*self._trunk_files) if recipe.model.frozen else None
         network = inference.empty_network(recipe, part, trunk)
-        members = checkpoint.load_tensors(self.folder / "weights.pt")["members"]
+        members = checkpoint.load_verified(self.folder / "weights.pt")["members"]
         made = files.read_json(self.folder / "recipe.json")
         predicted = candidates.combine(
             [

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from redheart import checkpoint, crossover
+from redheart import checkpoint, crossover, files
 from redheart.errors import UserError
 
 
-def write_stitched(path: str | Path, recipe: Mapping[str, Any], checkpoints: Sequence[str]) -> None:
+def write_stitched(
+    target: str | Path, recipe: Mapping[str, Any], checkpoints: Sequence[str]
+) -> None:
     """Stitch what a recipe names and write it as `weights` by module.
 
     Parameters
@@ -25,14 +27,21 @@ def write_stitched(path: str | Path, recipe: Mapping[str, Any], checkpoints: Seq
     """
     paths = {Path(name).name: name for name in checkpoints}
     names = {source["epoch"]: source["checkpoint"] for source in recipe["modules"].values()}
-    stitched = crossover.stitch(
-        recipe, lambda epoch: checkpoint.load_tensors(paths[names[epoch]])[recipe["source"]]
-    )
+
+    def load(epoch: int) -> checkpoint.ModuleStates:
+        # No hash of the whole file: what is taken of it is checked below.
+        path = paths[names[epoch]]
+        saved = checkpoint.load_tensors(path)
+        states = saved.get(recipe["source"]) if isinstance(saved, Mapping) else None
+        wanted = {m for m, source in recipe["modules"].items() if source["epoch"] == epoch}
+        if not isinstance(states, Mapping) or wanted - set(states):
+            raise UserError(f"{path}: no checkpoint; {files.how_to_rebuild(path)}")
+        return states
+
+    stitched = crossover.stitch(recipe, load)
     found = checkpoint.hash_modules(stitched)
     for module, source in recipe["modules"].items():
         if found[module] != source["sha256"]:
-            raise UserError(
-                f"{paths[source['checkpoint']]}: module {module} is damaged; delete the file and "
-                "run the same command again"
-            )
-    checkpoint.save_tensors(path, {"weights": stitched})
+            path = paths[source["checkpoint"]]
+            raise UserError(f"{path}: module {module} is damaged; {files.how_to_rebuild(path)}")
+    checkpoint.save_tensors(target, {"weights": stitched})

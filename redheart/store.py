@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from redheart import files
+from redheart import files, memory
 from redheart.errors import UserError
 
 # Snakemake compares checksums of files below this size and touches every output after a job. A
 # hard link shares its time stamp with all other links, so only what is larger is linked.
 LINK_FROM_BYTES = 100_000_000
+# Outputs of this kind get their hash beside them, for whoever reads them.
+HASHED = ".pt"
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Store:
                 shutil.rmtree(self.folder(action.key), ignore_errors=True)
                 self._compute(action, outputs, compute)
             for name, target in outputs.items():
-                self._place(self.folder(action.key) / name, Path(target))
+                self._place(action.key, name, Path(target))
         seconds = time.monotonic() - started
         return Outcome(action, "restored" if known else "computed", seconds)
 
@@ -156,34 +158,42 @@ class Store:
         # Whoever left it there no longer holds the lock.
         shutil.rmtree(work, ignore_errors=True)
         files.remove_unfinished(self.state_path(action.key))
-        work.mkdir(parents=True)
+        with files.writable(self.root):
+            work.mkdir(parents=True)
         try:
-            compute(work)
+            with memory.explained():
+                compute(work)
             hashes = {name: files.sha256_file(work / name) for name in sorted(outputs)}
             for name in hashes:
                 (work / name).chmod(0o444)
             entry = {"ingredients": action.ingredients, "outputs": hashes}
             files.write_json(work / "entry.json", entry)
             final = self.folder(action.key)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            work.rename(final)
+            with files.writable(self.root):
+                final.parent.mkdir(parents=True, exist_ok=True)
+                work.rename(final)
             files.write_text(self.root / "latest" / action.step, action.code)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
-    def _place(self, source: Path, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    def _place(self, key: str, name: str, target: Path) -> None:
+        source = self.folder(key) / name
+        with files.writable(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
         files.remove_unfinished(target)
-        if source.stat().st_size >= self.link_from_bytes and _link(source, target):
-            return
-        with open(source, "rb") as reading, files.atomic(target) as writing:
-            shutil.copyfileobj(reading, writing, 1 << 20)
+        if source.stat().st_size < self.link_from_bytes or not _link(source, target):
+            with open(source, "rb") as reading, files.atomic(target) as writing:
+                shutil.copyfileobj(reading, writing, 1 << 20)
+        if target.suffix == HASHED:
+            files.write_hash(target, files.read_json(source.parent / "entry.json")["outputs"][name])
 
     @contextmanager
     def _lock(self, key: str) -> Iterator[None]:
         """Hold the key's lock; the kernel frees it when its holder dies, so none goes stale."""
         path = self.root / "locks" / key
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.writable(self.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
         with open(path, "a+", encoding="utf-8") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -192,10 +202,10 @@ class Store:
                 holder = stream.read().strip() or "unknown"
                 print(f"waiting for process {holder}, which makes the same", file=sys.stderr)
                 fcntl.flock(stream, fcntl.LOCK_EX)
-            stream.seek(0)
-            stream.truncate()
-            stream.write(f"{os.getpid()} on {os.uname().nodename}")
-            stream.flush()
+            stream.truncate(0)
+            with files.writable(self.root):
+                # No buffer: what a full disk did not take is not tried again when it closes.
+                os.write(stream.fileno(), f"{os.getpid()} on {os.uname().nodename}".encode())
             yield
 
 

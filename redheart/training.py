@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -70,6 +71,13 @@ class TrainingState:
     """Parameters that are clipped together, by name."""
     meter: Meter = field(default_factory=Meter)
     """What each epoch takes."""
+    micro_batch: int | None = None
+    """Texts that the GPU's memory allows at once; None: as many as the recipe wants."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return the columns of the ledger: what it took, and a micro-batch that was halved."""
+        halved = {"micro_batch": self.micro_batch} if self.micro_batch else {}
+        return {**self.meter.facts(), **halved}
 
 
 def prepare(
@@ -174,12 +182,42 @@ def _accumulate(
     """Add up the gradients of a window's micro-batches; return its loss.
 
     Each task's sum is divided by its labelled records in the whole window, so the micro-batch's
-    size changes no result.
+    size changes no result. Where a GPU has no memory for one, the window begins anew with halves,
+    as a run with that `batch_size` would have begun it, and so do all that follow.
     """
     rows = torch.from_numpy(np.concatenate(window))
     counts = {name: max(1, int(labelled(t[rows]).sum())) for name, t in targets.items()}
+    generators = _generators()
+    while True:
+        size = min(max(map(len, window)), state.micro_batch or len(rows))
+        pieces = [batch[i : i + size] for batch in window for i in range(0, len(batch), size)]
+        try:
+            return _add_gradients(state, data, targets, pieces, counts)
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+        # Not in the handler, where the error's frames keep what they had allocated.
+        state.optimizer.zero_grad()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        _set_generators(generators)
+        state.micro_batch = -(-size // 2)
+        print(
+            f"out of memory: goes on with micro-batches of {state.micro_batch} instead of {size} "
+            "texts; the effective batch stays the same",
+            file=sys.stderr,
+        )
+
+
+def _add_gradients(
+    state: TrainingState,
+    data: Encoded,
+    targets: Mapping[str, Tensor],
+    batches: Sequence[np.ndarray],
+    counts: Mapping[str, int],
+) -> float:
     total = torch.zeros((), device=next(state.network.parameters()).device)
-    for batch in window:
+    for batch in batches:
         loss = _batch_loss(state, data, targets, batch, counts)
         state.scaler.scale(loss).backward()
         total += loss.detach()
@@ -294,16 +332,14 @@ def restore(state: TrainingState, ancestor: Ancestor) -> None:
 
 def capture(state: TrainingState) -> dict[str, Any]:
     """Return all that training goes on from, in the midst of an epoch too."""
-    generators = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_initialized():
-        generators["cuda"] = torch.cuda.get_rng_state()
     return {
         "weights": checkpoint.module_states(state.network),
         "ema": state.average.state(),
         **_counters(state),
         "losses": state.losses,
         "norms": state.norms,
-        "generators": generators,
+        "generators": _generators(),
+        "micro_batch": state.micro_batch,
     }
 
 
@@ -311,7 +347,19 @@ def resume(state: TrainingState, captured: Mapping[str, Any]) -> None:
     """Take up what `capture` returned, before or after it was on disk."""
     _take_up(state, captured)
     state.losses, state.norms = list(captured["losses"]), list(captured["norms"])
-    generators = captured["generators"]
+    state.micro_batch = captured["micro_batch"]
+    _set_generators(captured["generators"])
+
+
+def _generators() -> dict[str, Tensor]:
+    """Return the states of the generators of random numbers."""
+    generators = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_initialized():
+        generators["cuda"] = torch.cuda.get_rng_state()
+    return generators
+
+
+def _set_generators(generators: Mapping[str, Tensor]) -> None:
     torch.set_rng_state(generators["cpu"])
     if "cuda" in generators:
         torch.cuda.set_rng_state(generators["cuda"])

@@ -65,6 +65,7 @@ STORE = Store(CONFIG["store"]["path"])
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ["REDHEART_STORE"] = CONFIG["store"]["path"]
 os.environ["REDHEART_LEDGER"] = f"{RUN}/ledger.jsonl"
+os.environ["REDHEART_CONFIG"] = files.canonical(CONFIG)
 os.environ["REDHEART_COMMAND"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from redheart import files, meter, steps
+from redheart import files, meter, space, steps
 from redheart.errors import UserError
 from redheart.store import Action, Ledger, Outcome, Store
 
@@ -83,6 +83,12 @@ class Job:
             params["code"],
             self.content() if uses is None else uses,
         )
+
+    def check_space(self, network: Any, train: str) -> None:
+        """Refuse a run that the disk cannot hold, given its network and the hash of *train*."""
+        parameters = sum(weight.numel() for weight in network.parameters())
+        config, run = json.loads(os.environ["REDHEART_CONFIG"]), self.ledger.path.parent
+        space.check(config, parameters, self.store, run, train)
 
     def content(self, *names: str) -> dict[str, Any]:
         """Return the hashes of the input files, of all or of those named."""

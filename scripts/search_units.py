@@ -15,7 +15,7 @@ def compute(folder):
     from redheart.tokens import load_encoded
 
     validation = load_encoded(job.input.val_select)
-    soup = checkpoint.load_tensors(job.input.greedy)["weights"]
+    soup = checkpoint.load_verified(job.input.greedy)["weights"]
     load_epoch = candidates.loader(job.input.weights)
 
     def load(option):

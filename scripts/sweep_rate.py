@@ -32,6 +32,7 @@ def train(folder):
     data = tokens.load_encoded(job.input.train)
     validation = tokens.load_encoded(job.input.val_select)
     state = training.prepare(recipe, data, rate, seed, job.params.budget_gb, *job.input.trunk)
+    job.check_space(state.network, uses["train"])
     progress = sweep_training.resume_trial(state, *training_state(start))
     title = f"rate {rate}, seed {seed}"
     with training_progress(title, stop - state.epoch) as report, snapshots.listening():
@@ -42,7 +43,7 @@ def train(folder):
     if stop < job.settings["sweep"]["epochs"] and not trial["diverged"]:
         path, _ = training_state(stop)
         sweep_training.save_trial(state, progress, path, folder / "state")
-    job.note(**state.meter.facts())
+    job.note(**state.facts())
 
 
 def stand_still(folder):

@@ -22,13 +22,14 @@ def train(folder):
 
     data = tokens.load_encoded(job.input.train)
     state = training.prepare(recipe, data, rate, seed, job.params.budget_gb, *job.input.trunk)
+    job.check_space(state.network, uses["train"])
     ancestor = legs.nearest_ancestor(job.store, keys["parent"])
     begin = ancestor.epoch if ancestor else 0
     title = f"epochs {begin + 1} to {leg.stop}"
     with training_progress(title, leg.stop - begin) as report, snapshots.listening():
         statistics = training.train_leg(state, data, leg, ancestor, report, snapshots)
     training.save_leg(state, statistics, folder, job.store.state_path(keys["key"]), keys)
-    job.note(**state.meter.facts())
+    job.note(**state.facts())
 
 
 def evaluate(folder):

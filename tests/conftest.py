@@ -11,7 +11,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 import numpy as np
 import pytest
 
-from redheart import tokens
+from redheart import files, tokens
 from redheart.lexicon import LexiconOptions, fit_lexicon, load_lexicon, save_lexicon
 from redheart.model.options import ModelOptions
 from redheart.tasks import Task
@@ -128,11 +128,12 @@ def model_folder(
     members, member_weights, shipped_config, tokenizer_path, lexicon_path, tmp_path_factory
 ):
     """A folder as a run ships it: an ensemble of the two members."""
-    from redheart import checkpoint, files
+    from redheart import checkpoint
 
     folder = tmp_path_factory.mktemp("model")
     states = [checkpoint.module_states(network) for network in members]
     checkpoint.save_tensors(folder / "weights.pt", {"members": states})
+    files.write_hash(folder / "weights.pt", files.sha256_file(folder / "weights.pt"))
     shutil.copy(tokenizer_path, folder / "tokenizer.json")
     shutil.copy(lexicon_path, folder / "lexicon.npz")
     files.write_json(folder / "config.json", shipped_config)

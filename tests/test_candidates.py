@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from redheart import candidates, checkpoint, crossover, fusion, inference, stitching
+from redheart import candidates, checkpoint, crossover, files, fusion, inference, stitching
 from redheart.errors import UserError
 from redheart.inference import contributions, predictions
 from redheart.training_options import FusionOptions
@@ -26,6 +29,7 @@ def saved(members, tmp_path):
         states = checkpoint.module_states(network)
         paths.append(str(tmp_path / f"epoch_{epoch:03d}.pt"))
         checkpoint.save_tensors(paths[-1], {"epoch": epoch, "weights": states, "ema": states})
+        files.write_hash(paths[-1], files.sha256_file(paths[-1]))
     return paths
 
 
@@ -164,3 +168,62 @@ def test_a_damaged_module_is_not_stitched(saved, tmp_path):
     with pytest.raises(UserError, match=r"epoch_002\.pt: module backbone is damaged"):
         stitching.write_stitched(tmp_path / "optimal.pt", recipe, saved)
     assert not (tmp_path / "optimal.pt").exists()
+
+
+# --- files that are not what the run made ---------------------------------------------------
+
+
+class Intruder:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    weight = checkpoint.load_tensors(path)["weights"]["backbone"][
+        "layers.0.feedforward.widen.weight"
+    ]
+    content[content.index(weight.numpy().tobytes()) + 7] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "flipped": flip,
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    "foreign": lambda path: torch.save({"weights": {}}, path),
+    "another": lambda path: shutil.copy(path.with_name("epoch_004.pt"), path),
+    "malicious": lambda path: torch.save(Intruder(path.with_name("made")), path),
+    "pickle": lambda path: path.write_bytes(pickle.dumps(Intruder(path.with_name("made")))),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_no_reader_takes_another_file_for_a_checkpoint(saved, tmp_path, damage):
+    recipe, path = stitch_recipe(saved), Path(saved[0])
+    damage(path)
+    readers = (
+        lambda: candidates.loader(saved)(2),
+        lambda: candidates.load_members([(saved[1], "ema"), (saved[0], "weights")]),
+        lambda: stitching.write_stitched(tmp_path / "optimal.pt", recipe, saved),
+    )
+    for read in readers:
+        with pytest.raises(UserError) as error:
+            read()
+        assert str(error.value).startswith(f"{path}: ")
+        assert f"`rm {path}` and run the same command again" in str(error.value)
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "made").exists()
+    assert not (tmp_path / "optimal.pt").exists()
+
+
+def test_a_pickle_with_the_right_hash_is_not_executed_either(saved, tmp_path):
+    torch.save({"weights": Intruder(tmp_path / "made")}, saved[0])
+    files.write_hash(saved[0], files.sha256_file(saved[0]))
+    with pytest.raises(UserError, match="not a checkpoint that can be read safely"):
+        candidates.loader(saved)(2)
+    assert not (tmp_path / "made").exists()

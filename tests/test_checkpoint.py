@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import random
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from redheart import checkpoint, files
 from redheart.errors import UserError
 from redheart.model.network import build_network
 from redheart.model.options import ModelOptions
+from redheart.shipping import ShippedModel
 
 SIZES = ModelOptions(dimension=8, layers=1, attention_heads=2, feedforward=8)
 
@@ -100,7 +103,9 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_foreign_file_is_refused(tmp_path, content):
     path = tmp_path / "a.pt"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"a\.pt: .*delete it and run the same command again"):
+    with pytest.raises(
+        UserError, match=r"a\.pt: .*to rebuild it, `rm .*` and run the same command again"
+    ):
         checkpoint.load_tensors(path)
 
 
@@ -223,3 +228,28 @@ def test_statistics_equal_those_of_numpy(tasks):
             "count": flat.size,
         }
         assert found[module] == pytest.approx(expected, rel=1e-9, abs=1e-12), module
+
+
+def test_nothing_in_the_project_unpickles():
+    root = Path(__file__).parents[1]
+    sources = [
+        path for name in ("redheart", "scripts", "rules") for path in (root / name).rglob("*")
+    ]
+    for path in sorted(p for p in sources if p.suffix in (".py", ".smk")):
+        text = path.read_text("utf-8")
+        for call in re.findall(r"torch\.load\([^)]*\)", text):
+            assert "weights_only=True" in call, path
+        for call in re.findall(r"np\.load\([^)]*\)", text):
+            assert "allow_pickle=False" in call, path
+        assert not re.search(r"pickle\.loads?\(|allow_pickle=True|joblib|\bdill\b", text), path
+
+
+def test_a_model_folder_with_a_malicious_file_is_refused_unexecuted(model_folder, tmp_path):
+    folder, made = shutil.copytree(model_folder, tmp_path / "model"), tmp_path / "made"
+    torch.save({"members": Intruder(made)}, folder / "weights.pt")
+    with pytest.raises(UserError, match=r"weights\.pt: damaged, or another file"):
+        ShippedModel(folder).predict(["a text"])
+    files.write_hash(folder / "weights.pt", files.sha256_file(folder / "weights.pt"))
+    with pytest.raises(UserError, match=r"weights\.pt: not a checkpoint that can be read safely"):
+        ShippedModel(folder).predict(["a text"])
+    assert not made.exists()

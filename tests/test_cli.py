@@ -55,7 +55,10 @@ def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
     with pytest.raises(SystemExit) as error:
         cli.main(["chek"])
     assert error.value.code == 2
-    assert "'check', 'import', 'predict', 'parts', 'ledger', 'accept'" in capsys.readouterr().err
+    assert (
+        "'check', 'plan', 'import', 'predict', 'parts', 'ledger', 'accept'"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_version_is_told(capsys):

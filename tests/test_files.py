@@ -7,6 +7,7 @@ import hashlib
 import math
 import os
 import resource
+import subprocess
 from contextlib import contextmanager
 
 import pytest
@@ -158,3 +159,69 @@ def test_hashes_are_those_of_the_bytes(tmp_path):
     path.write_bytes("글".encode())
     expected = hashlib.sha256("글".encode()).hexdigest()
     assert files.sha256_file(path) == files.sha256_text("글") == expected
+
+
+def test_an_archive_that_torch_cannot_finish_is_told_as_a_full_disk(tmp_path):
+    import torch
+
+    from redheart import checkpoint
+
+    path = tmp_path / "a.pt"
+    checkpoint.save_tensors(path, {"a": torch.zeros(3)})
+    before = path.read_bytes()
+    # Many small tensors, and one that is written in a piece: they fail in different places.
+    for value in ({str(i): torch.zeros(100) for i in range(500)}, {"a": torch.zeros(100_000)}):
+        with small_files(), pytest.raises(UserError, match="make room and run it again"):
+            checkpoint.save_tensors(path, value)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_diary_that_takes_no_line_is_told(tmp_path):
+    (tmp_path / "a").write_text("no folder")
+    with pytest.raises(UserError, match=r"a/ledger\.jsonl: cannot be written \(.+\); make room"):
+        files.append_line(tmp_path / "a" / "ledger.jsonl", {})
+
+
+# --- what a file must hold ------------------------------------------------------------------
+
+
+@pytest.fixture
+def hashed(tmp_path):
+    path = tmp_path / "epoch 1.pt"
+    path.write_bytes(b"weights")
+    files.write_hash(path, files.sha256_file(path))
+    return path
+
+
+def test_a_file_with_its_hash_passes_here_and_with_the_systems_own_tool(hashed):
+    files.check_hash(hashed)
+    subprocess.run(
+        ["sha256sum", "--check", "--quiet", "epoch 1.pt.sha256"], cwd=hashed.parent, check=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(b"weightS"), "damaged, or another file: epoch 1.pt.sha256 "),
+        (lambda path: path.write_bytes(b"weigh"), "damaged, or another file"),
+        (lambda path: files.hash_file(path).write_text("not a hash"), "damaged, or another file"),
+        (lambda path: files.hash_file(path).write_text(""), "damaged, or another file"),
+        (lambda path: files.hash_file(path).unlink(), "not made by a run"),
+    ],
+)
+def test_any_other_file_is_refused_with_the_command_that_rebuilds_it(hashed, damage, message):
+    damage(hashed)
+    with pytest.raises(UserError) as error:
+        files.check_hash(hashed)
+    assert str(error.value).startswith(f"{hashed}: {message}")
+    assert str(error.value).endswith(
+        f"to rebuild it, `rm '{hashed}'` and run the same command again"
+    )
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_there_is_missing(tmp_path):
+    with pytest.raises(UserError, match=r"a\.pt: the file is missing$"):
+        files.check_hash(tmp_path / "a.pt")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from redheart.errors import UserError
-from redheart.memory import BYTES_PER_PARAMETER, check_budget
+from redheart.memory import BYTES_PER_PARAMETER, check_budget, explained
 
 
 def test_a_model_that_fits_exactly_is_allowed():
@@ -30,3 +30,38 @@ def test_a_parameter_costs_what_training_really_keeps(recipe, part):
     kept += [s[name] for s in state.optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
     count = sum(parameter.numel() for parameter in state.network.parameters())
     assert sum(tensor.nbytes for tensor in kept) == BYTES_PER_PARAMETER * count
+
+
+def too_much_for_the_cpu():
+    import torch
+
+    torch.empty(10**15)
+
+
+def too_much_for_numpy():
+    import numpy as np
+
+    np.empty(10**15)
+
+
+def too_much_for_a_gpu():
+    import torch
+
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines.")
+
+
+@pytest.mark.parametrize("work", [too_much_for_the_cpu, too_much_for_numpy, too_much_for_a_gpu])
+def test_out_of_memory_is_told_in_one_line_with_remedies(work):
+    with pytest.raises(UserError) as error, explained():
+        work()
+    assert str(error.value).startswith("out of memory (")
+    assert str(error.value).endswith(
+        "lower train.batch_size and raise train.grad_accumulation as much, lower train.max_tokens, "
+        "or choose a smaller model.preset; what was saved before stands"
+    )
+    assert "\n" not in str(error.value)
+
+
+def test_any_other_error_stays_what_it_is():
+    with pytest.raises(RuntimeError, match="shapes differ"), explained():
+        raise RuntimeError("shapes differ")

@@ -69,6 +69,7 @@ def imported(source, tmp_path_factory):
     """The same, taken into a run."""
     folder = tmp_path_factory.mktemp("trunk")
     trunk.import_trunk(str(source), LONGEST, folder)
+    files.write_hash(folder / "weights", files.sha256_file(folder / "weights"))
     return folder
 
 
@@ -324,6 +325,7 @@ def test_a_run_on_a_pretrained_trunk_frozen_and_learning(source, tmp_path):
     assert {path.name for path in project.result("model/trunk").iterdir()} == {
         "config.json",
         "weights.pt",
+        "weights.pt.sha256",
     }
     frozen = predict(project)
     # The shipped folder needs neither the run nor the source.
@@ -355,6 +357,7 @@ def test_minilm_gives_what_its_authors_publish(tmp_path):
     trunk.import_trunk(str(minilm.get_model_path()), 256, tmp_path)
     texts = ["That is a happy person", "That is a very happy person", "Today is a sunny day"]
     ids = tuple(tokens.encode(tmp_path / "tokenizer", texts, 256))
+    files.write_hash(tmp_path / "weights", files.sha256_file(tmp_path / "weights"))
     backbone = pretrained.read_trunk(tmp_path / "config", tmp_path / "weights")
     assert (backbone.dimension, backbone.depth) == (384, 6)
     part = tokens.Encoded(ids, {}, 30522, 256)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
 
+from redheart import files
+from redheart.errors import UserError
 from redheart.store import Action, Ledger, Store, differences
 
 ACTION = Action(
@@ -206,6 +209,8 @@ import json
 import sys
 from pathlib import Path
 
+from redheart import files
+from redheart.errors import UserError
 from redheart.store import Action, Store
 
 folder = Path(sys.argv[1])
@@ -314,3 +319,65 @@ def test_a_line_may_hold_any_character(store, ledger, tmp_path):
 def test_differences_are_named_by_their_paths(before, after, expected):
     assert differences(before, after) == expected
     assert differences(after, before) == expected
+
+
+# --- no room, no permission, no memory ------------------------------------------------------
+
+
+def test_a_leg_that_finds_no_room_leaves_what_was_there_before(store, tmp_path):
+    import torch
+
+    from redheart import checkpoint
+
+    def save(size):
+        def compute(folder):
+            checkpoint.save_tensors(store.state_path(key), {"moments": torch.zeros(10)})
+            checkpoint.save_tensors(folder / "weights", {"weights": torch.zeros(size)})
+
+        return compute
+
+    first, key = tmp_path / "epoch_002.pt", ACTION.key
+    store.run(ACTION, {"weights": first}, save(10))
+    before = {path: path.read_bytes() for path in entries(store)}
+    second = replace(ACTION, uses={"data": "ab", "parent": key})
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limit[1]))
+    try:
+        with pytest.raises(UserError, match="make room and run it again"):
+            store.run(second, {"weights": tmp_path / "epoch_004.pt"}, save(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert {path: path.read_bytes() for path in entries(store)} == before
+    assert not (tmp_path / "epoch_004.pt").exists()
+    assert not any((store.root / "work").iterdir())
+    # With room, the same again just works.
+    store.run(second, {"weights": tmp_path / "epoch_004.pt"}, save(100_000))
+
+
+def test_a_store_that_takes_nothing_is_named(tmp_path):
+    (tmp_path / "store").write_text("no folder")
+    with pytest.raises(UserError, match=r"/store: cannot be written \(.+\); make room, allow it"):
+        Store(tmp_path / "store").run(ACTION, {"weights": tmp_path / "a"}, Writer())
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_computation_without_memory_is_told_and_keeps_nothing(store, tmp_path):
+    def compute(folder):
+        (folder / "weights").write_bytes(b"half")
+        raise MemoryError
+
+    with pytest.raises(UserError, match=r"out of memory \(MemoryError\); lower train\.batch_size"):
+        store.run(ACTION, {"weights": tmp_path / "a"}, compute)
+    assert entries(store) == []
+
+
+def test_weights_get_their_hash_beside_them_and_nothing_else_does(store, tmp_path):
+    weights, table = tmp_path / "a.pt", tmp_path / "a.json"
+    store.run(ACTION, {"weights": weights}, Writer(b"x" * 200))
+    store.run(replace(ACTION, code="2"), {"weights": table}, Writer())
+    files.check_hash(weights)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.pt", "a.pt.sha256", "a.json", "store"}
+    weights.unlink()
+    files.hash_file(weights).unlink()
+    store.run(ACTION, {"weights": weights}, Writer())
+    files.check_hash(weights)

@@ -347,3 +347,65 @@ def test_training_learns(recipe, part):
     state = prepare(recipe, part, schedule_epochs=12, rdrop=0.0)
     losses = [training.train_epoch(state, part)["loss"] for _ in range(12)]
     assert losses[-1] < 0.8 * losses[0]
+
+
+# --- out of memory ----------------------------------------------------------------------------
+
+
+def small_gpu(monkeypatch, largest):
+    """Have no memory for the gradients of more than so many texts at once."""
+    loss = training._batch_loss
+
+    def limited(state, data, targets, rows, counts):
+        found = loss(state, data, targets, rows, counts)
+        if len(rows) > largest:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return found
+
+    monkeypatch.setattr(training, "_batch_loss", limited)
+
+
+def test_a_halved_micro_batch_trains_as_one_of_that_size(recipe, part, monkeypatch, capsys):
+    smaller = prepare(recipe, part, batch_size=2, grad_accumulation=8)
+    expected = training.train_epoch(smaller, part)
+    state = prepare(recipe, part, batch_size=8, grad_accumulation=2)
+    small_gpu(monkeypatch, 3)
+    assert training.train_epoch(state, part) == expected
+    assert equal(weights_of(state), weights_of(smaller))
+    # Said for each halving, and never again.
+    assert capsys.readouterr().err.splitlines() == [
+        f"out of memory: goes on with micro-batches of {after} instead of {before} texts; the "
+        "effective batch stays the same"
+        for before, after in ((8, 4), (4, 2))
+    ]
+    assert state.facts()["micro_batch"] == 2
+    assert "micro_batch" not in smaller.facts()
+    assert state.options.batch_size == 8
+
+
+def test_a_snapshot_remembers_the_halved_micro_batch(recipe, part, monkeypatch):
+    state, other = prepare(recipe, part), prepare(recipe, part)
+    small_gpu(monkeypatch, 3)
+    training.train_epoch(state, part)
+    training.resume(other, training.capture(state))
+    assert other.micro_batch == 2
+
+
+def test_memory_for_not_even_one_text_ends_the_leg(recipe, part, monkeypatch):
+    state = prepare(recipe, part)
+    before = weights_of(state)
+    small_gpu(monkeypatch, 0)
+    with pytest.raises(torch.OutOfMemoryError):
+        training.train_leg(state, part, Leg(0, 1))
+    assert equal(weights_of(state), before)
+
+
+def test_a_cpu_without_memory_trains_on_with_no_other_size(recipe, part, monkeypatch):
+    def full(*given):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    state = prepare(recipe, part)
+    monkeypatch.setattr(training, "_batch_loss", full)
+    with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+        training.train_epoch(state, part)
+    assert state.micro_batch is None

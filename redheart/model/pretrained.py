@@ -92,9 +92,9 @@ def load_weights(backbone: Backbone, path: str | Path) -> None:
     Raises
     ------
     UserError
-        The file is missing or damaged.
+        The file is missing, damaged or foreign.
     """
-    saved = checkpoint.load_tensors(path)
+    saved = checkpoint.load_verified(path)
     for name, parameter in backbone.named_parameters():
         parameter.copy_(saved[name.removeprefix("encoder.")])
 
