@@ -19,7 +19,17 @@ PACKAGE = Path(__file__).parent
 PLUMBING = frozenset(
     f"redheart.{name}"
     for name in (
-        *("cli", "config", "errors", "files", "fingerprint", "legs", "memory", "meter"),
+        *(
+            "cli",
+            "config",
+            "errors",
+            "event_files",
+            "files",
+            "fingerprint",
+            "legs",
+            "memory",
+            "meter",
+        ),
         *("options", "progress", "snapshots", "steps", "store"),
     )
 )

@@ -158,3 +158,13 @@ def test_hashes_are_those_of_the_bytes(tmp_path):
     path.write_bytes("글".encode())
     expected = hashlib.sha256("글".encode()).hexdigest()
     assert files.sha256_file(path) == files.sha256_text("글") == expected
+
+
+def test_values_are_written_a_line_each(tmp_path):
+    path = tmp_path / "steps.jsonl"
+    files.write_lines(path, [{"a": 1}, {"b": "é\u2028"}])
+    assert path.read_text("utf-8") == '{"a": 1}\n{"b": "é\u2028"}\n'
+    assert files.read_lines(path) == [{"a": 1}, {"b": "é\u2028"}]
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_lines(path, [{"a": math.inf}])
+    assert files.read_lines(path)[0] == {"a": 1}
