@@ -166,7 +166,7 @@ def train_epoch(
         if after_step:
             after_step()
     state.epoch = epoch
-    # As dear as a step of a small model, so of an epoch's last one alone.
+    # Of an epoch's last step alone: it takes 7 % of a step (docs/performance.md).
     ratios = done[-1]["update_ratio"] = optim.update_ratios(state.optimizer, state.units)
     return {
         "epoch": epoch,
