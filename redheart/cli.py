@@ -181,7 +181,7 @@ def _tensorboard(given: argparse.Namespace) -> None:
 
     folder = given.logdir or given.run_folder / "tensorboard"
     written = write_event_files(given.run_folder, folder)
-    print(f"{written} event files; look at them with: tensorboard --logdir {folder}")
+    print(f"event files: {written}; look at them with: tensorboard --logdir {folder}")
 
 
 def _accept(given: argparse.Namespace) -> None:
