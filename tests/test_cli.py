@@ -254,7 +254,7 @@ def test_tensorboard_wants_a_run_that_has_trained(capsys, tmp_path):
 
 def test_tensorboard_says_what_to_install(capsys, tmp_path, monkeypatch):
     files.write_lines(tmp_path / "seed_0/ckpt/steps_002.jsonl", [])
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
     assert run(capsys, "tensorboard", tmp_path) == (
         1,
         "",
