@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -34,8 +34,12 @@ class Batch:
         return self._each(lambda view: view.to(device))
 
     def doubled(self) -> Batch:
-        """Return the texts twice, one copy after the other: R-Drop's two passes in one."""
-        return self._each(lambda view: torch.cat([view, view]))
+        """Return the texts twice, one copy after the other: R-Drop's two passes in one.
+
+        N-grams stay single: what reads them has no dropout, so both passes give the same.
+        """
+        twice = self._each(lambda view: torch.cat([view, view]))
+        return replace(twice, ngrams=self.ngrams, ngram_values=self.ngram_values)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         views: dict[str, Any] = {}

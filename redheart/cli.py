@@ -6,9 +6,10 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from redheart import __version__
 from redheart.errors import UserError
@@ -77,6 +78,13 @@ def _parser() -> argparse.ArgumentParser:
     ledger.add_argument("run_folder", type=Path, help="the folder results/<run>")
     ledger.add_argument("--epochs", action="store_true", help="and what each epoch took")
     ledger.set_defaults(run=_ledger)
+
+    tensorboard = commands.add_parser("tensorboard", help="show a run's training in TensorBoard")
+    tensorboard.add_argument("run_folder", type=Path, help="the folder results/<run>")
+    tensorboard.add_argument(
+        "logdir", type=Path, nargs="?", help="default: results/<run>/tensorboard"
+    )
+    tensorboard.set_defaults(run=_tensorboard)
 
     accept = commands.add_parser("accept", help="let a refactoring of a step cost no computation")
     accept.add_argument("steps", nargs="+", metavar="STEP", help="steps as the ledger names them")
@@ -176,10 +184,22 @@ def _ledger(given: argparse.Namespace) -> None:
         when = f"{line['outcome']:9}{line['seconds']:8.1f} s"
         print(f"{when}  {line['step']:20} {line['target']}: {line['why']}")
         for row in line.get("epochs", ()) if given.epochs else ():
-            gigabytes = row["peak_memory_bytes"] / 1e9
-            print(
-                f"{'':9}{row['seconds']:8.1f} s  epoch {row['epoch']}, {gigabytes:.2f} GB at most"
-            )
+            print(f"{'':9}{row['seconds']:8.1f} s  epoch {row['epoch']}, {_epoch(row)}")
+
+
+def _epoch(row: Mapping[str, Any]) -> str:
+    """Say what an epoch took beside its seconds; older ledgers counted no tokens."""
+    memory = f"{row['peak_memory_bytes'] / 1e9:.2f} GB at most"
+    speed = row.get("tokens", 0) / max(row["seconds"], 0.001)
+    return f"{speed:,.0f} tokens/s, {memory}" if speed else memory
+
+
+def _tensorboard(given: argparse.Namespace) -> None:
+    from redheart.event_files import write_event_files
+
+    folder = given.logdir or given.run_folder / "tensorboard"
+    written = write_event_files(given.run_folder, folder)
+    print(f"event files: {written}; look at them with: tensorboard --logdir {folder}")
 
 
 def _accept(given: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ import os
 import shlex
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -144,6 +144,12 @@ def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; NaN and infinity are refused."""
     text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def write_lines(path: str | Path, values: Iterable[Any]) -> None:
+    """Write values as JSON, one a line, atomically; NaN and infinity are refused."""
+    lines = (json.dumps(value, ensure_ascii=False, allow_nan=False) for value in values)
+    write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def read_json(path: str | Path) -> Any:

@@ -21,6 +21,8 @@ class Meter:
     def __init__(self) -> None:
         self._epochs: list[dict[str, Any]] = []
         self._before = 0
+        self._started = 0.0
+        self._tokens = 0
 
     @contextmanager
     def epoch(self, number: int) -> Iterator[None]:
@@ -30,11 +32,23 @@ class Meter:
         """
         self._before = max(self._before, peak_memory())
         _forget_peak()
-        started = time.monotonic()
+        self._started, self._tokens = time.monotonic(), 0
         yield
-        seconds = round(time.monotonic() - started, 3)
-        row = {"epoch": number, "seconds": seconds, "peak_memory_bytes": peak_memory()}
+        row = {
+            "epoch": number,
+            "seconds": round(time.monotonic() - self._started, 3),
+            "tokens": self._tokens,
+            "peak_memory_bytes": peak_memory(),
+        }
         self._epochs.append(row)
+
+    def count(self, tokens: int) -> None:
+        """Add what a step of the running epoch has read."""
+        self._tokens += tokens
+
+    def tokens_per_second(self) -> float:
+        """Return the speed of the running epoch so far."""
+        return self._tokens / max(time.monotonic() - self._started, 1e-9)
 
     def facts(self) -> dict[str, Any]:
         """Return the columns of the ledger: the `epochs` and the peak of the whole process."""

@@ -120,30 +120,44 @@ def clip(units: Mapping[str, Sequence[nn.Parameter]], largest: float) -> dict[st
     }
 
 
-def update_ratio(optimizer: AdamW) -> float:
+@torch.no_grad()
+def update_ratios(
+    optimizer: AdamW, units: Mapping[str, Sequence[nn.Parameter]]
+) -> dict[str, float]:
     """Return the norm of the last step's update relative to that of the weights before it.
 
-    It tells about the common learning rate, so it leaves out parameters that have their own.
+    By unit, and `all`, which tells about the common learning rate, so it leaves out parameters
+    that have their own. 0 where nothing was updated.
 
     It is worked out from AdamW's own state (Loshchilov and Hutter 2019, arXiv 1711.05101,
     algorithm 2), tensor by tensor, so that no copy of the weights is needed.
     """
-    update_square = weight_square = 0.0
+    unit_of = {parameter: unit for unit, members in units.items() for parameter in members}
+    squares = {name: [0.0, 0.0] for name in (*units, "all")}
     for parameter, group in _stepped(optimizer):
-        state = optimizer.state[parameter]
-        (beta1, beta2), step = group["betas"], float(state["step"])
-        mean = state["exp_avg"].float() / (1 - beta1**step)
-        spread = (state["exp_avg_sq"].float() / (1 - beta2**step)).sqrt() + group["eps"]
-        adam = group["lr"] * mean / spread
-        before = (parameter.detach().float() + adam) / (1 - group["lr"] * group["weight_decay"])
-        update_square += float((parameter.detach().float() - before).square().sum())
-        weight_square += float(before.square().sum())
-    return math.sqrt(update_square / weight_square) if weight_square else 0.0
+        update, weight = _last_update(parameter.float(), group, optimizer.state[parameter])
+        for name in (unit_of[parameter], *(() if group.get("own_rate") else ("all",))):
+            squares[name][0] += update
+            squares[name][1] += weight
+    return {name: math.sqrt(u / w) if w else 0.0 for name, (u, w) in squares.items()}
+
+
+def _last_update(
+    after: Tensor, group: Mapping[str, Any], state: Mapping[str, Tensor]
+) -> tuple[float, float]:
+    """Return the squared norms of a tensor's last update and of its weights before it."""
+    (beta1, beta2), step = group["betas"], float(state["step"])
+    spread = (state["exp_avg_sq"].float() / (1 - beta2**step)).sqrt_().add_(group["eps"])
+    scale = group["lr"] / (1 - beta1**step)
+    before = torch.addcdiv(after, state["exp_avg"].float(), spread, value=scale)
+    before /= 1 - group["lr"] * group["weight_decay"]
+    weight = float(torch.linalg.vector_norm(before)) ** 2
+    return float(torch.linalg.vector_norm(before.sub_(after))) ** 2, weight
 
 
 def _stepped(optimizer: AdamW) -> Iterator[tuple[nn.Parameter, dict]]:
     for group in optimizer.param_groups:
-        for parameter in () if group.get("own_rate") else group["params"]:
+        for parameter in group["params"]:
             if parameter.requires_grad and "exp_avg" in optimizer.state.get(parameter, {}):
                 yield parameter, group
 

@@ -1,9 +1,10 @@
-"""How far training is: a bar with loss and time left on a terminal, plain lines in the log."""
+"""How far training is: a bar on a terminal, plain lines in the log, with speed and time left."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,10 +14,10 @@ log = logging.getLogger("redheart")
 
 
 @contextmanager
-def training_progress(title: str, epochs: int) -> Iterator[Report]:
-    """Yield a report: a log line an epoch, and on a terminal a bar over `epochs` epochs."""
+def training_progress(title: str, last_epoch: int) -> Iterator[Report]:
+    """Yield a report: a log line an epoch, and on a terminal a bar up to `last_epoch`'s end."""
     if not sys.stderr.isatty():
-        yield _log_line
+        yield log_lines(last_epoch)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,18 +26,39 @@ def training_progress(title: str, epochs: int) -> Iterator[Report]:
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("loss {task.fields[loss]}"),
+        TextColumn("{task.fields[speed]} tokens/s"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None, loss="-")
+        task = bar.add_task(title, total=None, loss="-", speed="-")
+        log_line = log_lines(last_epoch)
 
-        def report(epoch: int, step: int, steps: int, loss: float) -> None:
-            bar.update(task, total=steps * epochs, advance=1, loss=f"{loss:.3f}")
-            _log_line(epoch, step, steps, loss)
+        def report(epoch: int, step: int, steps: int, loss: float, speed: float) -> None:
+            left = _steps_left(last_epoch, epoch, step, steps)
+            total = bar.tasks[task].completed + 1 + left
+            bar.update(task, total=total, advance=1, loss=f"{loss:.3f}", speed=f"{speed:,.0f}")
+            log_line(epoch, step, steps, loss, speed)
 
         yield report
 
 
-def _log_line(epoch: int, step: int, steps: int, loss: float) -> None:
-    if step == steps:
-        log.info("epoch %d: loss of the last of %d steps %.4f", epoch, steps, loss)
+def log_lines(last_epoch: int) -> Report:
+    """Return a report that logs every epoch's end; the time left is that up to `last_epoch`'s."""
+    started, done = time.monotonic(), 0
+
+    def report(epoch: int, step: int, steps: int, loss: float, speed: float) -> None:
+        nonlocal done
+        done += 1
+        if step == steps:
+            left = _steps_left(last_epoch, epoch, step, steps)
+            seconds = (time.monotonic() - started) / done * left
+            log.info(
+                "epoch %d: loss of the last of %d steps %.4f, %s tokens/s, %.0f s left",
+                *(epoch, steps, loss, f"{speed:,.0f}", seconds),
+            )
+
+    return report
+
+
+def _steps_left(last_epoch: int, epoch: int, step: int, steps: int) -> int:
+    return (last_epoch - epoch) * steps + steps - step

@@ -72,6 +72,7 @@ def train_rate(
                 row, losses = _trial_epoch(state, train, validation, report, after_step)
             progress.rows.append(row)
             progress.record_losses = [*progress.record_losses, losses][-LAST_EPOCHS:]
+            state.steps.clear()  # nothing is told of a trial's single steps
     except NonFiniteLoss as error:
         diverged = {"epoch": len(progress.rows) + 1, "reason": str(error)}
     derived = derive(progress.rows)

@@ -31,8 +31,9 @@ from redheart.tasks import Task
 from redheart.tokens import Encoded, training_windows, windows_per_epoch
 from redheart.training_options import Recipe, TrainOptions
 
-# Called after every optimizer step with the epoch, the step in it, the steps of an epoch, the loss.
-Report = Callable[[int, int, int, float], None]
+# Called after every optimizer step with the epoch, the step in it, the steps of an epoch, the loss,
+# and the real tokens per second of the epoch so far.
+Report = Callable[[int, int, int, float, float], None]
 
 
 class NonFiniteLoss(Exception):
@@ -63,10 +64,8 @@ class TrainingState:
     """Completed epochs."""
     step: int = 0
     """Completed optimizer steps."""
-    losses: list[float] = field(default_factory=list)
-    """The loss of each step of the running epoch."""
-    norms: list[dict[str, float]] = field(default_factory=list)
-    """The gradient norms of each step of the running epoch."""
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    """A row for each step since training took up a checkpoint, those of a snapshot among them."""
     units: dict[str, list[torch.nn.Parameter]] = field(default_factory=dict)
     """Parameters that are clipped together, by name."""
     meter: Meter = field(default_factory=Meter)
@@ -143,33 +142,46 @@ def train_epoch(
     NonFiniteLoss
         Before the update that would have spread it.
     """
-    options = state.options
-    if not state.losses:
+    options, epoch = state.options, state.epoch + 1
+    done = [row for row in state.steps if row["epoch"] == epoch]
+    if not done:
         # Order and dropout follow from seed and epoch alone: no leg has random state to hand on.
         torch.manual_seed(_epoch_seed(state.seed, state.epoch))
     state.network.train_after(state.epoch)
     targets = {t.name: torch.from_numpy(data.targets[t.name]) for t in state.tasks}
+    lengths = data.lengths
     steps = windows_per_epoch(len(data), options.batch_size, options.grad_accumulation)
     windows = training_windows(
-        data.lengths, options.batch_size, options.grad_accumulation, state.seed, state.epoch
+        lengths, options.batch_size, options.grad_accumulation, state.seed, state.epoch
     )
-    for window in islice(windows, len(state.losses), None):
+    for window in islice(windows, len(done), None):
         loss = _accumulate(state, data, targets, window)
-        state.norms.append(_update(state, loss, total_steps=steps * options.schedule_epochs))
-        state.losses.append(loss)
+        share = optim.schedule(state.step, steps * options.schedule_epochs, options.final_rate)
+        norms = _update(state, loss, share)
+        row: dict[str, Any] = {
+            "step": state.step,
+            "epoch": epoch,
+            "loss": loss,
+            "learning_rate": state.peak * share,
+            "tokens": int(lengths[np.concatenate(window)].sum()),
+            "gradient_norm": norms,
+        }
+        done.append(row)
+        state.steps.append(row)
+        state.meter.count(row["tokens"])
         if report:
-            report(state.epoch + 1, len(state.losses), steps, loss)
+            report(epoch, len(done), steps, loss, state.meter.tokens_per_second())
         if after_step:
             after_step()
-    state.epoch += 1
-    statistics = {
-        "epoch": state.epoch,
-        "loss": float(np.mean(state.losses)),
-        "gradient_norm": _norm_statistics(state.norms),
-        "update_ratio": optim.update_ratio(state.optimizer),
+    state.epoch = epoch
+    # Of an epoch's last step alone: it takes 7 % of a step (docs/performance.md).
+    ratios = done[-1]["update_ratio"] = optim.update_ratios(state.optimizer, state.units)
+    return {
+        "epoch": epoch,
+        "loss": float(np.mean([row["loss"] for row in done])),
+        "gradient_norm": _norm_statistics([row["gradient_norm"] for row in done]),
+        "update_ratio": ratios["all"],
     }
-    state.losses, state.norms = [], []
-    return statistics
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
@@ -247,18 +259,21 @@ def _batch_loss(
     return loss
 
 
-def _update(state: TrainingState, loss: float, total_steps: int) -> dict[str, float]:
-    """Take one optimizer step; return the gradient norms before clipping, by unit and `all`."""
+def _update(state: TrainingState, loss: float, share: float) -> dict[str, float]:
+    """Take one optimizer step at a share of the peak rate.
+
+    Returns
+    -------
+    The gradient norms before clipping, by unit and `all`.
+    """
     if not math.isfinite(loss):
         raise NonFiniteLoss(f"the loss became {loss} in epoch {state.epoch + 1}")
-    options = state.options
     optimizer: Any = state.optimizer  # the scaler knows torch's own, and asks for no more than this
     state.scaler.unscale_(optimizer)
-    clipped = optim.clip(state.units, options.clip_norm)
+    clipped = optim.clip(state.units, state.options.clip_norm)
     values = torch.stack(list(clipped.values())).tolist()
     if not state.scaler.is_enabled() and not all(map(math.isfinite, values)):
         raise NonFiniteLoss(f"a gradient became infinite in epoch {state.epoch + 1}")
-    share = optim.schedule(state.step, total_steps, options.final_rate)
     optim.set_learning_rate(state.optimizer, state.peak, share)
     state.scaler.step(optimizer)
     state.scaler.update()
@@ -336,8 +351,7 @@ def capture(state: TrainingState) -> dict[str, Any]:
         "weights": checkpoint.module_states(state.network),
         "ema": state.average.state(),
         **_counters(state),
-        "losses": state.losses,
-        "norms": state.norms,
+        "steps": state.steps,
         "generators": _generators(),
         "micro_batch": state.micro_batch,
     }
@@ -346,7 +360,7 @@ def capture(state: TrainingState) -> dict[str, Any]:
 def resume(state: TrainingState, captured: Mapping[str, Any]) -> None:
     """Take up what `capture` returned, before or after it was on disk."""
     _take_up(state, captured)
-    state.losses, state.norms = list(captured["losses"]), list(captured["norms"])
+    state.steps = list(captured["steps"])
     state.micro_batch = captured["micro_batch"]
     _set_generators(captured["generators"])
 
@@ -390,12 +404,12 @@ def save_leg(
     state_path: Path,
     keys: Mapping[str, str | None],
 ) -> None:
-    """Write `weights`, the training state and, last, the `manifest` that makes them complete.
+    """Write `weights`, the training state, `steps` and, last, the `manifest`: all is complete.
 
     Parameters
     ----------
     folder
-        Where checkpoint and manifest go.
+        Where checkpoint, step metrics and manifest go.
     state_path
         Where optimizer and counters go.
     keys
@@ -406,6 +420,7 @@ def save_leg(
     saved = {"epoch": state.epoch, "weights": weights, "ema": average}
     checkpoint.save_tensors(folder / "weights", saved)
     checkpoint.save_tensors(state_path, _counters(state))
+    files.write_lines(folder / "steps", map(_as_line, _steps_of(state, statistics)))
     manifest = {
         "epoch": state.epoch,
         "step": state.step,
@@ -418,3 +433,15 @@ def save_leg(
         "training": statistics,
     }
     files.write_json(folder / "manifest", manifest)
+
+
+def _steps_of(state: TrainingState, statistics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a leg's own epochs, without those that it replayed to get there."""
+    epochs = {row["epoch"] for row in statistics}
+    return [row for row in state.steps if row["epoch"] in epochs]
+
+
+def _as_line(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as JSON can hold it: null where fp16 overflowed and the step was skipped."""
+    norms = row["gradient_norm"].items()
+    return {**row, "gradient_norm": {u: n if math.isfinite(n) else None for u, n in norms}}

@@ -23,6 +23,7 @@ rule train_leg:
     output:
         weights=f"{RUN}/seed_{{seed}}/ckpt/epoch_{{epoch}}.pt",
         manifest=f"{RUN}/seed_{{seed}}/ckpt/epoch_{{epoch}}.json",
+        steps=f"{RUN}/seed_{{seed}}/ckpt/steps_{{epoch}}.jsonl",
         metrics=f"{RUN}/seed_{{seed}}/ckpt/metrics_{{epoch}}.json",
     log:
         f"{RUN}/logs/train_leg_seed_{{seed}}_{{epoch}}.log",

@@ -35,7 +35,7 @@ def train(folder):
     job.check_space(state.network, uses["train"])
     progress = sweep_training.resume_trial(state, *training_state(start))
     title = f"rate {rate}, seed {seed}"
-    with training_progress(title, stop - state.epoch) as report, snapshots.listening():
+    with training_progress(title, stop) as report, snapshots.listening():
         trial = sweep_training.train_rate(
             state, data, validation, stop, report, progress, snapshots
         )

@@ -24,9 +24,8 @@ def train(folder):
     state = training.prepare(recipe, data, rate, seed, job.params.budget_gb, *job.input.trunk)
     job.check_space(state.network, uses["train"])
     ancestor = legs.nearest_ancestor(job.store, keys["parent"])
-    begin = ancestor.epoch if ancestor else 0
-    title = f"epochs {begin + 1} to {leg.stop}"
-    with training_progress(title, leg.stop - begin) as report, snapshots.listening():
+    title = f"epochs {ancestor.epoch + 1 if ancestor else 1} to {leg.stop}"
+    with training_progress(title, leg.stop) as report, snapshots.listening():
         statistics = training.train_leg(state, data, leg, ancestor, report, snapshots)
     training.save_leg(state, statistics, folder, job.store.state_path(keys["key"]), keys)
     job.note(**state.facts())
@@ -45,7 +44,7 @@ uses = {**job.content("train", "trunk"), "rate": rate, "parent": legs.parent_val
 extra = {"seed": seed, **leg.epochs, **environment}
 keys = {"key": job.action(uses=uses, extra=extra).key, "parent": parent and parent["key"]}
 snapshots = Snapshots(job.store.snapshot_path(keys["key"]), job.params.snapshot_minutes)
-job.build(train, names=("weights", "manifest"), uses=uses, extra=extra)
+job.build(train, names=("weights", "manifest", "steps"), uses=uses, extra=extra)
 snapshots.discard()
 legs.thin_states(job.store, keys["key"], job.params.keep_every)
 

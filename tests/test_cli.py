@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from redheart import __version__, cli, config, steps
+from redheart import __version__, cli, config, files, steps
 from redheart.store import Action, Ledger, Store
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +56,7 @@ def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
         cli.main(["chek"])
     assert error.value.code == 2
     assert (
-        "'check', 'plan', 'import', 'predict', 'parts', 'ledger', 'accept'"
+        "'check', 'plan', 'import', 'predict', 'parts', 'ledger', 'tensorboard', 'accept'"
         in capsys.readouterr().err
     )
 
@@ -222,17 +222,45 @@ def test_ledger_tells_what_was_done_and_why(capsys, tmp_path):
 
 def test_ledger_tells_what_an_epoch_took(capsys, tmp_path):
     line = {"step": "train_leg", "target": "epoch_002.pt", "outcome": "computed", "why": "new"}
-    rows = [{"epoch": 1, "seconds": 2.25, "peak_memory_bytes": 1_230_000_000}]
+    old = {"epoch": 1, "seconds": 2.25, "peak_memory_bytes": 1_230_000_000}
+    rows = [old, {**old, "epoch": 2, "tokens": 9000}]
     (tmp_path / "ledger.jsonl").write_text(json.dumps({**line, "seconds": 3.0, "epochs": rows}))
     _, plain, _ = run(capsys, "ledger", tmp_path)
     _, output, _ = run(capsys, "ledger", tmp_path, "--epochs")
-    assert output.splitlines() == [*plain.splitlines(), f"{'2.2 s':>19}  epoch 1, 1.23 GB at most"]
+    assert output.splitlines() == [
+        *plain.splitlines(),
+        f"{'2.2 s':>19}  epoch 1, 1.23 GB at most",
+        f"{'2.2 s':>19}  epoch 2, 4,000 tokens/s, 1.23 GB at most",
+    ]
 
 
 def test_a_folder_without_a_ledger_is_refused(capsys, tmp_path):
     code, _, errors = run(capsys, "ledger", tmp_path)
     assert code == 1
     assert errors.endswith("no ledger there; name a run's folder, such as results/demo\n")
+
+
+# --- tensorboard ------------------------------------------------------------------------------
+
+
+def test_tensorboard_wants_a_run_that_has_trained(capsys, tmp_path):
+    code, _, errors = run(capsys, "tensorboard", tmp_path)
+    assert code == 1
+    assert errors == (
+        f"error: {tmp_path}: no metrics of training steps there; name a run's folder, such as "
+        "results/demo, after its training\n"
+    )
+
+
+def test_tensorboard_says_what_to_install(capsys, tmp_path, monkeypatch):
+    files.write_lines(tmp_path / "seed_0/ckpt/steps_002.jsonl", [])
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
+    assert run(capsys, "tensorboard", tmp_path) == (
+        1,
+        "",
+        "error: event files take the package tensorboard; install it (`pip install tensorboard`)\n",
+    )
+    assert not (tmp_path / "tensorboard").exists()
 
 
 # --- accept -----------------------------------------------------------------------------------

@@ -33,7 +33,12 @@ def read(demo, path):
 
 def test_every_artefact_is_there(demo):
     for epoch in range(2, 61, 2):
-        for name in ("epoch_{:03d}.pt", "epoch_{:03d}.json", "metrics_{:03d}.json"):
+        for name in (
+            "epoch_{:03d}.pt",
+            "epoch_{:03d}.json",
+            "metrics_{:03d}.json",
+            "steps_{:03d}.jsonl",
+        ):
             assert demo.result(f"seed_0/ckpt/{name.format(epoch)}").is_file()
     for offset in (-4, -2, 0, 2, 4):
         assert demo.result(f"seed_0/variants/offset_{offset}.pt").is_file()

@@ -161,6 +161,16 @@ def test_hashes_are_those_of_the_bytes(tmp_path):
     assert files.sha256_file(path) == files.sha256_text("글") == expected
 
 
+def test_values_are_written_a_line_each(tmp_path):
+    path = tmp_path / "steps.jsonl"
+    files.write_lines(path, [{"a": 1}, {"b": "é\u2028"}])
+    assert path.read_text("utf-8") == '{"a": 1}\n{"b": "é\u2028"}\n'
+    assert files.read_lines(path) == [{"a": 1}, {"b": "é\u2028"}]
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_lines(path, [{"a": math.inf}])
+    assert files.read_lines(path)[0] == {"a": 1}
+
+
 def test_an_archive_that_torch_cannot_finish_is_told_as_a_full_disk(tmp_path):
     import torch
 

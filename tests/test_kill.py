@@ -39,7 +39,8 @@ def train_chain(recipe, part, folder):
             keys = {"key": action.key, "parent": parent}
             training.save_leg(state, statistics, work, store.state_path(action.key), keys)
 
-        outputs = {name: folder / f"{leg.stop}.{name}" for name in ("weights", "manifest")}
+        names = ("weights", "manifest", "steps")
+        outputs = {name: folder / f"{leg.stop}.{name}" for name in names}
         store.run(action, outputs, compute)
         snapshots.discard()
         parent, made = action.key, [*made, *outputs.values()]

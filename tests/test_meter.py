@@ -42,3 +42,14 @@ def test_where_no_peak_can_be_forgotten_it_is_that_of_the_process(monkeypatch, t
     with measured.epoch(1):
         pass
     assert measured.facts()["epochs"][0]["peak_memory_bytes"] >= before
+
+
+def test_an_epoch_counts_its_own_tokens():
+    measured = meter.Meter()
+    for epoch, tokens in ((1, 500), (2, 300)):
+        with measured.epoch(epoch):
+            for part in (tokens, tokens):
+                time.sleep(0.01)
+                measured.count(part)
+            assert 0 < measured.tokens_per_second() <= 2 * tokens / 0.02
+    assert [row["tokens"] for row in measured.facts()["epochs"]] == [1000, 600]

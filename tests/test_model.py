@@ -278,6 +278,26 @@ def test_a_lexical_branch_is_the_linear_model_of_its_ngrams():
             torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_lexical_branch_learns_from_both_passes_of_a_doubled_batch():
+    """Its n-grams come once; outputs and gradients are those of reading them twice."""
+    batch, found = texts(6, 9, 4), []
+    read_twice = replace(
+        batch.doubled(),
+        ngrams=torch.cat([batch.ngrams] * 2),
+        ngram_values=torch.cat([batch.ngram_values] * 2),
+    )
+    for doubled in (batch.doubled(), read_twice):
+        network = tiny().train()
+        value = network(doubled)["verdict"]["lexical_verdict"]
+        # The passes pull differently, as R-Drop's divergence of other modules would make them.
+        (value * torch.arange(value.numel()).view_as(value)).sum().backward()
+        found.append((value, network.modules_by_name()["lexical_verdict"].weight.grad))
+    (once, gradient), (twice, expected) = found
+    assert torch.equal(once, twice)
+    assert gradient.any()
+    torch.testing.assert_close(gradient, expected)
+
+
 def test_every_parameter_learns():
     network = tiny().train()
     sum(value.square().sum() for value in flat(network(texts(6, 9, 4))).values()).backward()

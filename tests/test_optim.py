@@ -171,23 +171,33 @@ def test_a_huge_gradient_shrinks_no_other_modules_step():
 # --- the update ratio -----------------------------------------------------------------------
 
 
-def test_the_update_ratio_equals_that_of_a_copy():
+@pytest.mark.parametrize("own_rate", [0.0, 3.0])
+def test_the_update_ratios_equal_those_of_a_copy(own_rate):
     generator = torch.Generator().manual_seed(0)
     weights = [nn.Parameter(torch.randn(5, 3, generator=generator)) for _ in range(3)]
     idle = nn.Parameter(torch.randn(4, generator=generator))
+    units = {"a": weights[:2], "b": [weights[2], idle]}
     optimizer = AdamW(
-        [{"params": weights[:2], "lr": 0.02}, {"params": [weights[2], idle], "lr": 0.05}],
+        [
+            {"params": weights[:2], "lr": 0.02},
+            {"params": [weights[2], idle], "lr": 0.05, "own_rate": own_rate},
+        ],
         weight_decay=0.3,
     )
-    assert optim.update_ratio(optimizer) == 0
+    assert optim.update_ratios(optimizer, units) == {"a": 0.0, "b": 0.0, "all": 0.0}
     for _ in range(4):
-        before = torch.cat([w.detach().flatten() for w in weights])
+        before = [w.detach().clone() for w in weights]
         for weight in weights:
             weight.grad = torch.randn(5, 3, generator=generator)
         optimizer.step()
-        after = torch.cat([w.detach().flatten() for w in weights])
-        expected = float((after - before).norm() / before.norm())
-        assert optim.update_ratio(optimizer) == pytest.approx(expected, rel=1e-4)
+
+        def ratio(members, before=before):
+            both = [torch.stack([of[i].detach() for i in members]) for of in (before, weights)]
+            return pytest.approx(float((both[1] - both[0]).norm() / both[0].norm()), rel=1e-4)
+
+        swept = (0, 1) if own_rate else (0, 1, 2)  # a rate of one's own tells nothing of the sweep
+        expected = {"a": ratio((0, 1)), "b": ratio((2,)), "all": ratio(swept)}
+        assert optim.update_ratios(optimizer, units) == expected
 
 
 # --- the moving average ---------------------------------------------------------------------

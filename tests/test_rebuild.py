@@ -51,6 +51,10 @@ def delete_manifest(project):
     project.result("seed_0/ckpt/epoch_002.json").unlink()
 
 
+def delete_step_metrics(project):
+    project.result("seed_0/ckpt/steps_002.jsonl").unlink()
+
+
 def delete_results(project):
     shutil.rmtree(project.folder / "results")
 
@@ -118,6 +122,7 @@ REBUILDS = [
     (edit_nothing, (), ()),
     (delete_checkpoint, (), ()),
     (delete_manifest, (), ()),
+    (delete_step_metrics, (), ()),
     (delete_results, (), ()),
     (touch_input, (), ()),
     (library_comment, (), ()),

@@ -39,7 +39,8 @@ def killed_after(step):
 
 def saved_leg(state, statistics, folder):
     training.save_leg(state, statistics, folder, folder / "state", {"key": "k", "parent": None})
-    return {name: files.sha256_file(folder / name) for name in ("weights", "state", "manifest")}
+    names = ("weights", "state", "manifest", "steps")
+    return {name: files.sha256_file(folder / name) for name in names}
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,7 @@ def test_an_epoch_reports_its_steps_and_returns_its_statistics(recipe, part):
     assert [step[:3] for step in seen] == [(1, index, steps) for index in range(1, steps + 1)]
     assert found["epoch"] == state.epoch == 1
     assert state.step == steps == 3
-    assert found["loss"] == pytest.approx(np.mean([loss for *_, loss in seen]))
+    assert found["loss"] == pytest.approx(np.mean([loss for *_, loss, _ in seen]))
     assert 0 < found["update_ratio"] < 1
     assert set(found["gradient_norm"]) == {*state.units, "all"}
     for norms in found["gradient_norm"].values():
@@ -139,7 +139,7 @@ def test_the_average_follows_the_weights_of_every_step(recipe, part):
     state = prepare(recipe, part, ema_decay=0.15)
     followed = [value.double() for value in state.average.values]
 
-    def follow(epoch, step, steps, loss):
+    def follow(epoch, step, steps, loss, speed):
         decay = min(0.15, step / (9 + step))
         for value, source in zip(followed, state.average.sources, strict=True):
             value.mul_(decay).add_(source.detach().double(), alpha=1 - decay)
@@ -253,6 +253,10 @@ def same_files(one, other):
     )
 
 
+def steps_of(*folders):
+    return b"".join((folder / "steps").read_bytes() for folder in folders)
+
+
 def manifest_without_parent(folder):
     found = files.read_json(folder / "manifest")
     return {key: value for key, value in found.items() if key not in ("key", "parent", "training")}
@@ -267,6 +271,7 @@ def test_two_legs_of_two_epochs_equal_one_of_four_bit_for_bit(recipe, part, legs
     whole, leg = (files.read_json(f / "manifest")["training"] for f in (tmp_path, legs / "004"))
     assert [row["epoch"] for row in leg] == [3, 4]
     assert whole[2:] == leg
+    assert steps_of(tmp_path) == steps_of(legs / "002", legs / "004")
 
 
 @pytest.mark.slow
@@ -309,6 +314,7 @@ def test_a_replay_from_an_older_ancestor_gives_the_same(recipe, part, legs, tmp_
         files.read_json(tmp_path / "004" / "manifest")["training"]
         == (files.read_json(legs / "004" / "manifest")["training"])
     )
+    assert steps_of(tmp_path / "004") == steps_of(legs / "004")
 
 
 @pytest.mark.slow
@@ -339,6 +345,40 @@ def test_a_manifest_says_what_the_checkpoint_is(recipe, part, legs):
     assert (found["epoch"], saved["epoch"], found["step"]) == (4, 4, 12)
     assert (found["key"], found["parent"]) == ("leg 4", "leg 2")
     assert (found["seed"], found["learning_rate"]) == (0, RATE)
+
+
+@pytest.mark.slow
+def test_the_metrics_of_every_step_stand_beside_the_checkpoint(recipe, part, legs):
+    rows = files.read_lines(legs / "004" / "steps")
+    assert [(row["epoch"], row["step"]) for row in rows] == [
+        *((3, 7), (3, 8), (3, 9)),
+        *((4, 10), (4, 11), (4, 12)),
+    ]
+    training_of_epochs = files.read_json(legs / "004" / "manifest")["training"]
+    for epoch in training_of_epochs:
+        of_epoch = [row for row in rows if row["epoch"] == epoch["epoch"]]
+        assert np.mean([row["loss"] for row in of_epoch]) == epoch["loss"]
+        assert sum(row["tokens"] for row in of_epoch) == part.lengths.sum()
+        for unit, norms in epoch["gradient_norm"].items():
+            assert max(row["gradient_norm"][unit] for row in of_epoch) == norms["max"]
+        # At every step it would cost too much.
+        *others, last = of_epoch
+        assert not any("update_ratio" in row for row in others)
+        assert last["update_ratio"]["all"] == epoch["update_ratio"]
+        assert set(last["update_ratio"]) == set(last["gradient_norm"])
+    # A cosine over 4 epochs of 3 steps.
+    expected = [RATE * (1 + np.cos(np.pi * step / 12)) / 2 for step in range(6, 12)]
+    assert [row["learning_rate"] for row in rows] == pytest.approx(expected)
+
+
+def test_a_step_that_fp16_skipped_has_no_gradient_norm(recipe, part, tmp_path):
+    state = prepare(recipe, part, precision="fp16")
+    state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    statistics = training.train_leg(state, part, Leg(0, 1))
+    training.save_leg(state, statistics, tmp_path, tmp_path / "state", {})
+    rows = files.read_lines(tmp_path / "steps")
+    assert [row["gradient_norm"]["all"] for row in rows] == [None] * 3
+    assert all(np.isfinite(row["loss"]) for row in rows)
 
 
 @pytest.mark.slow

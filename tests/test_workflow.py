@@ -81,6 +81,8 @@ def test_two_legs_are_one(built, tmp_path):
     ).read_bytes()
     for name in ("weights", "ema", "state"):
         assert ours[0][name] == theirs[0][name]
+    steps = [built.result(f"seed_0/ckpt/steps_00{epoch}.jsonl").read_bytes() for epoch in (2, 4, 6)]
+    assert b"".join(steps) == one.result("seed_0/ckpt/steps_006.jsonl").read_bytes()
     # What compares with the checkpoint before differs by nature.
     assert {**ours[1], "improvement": None} == {**theirs[1], "improvement": None}
 

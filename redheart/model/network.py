@@ -74,7 +74,9 @@ class Network(nn.Module):
                 of_task[f"advanced_{task}"] = module[f"advanced_{task}"](detached, mask)
             if task in self.architecture.lexical:
                 branch = module[f"lexical_{task}"]
-                of_task[f"lexical_{task}"] = branch(batch.ngrams, batch.ngram_values)
+                once = branch(batch.ngrams, batch.ngram_values)
+                # Of a doubled batch the n-grams come once, and stand for both of its passes.
+                of_task[f"lexical_{task}"] = once.repeat(len(mask) // len(once), 1)
         return contributions
 
     def train_after(self, epochs: int) -> None:

@@ -1,0 +1,206 @@
+"""Show where a training step's time goes: the demo's settings, on texts of 64 and of 256 tokens.
+
+    python bench/step_profile.py           shares of a step by part, and the parts of an evaluation
+    python bench/step_profile.py --ops     and the operators of torch that take most of it
+    python bench/step_profile.py --leg     what a leg of the demo takes beside its training
+
+CPU seconds of one thread, the median of several times, so that other work on the machine hardly
+counts. docs/performance.md tells what was made of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+# As the workflow sets it, and before torch is imported: docs/decisions/005-threads.md.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+import numpy as np
+import torch
+
+from redheart import corpus, files, inference, optim, scoring, tokens, training
+from redheart.adamw import AdamW
+from redheart.config import read
+from redheart.legs import Ancestor, Leg
+from redheart.lexicon import LexiconOptions, fit_lexicon, load_lexicon, save_lexicon
+from redheart.model.network import Network
+from redheart.options import build, read_recipe
+from redheart.training_options import Recipe, ScoringOptions
+
+ROOT = Path(__file__).parents[1]
+EPOCHS = 5
+STORED = ("weights", "manifest", "steps")
+# What is timed, by the name under which it is shown: where it is looked up, and its name there.
+PARTS: dict[str, tuple[Any, str]] = {
+    "batches": (training, "make_batch"),
+    "forward": (Network, "forward"),
+    "losses": (training, "training_losses"),
+    "backward": (torch.Tensor, "backward"),
+    "clipping": (optim, "clip"),
+    "AdamW": (AdamW, "step"),
+    "average": (optim.MovingAverage, "update"),
+    "update ratios, once an epoch": (optim, "update_ratios"),
+}
+
+
+def demo_recipe() -> tuple[Recipe, dict[str, Any]]:
+    """Return the recipe of config/config.yaml on one thread, and the whole config."""
+    config = read([str(ROOT / "config/config.yaml")])
+    config["train"] |= {"cpu_threads": 1, "device": "cpu"}
+    return read_recipe(config), config
+
+
+def make_part(
+    recipe: Recipe, config: dict[str, Any], max_tokens: int, texts: int
+) -> tokens.Encoded:
+    """Return texts of the demo corpus, each so many of its texts one after the other."""
+    records, _ = corpus.generate(build(corpus.CorpusOptions, config["demo"]))
+    joined = [
+        {**record, "text": " ".join(r["text"] for r in records[i : i + texts])}
+        for i, record in enumerate(records[:500])
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer, lexicon = Path(folder) / "tokenizer.json", Path(folder) / "lexicon.npz"
+        plain = [record["text"] for record in joined]
+        tokenizer.write_text(tokens.train_tokenizer(plain, 2000), encoding="utf-8")
+        save_lexicon(lexicon, fit_lexicon(plain, LexiconOptions()))
+        return tokens.encode_part(
+            joined, recipe.tasks, tokenizer, max_tokens, load_lexicon(lexicon)
+        )
+
+
+@contextmanager
+def timed(seconds: dict[str, float]):
+    """Add up the CPU seconds of every part while this is open."""
+
+    def wrap(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            started = time.process_time()
+            result = function(*arguments, **named)
+            seconds[name] += time.process_time() - started
+            return result
+
+        return call
+
+    patches = [
+        mock.patch.object(owner, attribute, wrap(name, getattr(owner, attribute)))
+        for name, (owner, attribute) in PARTS.items()
+    ]
+    for patch in patches:
+        patch.start()
+    yield
+    for patch in patches:
+        patch.stop()
+
+
+def epoch_shares(state: training.TrainingState, part: tokens.Encoded) -> dict[str, float]:
+    """Return the median CPU seconds of an epoch by part, the `whole` first."""
+    training.train_epoch(state, part)  # the first one allocates
+    rows = []
+    for _ in range(EPOCHS):
+        seconds: dict[str, float] = defaultdict(float)
+        with timed(seconds):
+            started = time.process_time()
+            training.train_epoch(state, part)
+            whole = time.process_time() - started
+        rows.append({"whole": whole, **seconds, "all else": whole - sum(seconds.values())})
+    return {name: float(np.median([row[name] for row in rows])) for name in rows[0]}
+
+
+def evaluation_seconds(state: training.TrainingState, part: tokens.Encoded) -> float:
+    """Return the median CPU seconds of one pass over a part in evaluation mode."""
+    taken = []
+    for _ in range(EPOCHS):
+        started = time.process_time()
+        inference.contributions(state.network, part, state.options)
+        taken.append(time.process_time() - started)
+    return float(np.median(taken))
+
+
+def leg_seconds(recipe: Recipe, part: tokens.Encoded, folder: Path) -> dict[str, float]:
+    """Return the median CPU seconds of what a leg does beside its training, by name."""
+    data, saved, state = folder / "part.npz", folder / "leg", folder / "state"
+    tokens.save_encoded(data, part)
+    trained = training.prepare(recipe, part, 1e-2, 0)
+    statistics = training.train_leg(trained, part, Leg(0, 1))
+    inputs = SimpleNamespace(train=data, val_select=data, parent_metrics=[])
+    outputs = SimpleNamespace(weights=saved / "weights", manifest=saved / "manifest")
+
+    def save() -> None:
+        training.save_leg(trained, statistics, saved, state, {"key": "k", "parent": None})
+
+    def restore() -> None:
+        built = training.prepare(recipe, part, 1e-2, 0)
+        training.restore(built, Ancestor(saved / "weights", state, 1))
+
+    work: dict[str, Callable[[], Any]] = {
+        "start: Python, numpy and torch": lambda: _run("import torch"),
+        "start: the same and the library": lambda: _run(
+            "import redheart.training, redheart.scoring"
+        ),
+        "load the part": lambda: tokens.load_encoded(data),
+        "save checkpoint, state, steps, manifest": save,
+        "build the network, load what was saved": restore,
+        "hash the files again": lambda: [files.sha256_file(saved / n) for n in STORED],
+        "evaluate three times 500 texts": lambda: scoring.score_files(
+            inputs, outputs, recipe, ScoringOptions()
+        ),
+    }
+    return {
+        name: float(np.median([_cpu(act) for _ in range(EPOCHS)])) for name, act in work.items()
+    }
+
+
+def _run(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _cpu(act: Callable[[], Any]) -> float:
+    """Return the CPU seconds of this process and of those that it waits for."""
+    before = os.times()
+    act()
+    return sum(after - b for after, b in zip(os.times()[:4], before[:4], strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--ops", action="store_true", help="torch's operators too")
+    parser.add_argument("--leg", action="store_true", help="a leg's own costs instead")
+    given = parser.parse_args()
+    recipe, config = demo_recipe()
+    if given.leg:
+        with tempfile.TemporaryDirectory() as folder:
+            part = make_part(recipe, config, 64, 1)
+            for name, seconds in leg_seconds(recipe, part, Path(folder)).items():
+                print(f"{seconds:8.3f} s  {name}")
+        return
+    for max_tokens, texts in ((64, 1), (256, 4)):
+        part = make_part(recipe, config, max_tokens, texts)
+        state = training.prepare(recipe, part, 1e-2, seed=0)
+        shares = epoch_shares(state, part)
+        shares["evaluation of the part"] = evaluation_seconds(state, part)
+        mean = part.lengths.mean()
+        print(f"\n{len(part)} texts of {mean:.0f} tokens on average, {max_tokens} at most")
+        for name, seconds in shares.items():
+            print(f"{seconds:8.3f} s  {seconds / shares['whole']:6.1%}  {name}")
+        if given.ops:
+            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
+                training.train_epoch(state, part)
+            averages = found.key_averages()
+            print(averages.table(sort_by="self_cpu_time_total", row_limit=25))
+
+
+if __name__ == "__main__":
+    main()
