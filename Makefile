@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-kill check format bench-dedup simulate-sweeps prove-win prove-null lock clean
+.PHONY: run test test-full test-kill check format bench-dedup simulate-sweeps prove-win prove-null lock clean
 
 run: .venv/ready            ## the demo, all phases, to results/demo/
 	$(BIN)/snakemake --cores 1 --resources gpu=1
 
 test: .venv/ready           ## the whole suite, the demo end to end once in it
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+test-full: .venv/ready      ## and what takes longer: every edit of the rebuild table, runs on a pretrained trunk
+	$(BIN)/pytest --numprocesses 2 -m "not kill"
 
 test-kill: .venv/ready      ## ten whole runs, each killed twenty times, against one left alone
 	REDHEART_KILLS=200 $(BIN)/pytest -m kill --capture=no tests/test_kill.py

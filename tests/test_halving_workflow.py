@@ -82,6 +82,7 @@ def test_rungs_change_no_byte_and_train_only_what_they_must(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_seeds_are_spared_first_and_the_report_tells_the_rung(tmp_path):
     project = configured(tmp_path, rungs=2, reduction_factor=2, seeds=[4, 7])
     project.snakemake("report")

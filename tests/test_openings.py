@@ -112,6 +112,7 @@ def test_nothing_of_test_goes_into_the_choice(plan):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_changed_choice_opens_test_again_and_the_report_says_so(tmp_path):
     project = Project(tmp_path)
     project.snakemake()

@@ -311,6 +311,7 @@ def predict(project):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_run_on_a_pretrained_trunk_frozen_and_learning(source, tmp_path):
     project = Project(tmp_path / "project")
     shutil.copytree(source, tmp_path / "project" / "bert")

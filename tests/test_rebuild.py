@@ -138,7 +138,10 @@ REBUILDS = [
     (loss_formula, (*CHOICE, *TRAINING), ()),
     (
         changed_split,
-        ("split_records", "train_tokenizer", "encode_part", "fit_baseline", *CHOICE, *TRAINING),
+        (
+            *("split_records", "train_tokenizer", "fit_lexicon", "encode_part", "fit_baseline"),
+            *(*CHOICE, *TRAINING),
+        ),
         (),
     ),
     (
@@ -153,9 +156,22 @@ REBUILDS = [
 ]
 
 
+# One of each kind; make test-full tries them all.
+EVERY_TIME = {
+    *(edit_nothing, delete_checkpoint, delete_results, library_comment, report_code),
+    *(sweet_spot_weight, changed_split, new_metric),
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("edit", "expected", "once"), REBUILDS, ids=[edit.__name__ for edit, *_ in REBUILDS]
+    ("edit", "expected", "once"),
+    [
+        pytest.param(
+            *case, id=case[0].__name__, marks=[pytest.mark.full] * (case[0] not in EVERY_TIME)
+        )
+        for case in REBUILDS
+    ],
 )
 def test_an_edit_computes_exactly(project, edit, expected, once):
     edit(project)
@@ -165,6 +181,7 @@ def test_an_edit_computes_exactly(project, edit, expected, once):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_lost_training_state_costs_time_and_changes_nothing(project):
     """The states are gone: a further leg replays from the beginning and fits the leg before."""
     shutil.rmtree(project.folder / ".redheart/store/states")

@@ -130,7 +130,8 @@ def test_several_seeds_and_other_tasks(tmp_path):
     results = json.loads(project.result("final_results.json").read_text())
     assert set(results["sweet_spots"]) == {"1", "2"}
     assert set(results["candidates"]["last"]["per_seed"]) == {"1", "2"}
-    assert set(results["sweet_spots"]["1"]) == {"A", "B"}, "no distribution, no signal chain"
+    lexical = {f"lexical_{task}" for task in config["tasks"]}
+    assert set(results["sweet_spots"]["1"]) == {"A", "B", *lexical}, "without a signal chain"
     assert set(results["candidates"]["last"]["test"]["tasks"]) == {"topic", "tags", "stars"}
 
 
