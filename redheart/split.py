@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_flow
 
 from redheart.dedup import connected_components
 from redheart.errors import UserError
@@ -188,25 +190,46 @@ def class_quotas(
 ) -> dict[str | None, np.ndarray]:
     """Return how many records of each class go to each part: int arrays in the order of `PARTS`.
 
-    A class's quota is its share rounded down or up. What remains of one class is rounded where
-    the parts lag behind after the classes before it, so the parts' totals hold too. A class of
-    1 goes to train; classes of 2 and 3 fill train, test, val_select in that order.
+    A class of 1 goes to train; classes of 2 and 3 fill train, test, val_select in that order. What
+    these leave of the parts is shared out among the other classes: a quota is the class's share of
+    the part's total, rounded down or up, and all totals hold.
     """
-    quotas: dict[str | None, np.ndarray] = {}
-    lag = np.zeros(len(PARTS))
-    # The small classes come first, so that the others can make up for them.
-    for value in sorted(sizes, key=lambda name: (sizes[name] >= SHARED_CLASS, *_by_name(name))):
-        size = sizes[value]
-        share = (np.array(fractions) * size).round(9)
-        if size < SHARED_CLASS:
-            quota = np.zeros(len(PARTS), dtype=int)
-            quota[list(FILL_ORDER[:size])] = 1
-        else:
-            floor = np.floor(share).astype(int)
-            quota = floor + _deal(size - floor.sum(), lag + share - floor, share > floor)
-        lag += share - quota
-        quotas[value] = quota
-    return quotas
+    quotas = {}
+    for value in (value for value, size in sizes.items() if size < SHARED_CLASS):
+        quotas[value] = np.zeros(len(PARTS), dtype=int)
+        quotas[value][list(FILL_ORDER[: sizes[value]])] = 1
+    shared = sorted((value for value in sizes if value not in quotas), key=_by_name)
+    counts = np.array([sizes[value] for value in shared], dtype=int)
+    left = np.array(fractions) * sum(sizes.values()) - sum(quotas.values())
+    return quotas | dict(zip(shared, _shared_out(counts, np.maximum(left, 0)), strict=True))
+
+
+def _shared_out(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Share classes of `counts` records out by the parts' weights: int array (classes, parts).
+
+    A table of which cells, rows and columns are all rounded to a neighbour exists always (Cox
+    1987, A constructive procedure for unbiased controlled rounding); the largest flow of ones from
+    the classes to the parts through the cells that are no whole numbers finds it.
+    """
+    if not len(counts):
+        return np.zeros((0, len(PARTS)), dtype=int)
+    share = (weights / weights.sum() * counts.sum()).round(9)
+    down = np.floor(share).astype(int)
+    totals = down + _deal(counts.sum() - down.sum(), share - down, share > down)
+    exact = (np.outer(counts, totals) / counts.sum()).round(9)
+    floor = np.floor(exact).astype(int)
+    # Nodes: the classes, the parts, a source, a sink.
+    rows, nodes = np.arange(len(counts)), np.arange(len(counts) + len(PARTS) + 2)
+    columns, source, sink = nodes[len(rows) : -2], nodes[-2], nodes[-1]
+    row, column = np.nonzero(exact > floor)
+    tails = np.concatenate([np.full(len(rows), source), row, columns])
+    heads = np.concatenate([rows, columns[column], np.full(len(columns), sink)])
+    room = [counts - floor.sum(axis=1), np.ones(len(row)), totals - floor.sum(axis=0)]
+    edges = csr_array(
+        (np.concatenate(room).astype(np.int32), (tails, heads)), shape=(len(nodes),) * 2
+    )
+    flow = maximum_flow(edges, source, sink).flow
+    return floor + flow[rows][:, columns].toarray()
 
 
 def _deal(count: int, lag: np.ndarray, room: np.ndarray) -> np.ndarray:

@@ -156,8 +156,7 @@ def _claims_of_parts(
     A part is as alike as what it consists of allows: where one record, or its largest linked
     group, is more of it than the bound, that is the bound. What is not shared out by the
     fractions (groups that only train can hold, classes of 1 to 3) is added: its share of the
-    part or of the whole, whichever is more. A class's count and the part's are both rounded to
-    whole records, each by less than one: together they move its share by 1 + share records.
+    part or of the whole, whichever is more.
     """
     oversized = {i for group in groups if is_oversized(group, count, options) for i in group}
     small = {i for those in classes_of(strata).values() if len(those) < SHARED_CLASS for i in those}
@@ -170,9 +169,7 @@ def _claims_of_parts(
         extra = max(len(fixed & inside) / len(members), len(fixed) / count)
         largest = described[part]["largest_class_deviation"]
         deviation = abs(largest["difference"])
-        share = described[part]["classes"][largest["class"]]["share"] - largest["difference"]
-        rounding = least * (1 + share)
-        bound = max(MAX_CLASS_DEVIATION, rounding) + extra
+        bound = max(MAX_CLASS_DEVIATION, least) + extra
         claims.append(_claim("largest deviation of a class's share", part, deviation, bound))
         if count >= LENGTHS_CLAIMED_FROM:
             distance, bound = described[part]["ks_distance"], max(MAX_KS_DISTANCE, least) + extra
