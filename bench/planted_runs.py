@@ -47,8 +47,9 @@ from redheart.search import START, Option
 from redheart.sweet_spots import SweetSpotOptions
 from redheart.tasks import Task
 from redheart.tokens import Encoded
-from redheart.training import TrainingState, train_epoch
+from redheart.training import train_epoch
 from redheart.training_options import Recipe, TrainOptions
+from redheart.training_state import TrainingState
 from redheart.unit_spots import find_unit_spots
 
 TASKS = tuple(Task(name, "multiclass", name, ("no", "yes")) for name in ("quick", "slow"))

@@ -30,7 +30,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 import numpy as np
 import torch
 
-from redheart import corpus, files, inference, optim, scoring, tokens, training
+from redheart import corpus, files, inference, optim, scoring, tokens, training, training_state
 from redheart.adamw import AdamW
 from redheart.config import read
 from redheart.legs import Ancestor, Leg
@@ -105,7 +105,7 @@ def timed(seconds: dict[str, float]):
         patch.stop()
 
 
-def epoch_shares(state: training.TrainingState, part: tokens.Encoded) -> dict[str, float]:
+def epoch_shares(state: training_state.TrainingState, part: tokens.Encoded) -> dict[str, float]:
     """Return the median CPU seconds of an epoch by part, the `whole` first."""
     training.train_epoch(state, part)  # the first one allocates
     rows = []
@@ -119,7 +119,7 @@ def epoch_shares(state: training.TrainingState, part: tokens.Encoded) -> dict[st
     return {name: float(np.median([row[name] for row in rows])) for name in rows[0]}
 
 
-def evaluation_seconds(state: training.TrainingState, part: tokens.Encoded) -> float:
+def evaluation_seconds(state: training_state.TrainingState, part: tokens.Encoded) -> float:
     """Return the median CPU seconds of one pass over a part in evaluation mode."""
     taken = []
     for _ in range(EPOCHS):
@@ -133,17 +133,17 @@ def leg_seconds(recipe: Recipe, part: tokens.Encoded, folder: Path) -> dict[str,
     """Return the median CPU seconds of what a leg does beside its training, by name."""
     data, saved, state = folder / "part.npz", folder / "leg", folder / "state"
     tokens.save_encoded(data, part)
-    trained = training.prepare(recipe, part, 1e-2, 0)
+    trained = training_state.prepare(recipe, part, 1e-2, 0)
     statistics = training.train_leg(trained, part, Leg(0, 1))
     inputs = SimpleNamespace(train=data, val_select=data, parent_metrics=[])
     outputs = SimpleNamespace(weights=saved / "weights", manifest=saved / "manifest")
 
     def save() -> None:
-        training.save_leg(trained, statistics, saved, state, {"key": "k", "parent": None})
+        training_state.save_leg(trained, statistics, saved, state, {"key": "k", "parent": None})
 
     def restore() -> None:
-        built = training.prepare(recipe, part, 1e-2, 0)
-        training.restore(built, Ancestor(saved / "weights", state, 1))
+        built = training_state.prepare(recipe, part, 1e-2, 0)
+        training_state.restore(built, Ancestor(saved / "weights", state, 1))
 
     work: dict[str, Callable[[], Any]] = {
         "start: Python, numpy and torch": lambda: _run("import torch"),
@@ -188,7 +188,7 @@ def main() -> None:
         return
     for max_tokens, texts in ((64, 1), (256, 4)):
         part = make_part(recipe, config, max_tokens, texts)
-        state = training.prepare(recipe, part, 1e-2, seed=0)
+        state = training_state.prepare(recipe, part, 1e-2, seed=0)
         shares = epoch_shares(state, part)
         shares["evaluation of the part"] = evaluation_seconds(state, part)
         mean = part.lengths.mean()

@@ -205,12 +205,12 @@ def measure(recipe: Recipe, part: Encoded, trunk: Path, budget_gb: float) -> Pac
     trunk
         Weights of the pretrained trunk, where one learns.
     """
-    from redheart import training
+    from redheart import training, training_state
     from redheart.inference import contributions
     from redheart.meter import peak_memory
 
     with memory.explained():
-        state = training.prepare(recipe, part, 1e-4, 0, budget_gb, trunk)
+        state = training_state.prepare(recipe, part, 1e-4, 0, budget_gb, trunk)
         times = [time.monotonic()]
         training.train_epoch(state, part, lambda *_: times.append(time.monotonic()))
         few = part.head(min(len(part), 64))

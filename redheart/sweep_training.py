@@ -15,14 +15,8 @@ from redheart.inference import contributions, part_losses
 from redheart.snapshots import Snapshots
 from redheart.sweep import LAST_EPOCHS, derive, summarise
 from redheart.tokens import Encoded
-from redheart.training import (
-    NonFiniteLoss,
-    Report,
-    TrainingState,
-    capture,
-    resume,
-    train_epoch,
-)
+from redheart.training import NonFiniteLoss, Report, train_epoch
+from redheart.training_state import TrainingState, capture, resume
 
 
 @dataclass

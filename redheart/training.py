@@ -6,30 +6,29 @@ import hashlib
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from redheart import checkpoint, files, memory, optim
-from redheart.adamw import AdamW
+from redheart import optim
 from redheart.batch import make_batch
-from redheart.device import autocast, open_device, precision
+from redheart.device import autocast
 from redheart.errors import UserError
-from redheart.groups import parameters_by_module
 from redheart.legs import Ancestor, Leg
 from redheart.losses import labelled, training_losses
-from redheart.meter import Meter
-from redheart.model.network import Network, build_network
-from redheart.model.pretrained import backbone_for, load_weights
 from redheart.snapshots import Snapshots
-from redheart.tasks import Task
 from redheart.tokens import Encoded, training_windows, windows_per_epoch
-from redheart.training_options import Recipe, TrainOptions
+from redheart.training_state import (
+    TrainingState,
+    capture,
+    generators,
+    restore,
+    resume,
+    set_generators,
+)
 
 # Called after every optimizer step with the epoch, the step in it, the steps of an epoch, the loss,
 # and the real tokens per second of the epoch so far.
@@ -38,95 +37,6 @@ Report = Callable[[int, int, int, float, float], None]
 
 class NonFiniteLoss(Exception):
     """The loss or a gradient is no longer a number; the weights are those of before the step."""
-
-
-@dataclass
-class TrainingState:
-    """Everything that an epoch of training reads and changes."""
-
-    network: Network
-    """The model, on its device."""
-    optimizer: AdamW
-    """AdamW over all parameters."""
-    average: optim.MovingAverage
-    """The weights' moving average."""
-    scaler: torch.amp.GradScaler
-    """Loss scaling; does nothing but in fp16."""
-    tasks: Sequence[Task]
-    """What is learned."""
-    options: TrainOptions
-    """The recipe."""
-    peak: float
-    """The learning rate at the schedule's beginning."""
-    seed: int
-    """Seed of weights, order and dropout."""
-    epoch: int = 0
-    """Completed epochs."""
-    step: int = 0
-    """Completed optimizer steps."""
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    """A row for each step since training took up a checkpoint, those of a snapshot among them."""
-    units: dict[str, list[torch.nn.Parameter]] = field(default_factory=dict)
-    """Parameters that are clipped together, by name."""
-    meter: Meter = field(default_factory=Meter)
-    """What each epoch takes."""
-    micro_batch: int | None = None
-    """Texts that the GPU's memory allows at once; None: as many as the recipe wants."""
-
-    def facts(self) -> dict[str, Any]:
-        """Return the columns of the ledger: what it took, and a micro-batch that was halved."""
-        halved = {"micro_batch": self.micro_batch} if self.micro_batch else {}
-        return {**self.meter.facts(), **halved}
-
-
-def prepare(
-    recipe: Recipe,
-    data: Encoded,
-    peak: float,
-    seed: int,
-    budget_gb: float = math.inf,
-    trunk: str | Path = "",
-) -> TrainingState:
-    """Return the state before the first step; equal seeds give equal weights at every rate.
-
-    Parameters
-    ----------
-    data
-        The training part; its vocabulary and text length decide shapes of the network.
-    peak
-        The learning rate at the schedule's beginning.
-    budget_gb
-        What weights, gradients, optimizer and average may take, in 10^9 bytes.
-    trunk
-        Weights of the pretrained trunk, where the data is made for one that learns.
-
-    Raises
-    ------
-    UserError
-        They would take more.
-    """
-    options = recipe.train
-    device = open_device(options)
-    sizes = (data.vocab_size, data.max_tokens)
-    backbone = backbone_for(data)
-    if backbone and data.trunk:
-        load_weights(backbone, trunk)
-    network = build_network(
-        recipe.model, recipe.tasks, *sizes, seed, device, data.lexicon_size, backbone
-    )
-    memory.check_budget(sum(weight.numel() for weight in network.parameters()), budget_gb)
-    parameters = parameters_by_module(network)
-    return TrainingState(
-        network,
-        optim.build_optimizer(network, options),
-        optim.MovingAverage(parameters, options.ema_decay),
-        torch.amp.GradScaler(device.type, enabled=precision(options) == "fp16"),
-        recipe.tasks,
-        options,
-        peak,
-        seed,
-        units=optim.clipping_units(parameters),
-    )
 
 
 def train_epoch(
@@ -199,7 +109,7 @@ def _accumulate(
     """
     rows = torch.from_numpy(np.concatenate(window))
     counts = {name: max(1, int(labelled(t[rows]).sum())) for name, t in targets.items()}
-    generators = _generators()
+    before = generators()
     while True:
         size = min(max(map(len, window)), state.micro_batch or len(rows))
         pieces = [batch[i : i + size] for batch in window for i in range(0, len(batch), size)]
@@ -212,7 +122,7 @@ def _accumulate(
         state.optimizer.zero_grad()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
-        _set_generators(generators)
+        set_generators(before)
         state.micro_batch = -(-size // 2)
         print(
             f"out of memory: goes on with micro-batches of {state.micro_batch} instead of {size} "
@@ -337,111 +247,3 @@ def train_leg(
             "sweep.learning_rates or train.clip_norm, or set train.precision: fp32"
         ) from error
     return [row for row in statistics if row["epoch"] > leg.start]
-
-
-def restore(state: TrainingState, ancestor: Ancestor) -> None:
-    """Take up weights, average, optimizer and counters of a checkpoint."""
-    saved = checkpoint.load_tensors(ancestor.weights)
-    _take_up(state, {**saved, **checkpoint.load_tensors(ancestor.state)})
-
-
-def capture(state: TrainingState) -> dict[str, Any]:
-    """Return all that training goes on from, in the midst of an epoch too."""
-    return {
-        "weights": checkpoint.module_states(state.network),
-        "ema": state.average.state(),
-        **_counters(state),
-        "steps": state.steps,
-        "generators": _generators(),
-        "micro_batch": state.micro_batch,
-    }
-
-
-def resume(state: TrainingState, captured: Mapping[str, Any]) -> None:
-    """Take up what `capture` returned, before or after it was on disk."""
-    _take_up(state, captured)
-    state.steps = list(captured["steps"])
-    state.micro_batch = captured["micro_batch"]
-    _set_generators(captured["generators"])
-
-
-def _generators() -> dict[str, Tensor]:
-    """Return the states of the generators of random numbers."""
-    generators = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_initialized():
-        generators["cuda"] = torch.cuda.get_rng_state()
-    return generators
-
-
-def _set_generators(generators: Mapping[str, Tensor]) -> None:
-    torch.set_rng_state(generators["cpu"])
-    if "cuda" in generators:
-        torch.cuda.set_rng_state(generators["cuda"])
-
-
-def _counters(state: TrainingState) -> dict[str, Any]:
-    """Return what a leg hands on beside its checkpoint."""
-    return {
-        "epoch": state.epoch,
-        "step": state.step,
-        "optimizer": state.optimizer.state_dict(),
-        "scaler": state.scaler.state_dict(),
-    }
-
-
-def _take_up(state: TrainingState, saved: Mapping[str, Any]) -> None:
-    checkpoint.load_into(state.network, saved["weights"])
-    state.average.load(saved["ema"])
-    state.optimizer.load_state_dict(saved["optimizer"])
-    state.scaler.load_state_dict(saved["scaler"])
-    state.epoch, state.step = saved["epoch"], saved["step"]
-
-
-def save_leg(
-    state: TrainingState,
-    statistics: list[dict[str, Any]],
-    folder: Path,
-    state_path: Path,
-    keys: Mapping[str, str | None],
-) -> None:
-    """Write `weights`, the training state, `steps` and, last, the `manifest`: all is complete.
-
-    Parameters
-    ----------
-    folder
-        Where checkpoint, step metrics and manifest go.
-    state_path
-        Where optimizer and counters go.
-    keys
-        The leg's own `key` and its `parent`'s.
-    """
-    weights = checkpoint.module_states(state.network)
-    average = state.average.state()
-    saved = {"epoch": state.epoch, "weights": weights, "ema": average}
-    checkpoint.save_tensors(folder / "weights", saved)
-    checkpoint.save_tensors(state_path, _counters(state))
-    files.write_lines(folder / "steps", map(_as_line, _steps_of(state, statistics)))
-    manifest = {
-        "epoch": state.epoch,
-        "step": state.step,
-        "seed": state.seed,
-        "learning_rate": state.peak,
-        **keys,
-        "weights": checkpoint.hash_modules(weights),
-        "ema": checkpoint.hash_modules(average),
-        "state": files.sha256_file(state_path),
-        "training": statistics,
-    }
-    files.write_json(folder / "manifest", manifest)
-
-
-def _steps_of(state: TrainingState, statistics: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of a leg's own epochs, without those that it replayed to get there."""
-    epochs = {row["epoch"] for row in statistics}
-    return [row for row in state.steps if row["epoch"] in epochs]
-
-
-def _as_line(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row as JSON can hold it: null where fp16 overflowed and the step was skipped."""
-    norms = row["gradient_norm"].items()
-    return {**row, "gradient_norm": {u: n if math.isfinite(n) else None for u, n in norms}}

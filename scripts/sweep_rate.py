@@ -26,12 +26,12 @@ def training_state(epochs):
 
 
 def train(folder):
-    from redheart import sweep_training, tokens, training
+    from redheart import sweep_training, tokens, training_state
     from redheart.progress import training_progress
 
     data = tokens.load_encoded(job.input.train)
     validation = tokens.load_encoded(job.input.val_select)
-    state = training.prepare(recipe, data, rate, seed, job.params.budget_gb, *job.input.trunk)
+    state = training_state.prepare(recipe, data, rate, seed, job.params.budget_gb, *job.input.trunk)
     job.check_space(state.network, uses["train"])
     progress = sweep_training.resume_trial(state, *training_state(start))
     title = f"rate {rate}, seed {seed}"

@@ -17,17 +17,17 @@ environment = {"environment": device.environment(recipe.train)}
 
 
 def train(folder):
-    from redheart import tokens, training
+    from redheart import tokens, training, training_state
     from redheart.progress import training_progress
 
     data = tokens.load_encoded(job.input.train)
-    state = training.prepare(recipe, data, rate, seed, job.params.budget_gb, *job.input.trunk)
+    state = training_state.prepare(recipe, data, rate, seed, job.params.budget_gb, *job.input.trunk)
     job.check_space(state.network, uses["train"])
     ancestor = legs.nearest_ancestor(job.store, keys["parent"])
     title = f"epochs {ancestor.epoch + 1 if ancestor else 1} to {leg.stop}"
     with training_progress(title, leg.stop) as report, snapshots.listening():
         statistics = training.train_leg(state, data, leg, ancestor, report, snapshots)
-    training.save_leg(state, statistics, folder, job.store.state_path(keys["key"]), keys)
+    training_state.save_leg(state, statistics, folder, job.store.state_path(keys["key"]), keys)
     job.note(**state.facts())
 
 

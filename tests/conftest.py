@@ -92,7 +92,7 @@ def members(recipe, part):
     """Two networks that ship together, with lexical branches that say something."""
     import torch
 
-    from redheart.training import prepare
+    from redheart.training_state import prepare
 
     networks = [prepare(recipe, part, 1e-3, seed).network for seed in (0, 1)]
     generator = torch.Generator().manual_seed(0)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from redheart import checkpoint, features, files, tokens, training
+from redheart import checkpoint, features, files, tokens, training, training_state
 from redheart.batch import make_batch
 from redheart.errors import UserError
 from redheart.inference import contributions
@@ -132,13 +132,13 @@ def test_the_part_tells_which_trunk_reads_it(part, frozen_part):
 
 
 def trained(recipe, part, ancestor=None, epochs=2):
-    state = training.prepare(recipe, part, 1e-2, 0)
+    state = training_state.prepare(recipe, part, 1e-2, 0)
     training.train_leg(state, part, Leg(0, epochs), ancestor)
     return state
 
 
 def saved(state, folder):
-    training.save_leg(state, [], folder, folder / "state", {"key": "k", "parent": None})
+    training_state.save_leg(state, [], folder, folder / "state", {"key": "k", "parent": None})
     return Ancestor(folder / "weights", folder / "state", state.epoch)
 
 

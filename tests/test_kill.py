@@ -12,7 +12,7 @@ import time
 import pytest
 from project import SNAKEMAKE, Project
 
-from redheart import files, training
+from redheart import files, training, training_state
 from redheart.legs import Leg, nearest_ancestor
 from redheart.snapshots import Snapshots
 from redheart.store import Action, Store
@@ -32,12 +32,12 @@ def train_chain(recipe, part, folder):
         snapshots = Snapshots(store.snapshot_path(action.key), minutes=0)
 
         def compute(work, leg=leg, action=action, parent=parent, snapshots=snapshots):
-            state = training.prepare(recipe, part, peak=1e-2, seed=0)
+            state = training_state.prepare(recipe, part, peak=1e-2, seed=0)
             ancestor = nearest_ancestor(store, parent)
             with snapshots.listening():
                 statistics = training.train_leg(state, part, leg, ancestor, None, snapshots)
             keys = {"key": action.key, "parent": parent}
-            training.save_leg(state, statistics, work, store.state_path(action.key), keys)
+            training_state.save_leg(state, statistics, work, store.state_path(action.key), keys)
 
         names = ("weights", "manifest", "steps")
         outputs = {name: folder / f"{leg.stop}.{name}" for name in names}

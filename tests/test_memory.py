@@ -19,9 +19,9 @@ def test_a_model_that_does_not_fit_is_refused_with_numbers_and_remedy():
 
 
 def test_a_parameter_costs_what_training_really_keeps(recipe, part):
-    from redheart import training
+    from redheart import training_state
 
-    state = training.prepare(recipe, part, 1e-3, 0)
+    state = training_state.prepare(recipe, part, 1e-3, 0)
     for parameter in state.network.parameters():
         parameter.grad = parameter.detach().clone()
     state.optimizer.step()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from redheart import cli, config, files, plan, tokens, training
+from redheart import cli, config, files, plan, tokens, training_state
 from redheart.store import Action, Ledger, Outcome, Store
 
 ROOT = Path(__file__).parents[1]
@@ -58,7 +58,7 @@ def test_a_model_beyond_the_budget_is_not_measured_even_if_asked(tmp_path):
 
 
 def test_parameters_are_those_of_the_network_that_is_trained(recipe, part):
-    real = training.prepare(recipe, part, 1e-3, 0).network
+    real = training_state.prepare(recipe, part, 1e-3, 0).network
     expected = {
         name: sum(weight.numel() for weight in module.parameters())
         for name, module in real.modules_by_name().items()

@@ -15,7 +15,17 @@ import torch
 import yaml
 from project import ROOT, Project
 
-from redheart import checkpoint, config, files, optim, shipping, tokens, training, trunk
+from redheart import (
+    checkpoint,
+    config,
+    files,
+    optim,
+    shipping,
+    tokens,
+    training,
+    training_state,
+    trunk,
+)
 from redheart.batch import make_batch
 from redheart.errors import UserError
 from redheart.legs import Ancestor, Leg
@@ -229,7 +239,7 @@ def test_a_config_that_contradicts_itself_is_refused(model, message):
 
 def prepare(recipe, part, imported, **options):
     recipe = replace(recipe, train=replace(recipe.train, **options))
-    return training.prepare(recipe, part, 1e-3, 0, math.inf, imported / "weights")
+    return training_state.prepare(recipe, part, 1e-3, 0, math.inf, imported / "weights")
 
 
 def hashes(state):
@@ -278,7 +288,7 @@ def test_two_legs_of_a_pretrained_trunk_equal_one(
     training.train_leg(whole, trunk_part, Leg(0, 3))
     first = prepare(recipe, trunk_part, imported)
     training.train_leg(first, trunk_part, Leg(0, 1))
-    training.save_leg(first, [], tmp_path, tmp_path / "state", {"key": "k", "parent": None})
+    training_state.save_leg(first, [], tmp_path, tmp_path / "state", {"key": "k", "parent": None})
     ancestor = Ancestor(tmp_path / "weights", tmp_path / "state", 1)
     resumed = prepare(recipe, trunk_part, imported)
     training.train_leg(resumed, trunk_part, Leg(1, 3), ancestor)

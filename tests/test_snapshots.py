@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from redheart import checkpoint, files, sweep_training, training
+from redheart import checkpoint, files, sweep_training, training, training_state
 from redheart.errors import UserError
 from redheart.legs import Leg
 from redheart.snapshots import Snapshots
@@ -22,7 +22,7 @@ class Killed(Exception):
 
 
 def prepare(recipe, part):
-    return training.prepare(recipe, part, peak=1e-2, seed=0)
+    return training_state.prepare(recipe, part, peak=1e-2, seed=0)
 
 
 def killed_after(step):
@@ -38,7 +38,9 @@ def killed_after(step):
 
 
 def saved_leg(state, statistics, folder):
-    training.save_leg(state, statistics, folder, folder / "state", {"key": "k", "parent": None})
+    training_state.save_leg(
+        state, statistics, folder, folder / "state", {"key": "k", "parent": None}
+    )
     names = ("weights", "state", "manifest", "steps")
     return {name: files.sha256_file(folder / name) for name in names}
 

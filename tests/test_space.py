@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from redheart import checkpoint, config, files, legs, space, steps, training
+from redheart import checkpoint, config, files, legs, space, steps, training, training_state
 from redheart.errors import UserError
 from redheart.legs import Leg
 from redheart.store import Action, Store
@@ -41,10 +41,12 @@ def number(kinds, name):
 
 
 def test_a_file_is_as_large_as_counted(recipe, part, tmp_path):
-    state = training.prepare(recipe, part, 1e-3, 0)
+    state = training_state.prepare(recipe, part, 1e-3, 0)
     statistics = training.train_leg(state, part, Leg(0, 1))
-    training.save_leg(state, statistics, tmp_path, tmp_path / "state", {"key": "k", "parent": None})
-    checkpoint.save_tensors(tmp_path / "snapshot", training.capture(state))
+    training_state.save_leg(
+        state, statistics, tmp_path, tmp_path / "state", {"key": "k", "parent": None}
+    )
+    checkpoint.save_tensors(tmp_path / "snapshot", training_state.capture(state))
     parameters = sum(weight.numel() for weight in state.network.parameters())
     tensors = len(list(state.network.parameters()))
     for name, each in (

@@ -8,14 +8,14 @@ import sys
 import pytest
 import step_profile
 
-from redheart import training
+from redheart import training, training_state
 
 
 @pytest.mark.slow
 def test_the_parts_of_an_epoch_make_up_the_whole(recipe, part, monkeypatch):
     monkeypatch.setattr(step_profile, "EPOCHS", 1)
     before = training.make_batch
-    shares = step_profile.epoch_shares(training.prepare(recipe, part, 1e-2, 0), part)
+    shares = step_profile.epoch_shares(training_state.prepare(recipe, part, 1e-2, 0), part)
     assert training.make_batch is before
     assert set(shares) == {"whole", *step_profile.PARTS, "all else"}
     assert min(shares.values()) > 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from redheart import checkpoint, files, scoring, training
+from redheart import checkpoint, files, scoring, training, training_state
 from redheart.errors import UserError
 from redheart.groups import parameters_by_module
 from redheart.inference import contributions, module_scores
@@ -20,7 +20,7 @@ RATE = 1e-2
 
 def prepare(recipe, part, seed=0, **options):
     recipe = replace(recipe, train=replace(recipe.train, **options))
-    return training.prepare(recipe, part, RATE, seed)
+    return training_state.prepare(recipe, part, RATE, seed)
 
 
 def weights_of(state):
@@ -151,7 +151,7 @@ def test_the_average_follows_the_weights_of_every_step(recipe, part):
 
 def test_equal_seeds_start_from_equal_weights_at_every_rate(recipe, part):
     one, other, third = (
-        weights_of(training.prepare(recipe, part, rate, seed))
+        weights_of(training_state.prepare(recipe, part, rate, seed))
         for rate, seed in ((0.1, 0), (0.001, 0), (0.1, 1))
     )
     assert equal(one, other)
@@ -160,9 +160,9 @@ def test_equal_seeds_start_from_equal_weights_at_every_rate(recipe, part):
 
 def test_a_model_beyond_the_budget_is_refused(recipe, part):
     weights = sum(p.numel() for p in prepare(recipe, part).network.parameters())
-    training.prepare(recipe, part, 1e-3, 0, budget_gb=20 * weights / 1e9)
+    training_state.prepare(recipe, part, 1e-3, 0, budget_gb=20 * weights / 1e9)
     with pytest.raises(UserError, match=r"memory\.budget_gb"):
-        training.prepare(recipe, part, 1e-3, 0, budget_gb=19 * weights / 1e9)
+        training_state.prepare(recipe, part, 1e-3, 0, budget_gb=19 * weights / 1e9)
 
 
 # --- losses that are no number --------------------------------------------------------------
@@ -233,7 +233,7 @@ def train(recipe, part, folder, leg, ancestor=None, seed=0):
     state = prepare(recipe, part, seed)
     statistics = training.train_leg(state, part, leg, ancestor)
     keys = {"key": f"leg {leg.stop}", "parent": f"leg {leg.start}" if leg.start else None}
-    training.save_leg(state, statistics, folder, folder / "state", keys)
+    training_state.save_leg(state, statistics, folder, folder / "state", keys)
     return Ancestor(folder / "weights", folder / "state", leg.stop)
 
 
@@ -375,7 +375,7 @@ def test_a_step_that_fp16_skipped_has_no_gradient_norm(recipe, part, tmp_path):
     state = prepare(recipe, part, precision="fp16")
     state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
     statistics = training.train_leg(state, part, Leg(0, 1))
-    training.save_leg(state, statistics, tmp_path, tmp_path / "state", {})
+    training_state.save_leg(state, statistics, tmp_path, tmp_path / "state", {})
     rows = files.read_lines(tmp_path / "steps")
     assert [row["gradient_norm"]["all"] for row in rows] == [None] * 3
     assert all(np.isfinite(row["loss"]) for row in rows)
@@ -427,7 +427,7 @@ def test_a_snapshot_remembers_the_halved_micro_batch(recipe, part, monkeypatch):
     state, other = prepare(recipe, part), prepare(recipe, part)
     small_gpu(monkeypatch, 3)
     training.train_epoch(state, part)
-    training.resume(other, training.capture(state))
+    training_state.resume(other, training_state.capture(state))
     assert other.micro_batch == 2
 
 
