@@ -8,7 +8,7 @@ run: .venv/ready            ## the demo, all phases, to results/demo/
 	$(BIN)/snakemake --cores 1 --resources gpu=1
 
 test: .venv/ready           ## the whole suite, the demo end to end once in it
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-full: .venv/ready      ## and what takes longer: every edit of the rebuild table, runs on a pretrained trunk
 	$(BIN)/pytest --numprocesses 2 -m "not kill"

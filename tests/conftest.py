@@ -17,6 +17,13 @@ from redheart.model.options import ModelOptions
 from redheart.tasks import Task
 from redheart.training_options import Recipe, TrainOptions
 
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that hold slow tests: the quick ones fill the last minute."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 TEXT = "she lied about the money and I told him why nobody came 그는 돈을 빌려 갔다 😀 to dinner"
 
 

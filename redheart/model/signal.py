@@ -47,8 +47,8 @@ class KalmanTracker(nn.Module):
         super().__init__()
         self.observe = nn.Linear(size.series, size.states)
         # Filters start spread out, from those that follow every point to those that average.
-        self.raw_transition = nn.Parameter(torch.linspace(0.5, 2.0, size.states))
-        self.log_process_variance = nn.Parameter(torch.linspace(0.0, -3.0, size.states))
+        self.raw_transition = nn.Parameter(spaced(0.5, 2.0, size.states))
+        self.log_process_variance = nn.Parameter(spaced(0.0, -3.0, size.states))
         self.log_observation_variance = nn.Parameter(torch.zeros(size.states))
         self.perceptron = ResidualMLP(2 * size.states, size.kalman, outputs, dropout)
 
@@ -78,12 +78,20 @@ def segment_means(tokens: Tensor, mask: Tensor, segments: int) -> Tensor:
     return shares.to(tokens.dtype) @ tokens
 
 
+def spaced(first: float, last: float, count: int) -> Tensor:
+    """Return `count` evenly spaced numbers on the default device.
+
+    Once transformers has loaded a model, `torch.linspace` makes its numbers on the CPU always.
+    """
+    return first + (last - first) * torch.arange(count) / max(1, count - 1)
+
+
 def gaussian_filter_bank(size: SignalSize) -> Tensor:
     """Return responses of evenly spaced band-pass filters, the start of the learned ones.
 
     Real and imaginary parts, (segments + 1 frequencies, channels, filters, 2).
     """
-    frequencies = torch.linspace(0.0, 1.0, size.segments + 1)[:, None]
+    frequencies = spaced(0.0, 1.0, size.segments + 1)[:, None]
     centres = (torch.arange(size.filters) + 0.5) / size.filters
     gain = torch.exp(-0.5 * ((frequencies - centres) * size.filters) ** 2)
     response = torch.stack((gain, torch.zeros_like(gain)), dim=-1)
