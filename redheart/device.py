@@ -42,7 +42,7 @@ def precision(options: TrainOptions) -> str:
 
 
 def open_device(options: TrainOptions) -> torch.device:
-    """Return the device to compute on, with the thread count set.
+    """Return the device to compute on, with the thread count and the kind of algorithms set.
 
     Raises
     ------
@@ -52,6 +52,10 @@ def open_device(options: TrainOptions) -> torch.device:
     import torch
 
     torch.set_num_threads(options.cpu_threads)
+    torch.use_deterministic_algorithms(options.deterministic)
+    if options.deterministic:
+        # cuBLAS reads it when it is first used, and without it adds up in no fixed order.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     kind = device_type(options)
     if kind == "cuda" and not torch.cuda.is_available():
         raise UserError(

@@ -57,7 +57,7 @@ STEPS: dict[str, Step] = {
     "fit_lexicon": Step(("lexicon",), ("redheart.lexicon",)),
     "encode_part": Step(("labels", "train.max_tokens"), ("redheart.tokens",)),
     "extract_features": Step(
-        ("train.device", "train.precision", "train.cpu_threads"),
+        ("train.device", "train.precision", "train.cpu_threads", "train.deterministic"),
         ("redheart.features", "redheart.model.pretrained"),
     ),
     # phase 1

@@ -25,6 +25,8 @@ class TrainOptions:
     """Where to train; auto: a GPU where there is one."""
     cpu_threads: int = 2
     """Threads of one training process on a CPU, whatever `--cores` says; they change bytes."""
+    deterministic: bool = False
+    """Whether a GPU uses deterministic algorithms alone, which are slower; a CPU always does."""
     weight_decay: float = 0.01
     """AdamW's decoupled weight decay; 0 or more."""
     layer_decay: float = 0.9

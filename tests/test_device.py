@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import metadata
 from pathlib import Path
 
@@ -77,6 +78,15 @@ def test_opening_a_device_sets_the_threads_of_training():
     assert device.open_device(TrainOptions(device="cpu", cpu_threads=1)) == torch.device("cpu")
     assert torch.get_num_threads() == 1
     torch.set_num_threads(before)
+
+
+def test_deterministic_algorithms_alone_where_that_is_asked_for(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    device.open_device(TrainOptions(device="cpu", deterministic=True))
+    assert torch.are_deterministic_algorithms_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    device.open_device(TrainOptions(device="cpu"))
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -87,6 +87,7 @@ COMPARING = {"choose_candidate", "compare_candidates"}
         ("train.scored_train_records", {"evaluate_checkpoint"}),
         ("train.max_tokens", {"encode_part", "import_trunk"}),
         ("train.cpu_threads", {*TRAINED, "extract_features"}),
+        ("train.deterministic", {*TRAINED, "extract_features"}),
         ("model.pretrained", {"import_trunk"}),
         ("model.freeze_after", TRAINED),
         ("tokenizer.vocab_size", {"train_tokenizer"}),
