@@ -2,7 +2,7 @@
 
 from job import Job
 
-from redheart import device, files, sweep
+from redheart import device, files, memory_plan, sweep, tokens
 from redheart.options import read_recipe
 from redheart.snapshots import Snapshots
 
@@ -11,12 +11,13 @@ recipe = read_recipe(job.settings)
 rate, seed = float(job.wildcards.rate), int(job.wildcards.seed)
 start, stop = job.params.epochs
 uses = job.content("train", "val_select", "trunk")
+memory = memory_plan.choose(recipe, tokens.load_sizes(job.input.train), **job.params.memory)
 
 
 def until(epochs):
     """A trial follows from its data, its settings and its end: rungs only divide the work."""
-    environment = device.environment(recipe.train)
-    return {"sweep.epochs": epochs, "rate": rate, "seed": seed, "environment": environment}
+    environment = {"environment": device.environment(recipe.train), **memory.key(recipe.train)}
+    return {"sweep.epochs": epochs, "rate": rate, "seed": seed, **environment}
 
 
 def training_state(epochs):
@@ -26,12 +27,12 @@ def training_state(epochs):
 
 
 def train(folder):
-    from redheart import sweep_training, tokens, training_state
+    from redheart import sweep_training, training_state
     from redheart.progress import training_progress
 
     data = tokens.load_encoded(job.input.train)
     validation = tokens.load_encoded(job.input.val_select)
-    state = training_state.prepare(recipe, data, rate, seed, job.params.budget_gb, *job.input.trunk)
+    state = training_state.prepare(recipe, data, rate, seed, memory, *job.input.trunk)
     job.check_space(state.network, uses["train"])
     progress = sweep_training.resume_trial(state, *training_state(start))
     title = f"rate {rate}, seed {seed}"
