@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -77,6 +78,12 @@ class MemoryPlan:
     def facts(self) -> dict[str, Any]:
         """Return the columns of the ledger."""
         return {"memory_tier": self.tier.name, "predicted_peak_bytes": self.peak}
+
+    def tell(self) -> None:
+        """Say on stderr that not everything is kept as it is fastest, and why."""
+        if self.tier != TIERS[0]:
+            peak = f"{self.peak / 1e9:.2g} of {self.budget_gb:g} GB at its peak"
+            print(f"memory.tier: {self.tier.name}, {peak} ({self.why})", file=sys.stderr)
 
     def key(self, options: TrainOptions) -> dict[str, Any]:
         """Return what of the tier changes the bits of training; it is part of a leg's key.
@@ -193,7 +200,7 @@ def predict(recipe: Recipe, part: PartSizes, tier: Tier) -> dict[str, int]:
     With one micro-batch in a window it is an upper bound, since gradients come as activations go.
     """
     options = training_precision(recipe.train, tier)
-    architecture = _architecture(recipe, part)
+    architecture = network_of(recipe, part)
     sizes = network_sizes(architecture, recipe.tasks)
     moved = device_type(options) != "cpu"
     held = _held(sizes, tier)
@@ -214,7 +221,7 @@ def predict(recipe: Recipe, part: PartSizes, tier: Tier) -> dict[str, int]:
     return {**kept, "16-bit copies": copies, "activations and temporaries": step - copies}
 
 
-def _architecture(recipe: Recipe, part: PartSizes) -> Architecture:
+def network_of(recipe: Recipe, part: PartSizes) -> Architecture:
     """Return the architecture with the backbone that the part is made for."""
     sizes = (part.vocab_size, part.max_tokens, part.lexicon_size)
     own = resolve(recipe.model, recipe.tasks, *sizes)
@@ -256,9 +263,9 @@ def _casts(sizes: Sizes, tier: Tier, options: TrainOptions) -> int:
 
 def _update_temporaries(sizes: Sizes, tier: Tier, moved: bool) -> int:
     if tier.states == "8bit":
-        return 40 * min(sizes.largest, CHUNK)
+        return 40 * min(sizes.largest_compact, CHUNK)
     # float32 copies of a tensor's weight and gradient; on a GPU they are made in main memory.
-    return 8 * sizes.largest if tier.weights == "bf16" and not moved else 0
+    return 8 * sizes.largest_compact if tier.weights == "bf16" and not moved else 0
 
 
 # Values that are updated at once where they must be decoded for it.
@@ -284,7 +291,7 @@ def _activations(
     backbone = (4 * d if recompute else layer) * layers + 8 * d
     others = sum((4 * d if half else 0) for _ in sizes.neural)
     others += sum(2 * a * q.width + (2 * d if half else 0) for q in sizes.advanced.values())
-    peak = max(others, (layer if recompute else 0) + backwards if layers else 0)
+    peak = max(others, (layer - 4 * d if recompute else 0) + backwards if layers else 0)
     return tokens * (backbone + peak) + rows * _per_text(sizes, a)
 
 

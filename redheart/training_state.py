@@ -93,6 +93,7 @@ def prepare(
         What the plan tells does not fit its budget.
     """
     plan.check()
+    plan.tell()
     tier, options = plan.tier, training_precision(recipe.train, plan.tier)
     device = open_device(options)
     sizes = (data.vocab_size, data.max_tokens)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import sys
 from dataclasses import replace
@@ -239,7 +238,7 @@ def test_a_config_that_contradicts_itself_is_refused(model, message):
 
 def prepare(recipe, part, imported, **options):
     recipe = replace(recipe, train=replace(recipe.train, **options))
-    return training_state.prepare(recipe, part, 1e-3, 0, math.inf, imported / "weights")
+    return training_state.prepare(recipe, part, 1e-3, 0, trunk=imported / "weights")
 
 
 def hashes(state):

@@ -28,6 +28,8 @@ class Sizes:
     """Those of linear layers that are large enough to be held in 16 bits."""
     largest: int
     """Those of the largest tensor."""
+    largest_compact: int
+    """Those of the largest linear layer without its bias."""
 
 
 def network_sizes(sizes: Architecture, tasks: Sequence[Task]) -> Sizes:
@@ -39,6 +41,7 @@ def network_sizes(sizes: Architecture, tasks: Sequence[Task]) -> Sizes:
         sum(linear),
         sum(values for values in linear if values >= SMALLEST_COMPACT),
         max(values for values, _ in tensors),
+        max(linear),
     )
 
 
