@@ -209,6 +209,16 @@ def test_the_predicted_peak_is_within_10_percent(demo, tier, precision, preset, 
     assert predicted == pytest.approx(measured, rel=0.1)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("tier", ["fp32", "bf16_8bit_checkpointed"])
+def test_so_it_is_with_layers_as_wide_and_texts_as_long_as_those_of_730_m(large, tier):
+    wide = {"dimension": 768, "layers": 3, "attention_heads": 12, "feedforward": 3200}
+    recipe = replace(large, model=replace(large.model, preset="small", **wide))
+    options = {"cpu_threads": 1, "precision": "bf16", "batch_size": 1, "grad_accumulation": 2}
+    predicted, measured = peaks(on(recipe, "cpu", **options), 4, 512, TIER[tier])
+    assert predicted == pytest.approx(measured, rel=0.1)
+
+
 @pytest.mark.slow
 def test_the_meter_counts_what_lives_and_what_only_lived():
     import torch
