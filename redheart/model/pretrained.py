@@ -40,7 +40,7 @@ class PretrainedBackbone(Backbone):
     def recompute_activations(self) -> None:
         """Keep but the input of each layer, where the encoder can do so."""
         if self.encoder.supports_gradient_checkpointing:
-            self.encoder.gradient_checkpointing_enable({"use_reentrant": False})
+            self.encoder.activation_checkpointing_enable({"use_reentrant": False})
 
     def depth_of(self, parameter_name: str) -> int:
         """Return the layer of a parameter: embeddings count as 0, what follows all as the last."""
