@@ -20,6 +20,7 @@ from redheart.dedup import DedupOptions
 from redheart.errors import UserError
 from redheart.halving import HalvingOptions
 from redheart.lexicon import LexiconOptions
+from redheart.memory_plan import AUTO
 from redheart.model.options import ModelOptions, resolve
 from redheart.options import build
 from redheart.records import RecordOptions
@@ -82,7 +83,9 @@ class MemoryOptions:
     """What training may use."""
 
     budget_gb: float = 8.0
-    """Memory for weights, gradients, optimizer and average, in 10^9 bytes; above 0."""
+    """What training may take on its device, in 10^9 bytes; above 0."""
+    tier: str = AUTO
+    """How it keeps within that: auto (the fastest way that fits), or the name of one."""
 
 
 @dataclass(frozen=True)

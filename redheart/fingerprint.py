@@ -20,7 +20,17 @@ PLUMBING = frozenset(
     f"redheart.{name}"
     for name in (
         *("cli", "config", "errors", "event_files", "files", "fingerprint", "legs", "memory"),
-        *("meter", "options", "plan", "progress", "snapshots", "space", "steps", "store"),
+        *(
+            "memory_plan",
+            "meter",
+            "options",
+            "plan",
+            "progress",
+            "snapshots",
+            "space",
+            "steps",
+            "store",
+        ),
     )
 )
 

@@ -1,4 +1,4 @@
-"""What training takes of memory, whether the budget allows it, and what to do where it ran out."""
+"""What to do where memory ran out."""
 
 from __future__ import annotations
 
@@ -6,34 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from redheart.errors import UserError
-
-# All in float32; the optimizer's are AdamW's two moments.
-PARTS = {"weights": 4, "gradients": 4, "optimizer": 8, "average": 4}
-BYTES_PER_PARAMETER = sum(PARTS.values())
-
-
-def check_budget(parameters: int, budget_gb: float) -> None:
-    """Refuse a model whose training cannot fit, before more than its weights is allocated.
-
-    Parameters
-    ----------
-    parameters
-        Number of trainable weights.
-    budget_gb
-        The budget in 10^9 bytes; activations come on top.
-
-    Raises
-    ------
-    UserError
-        The weights and what training keeps beside them exceed the budget.
-    """
-    needed = parameters * BYTES_PER_PARAMETER / 1e9
-    if needed > budget_gb:
-        raise UserError(
-            f"training {parameters / 1e6:.0f} M parameters takes {needed:.1f} GB before any "
-            f"activation, and memory.budget_gb is {budget_gb:g}; choose a smaller model.preset, "
-            "or raise the budget if the memory is there"
-        )
 
 
 @contextmanager

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from redheart.adamw import AdamW
+from redheart.adamw_8bit import AdamW8bit
+from redheart.adamw_offloaded import OffloadedAdamW, on_host
 from redheart.groups import parameters_by_module
+from redheart.memory_plan import TIERS, Tier
 from redheart.model.network import Network
 from redheart.tasks import Task
 from redheart.training_options import TrainOptions
@@ -43,12 +46,24 @@ def rate_multipliers(network: Network, options: TrainOptions) -> dict[str, dict[
     }
 
 
-def build_optimizer(network: Network, options: TrainOptions) -> AdamW:
-    """Return AdamW with every parameter in exactly one group.
+def build_optimizer(
+    network: Network, options: TrainOptions, tier: Tier = TIERS[0], seed: int = 0
+) -> AdamW:
+    """Return AdamW, as a tier of memory keeps its states, over all parameters.
 
     There is one group for each multiplier of the learning rate and two for each lexical branch.
     The rate of a group is `multiplier` times the common one plus `own_rate`.
     """
+    groups = _parameter_groups(network, options)
+    if tier.states_on_cpu:
+        return OffloadedAdamW(groups, options.weight_decay)
+    if tier.states == "8bit":
+        return AdamW8bit(groups, options.weight_decay, seed)
+    return AdamW(groups, options.weight_decay)
+
+
+def _parameter_groups(network: Network, options: TrainOptions) -> list[dict[str, Any]]:
+    """Return groups that hold every parameter exactly once."""
     multipliers = rate_multipliers(network, options)
     by_rate: dict[float, list[nn.Parameter]] = {}
     for module, parameters in parameters_by_module(network).items():
@@ -62,7 +77,7 @@ def build_optimizer(network: Network, options: TrainOptions) -> AdamW:
     for module, branch in network.modules_by_name().items():
         if module in tasks:
             groups.extend(_lexical_groups(branch, tasks[module], options))
-    return AdamW(groups, options.weight_decay)
+    return groups
 
 
 def _lexical_groups(branch: nn.Module, task: Task, options: TrainOptions) -> list[dict[str, Any]]:
@@ -113,11 +128,22 @@ def clipping_units(parameters: Parameters) -> dict[str, list[nn.Parameter]]:
 
 
 def clip(units: Mapping[str, Sequence[nn.Parameter]], largest: float) -> dict[str, Tensor]:
-    """Clip each unit's gradients to norm `largest`; return the norms before, as scalars."""
-    return {
-        unit: nn.utils.clip_grad_norm_(parameters, largest, error_if_nonfinite=False)
-        for unit, parameters in units.items()
-    }
+    """Clip each unit's gradients to norm `largest`; return the norms before, as float32 scalars."""
+    norms = {}
+    for unit, parameters in units.items():
+        norms[unit] = _gradient_norm(parameters)
+        nn.utils.clip_grads_with_norm_(parameters, largest, norms[unit])
+    return norms
+
+
+@torch.no_grad()
+def _gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return torch.zeros(())
+    return torch.linalg.vector_norm(
+        torch.stack(torch._foreach_norm(gradients, 2, dtype=torch.float32))
+    )
 
 
 @torch.no_grad()
@@ -135,7 +161,7 @@ def update_ratios(
     unit_of = {parameter: unit for unit, members in units.items() for parameter in members}
     squares = {name: [0.0, 0.0] for name in (*units, "all")}
     for parameter, group in _stepped(optimizer):
-        update, weight = _last_update(parameter.float(), group, optimizer.state[parameter])
+        update, weight = _last_update(optimizer, parameter, group)
         for name in (unit_of[parameter], *(() if group.get("own_rate") else ("all",))):
             squares[name][0] += update
             squares[name][1] += weight
@@ -143,13 +169,14 @@ def update_ratios(
 
 
 def _last_update(
-    after: Tensor, group: Mapping[str, Any], state: Mapping[str, Tensor]
+    optimizer: AdamW, parameter: nn.Parameter, group: Mapping[str, Any]
 ) -> tuple[float, float]:
     """Return the squared norms of a tensor's last update and of its weights before it."""
-    (beta1, beta2), step = group["betas"], float(state["step"])
-    spread = (state["exp_avg_sq"].float() / (1 - beta2**step)).sqrt_().add_(group["eps"])
+    (beta1, beta2), step = group["betas"], float(optimizer.state[parameter]["step"])
+    after, first, second = optimizer.moments(parameter)
+    spread = (second / (1 - beta2**step)).sqrt_().add_(group["eps"])
     scale = group["lr"] / (1 - beta1**step)
-    before = torch.addcdiv(after, state["exp_avg"].float(), spread, value=scale)
+    before = torch.addcdiv(after, first, spread, value=scale)
     before /= 1 - group["lr"] * group["weight_decay"]
     weight = float(torch.linalg.vector_norm(before)) ** 2
     return float(torch.linalg.vector_norm(before.sub_(after))) ** 2, weight
@@ -165,11 +192,31 @@ def _stepped(optimizer: AdamW) -> Iterator[tuple[nn.Parameter, dict]]:
 class MovingAverage:
     """The exponential moving average of all weights, in float32 whatever the weights are in."""
 
-    def __init__(self, parameters: Parameters, decay: float) -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        decay: float,
+        on_cpu: bool = False,
+        masters: Mapping[nn.Parameter, Tensor] | None = None,
+    ) -> None:
+        """Begin at the weights.
+
+        Parameters
+        ----------
+        on_cpu
+            Whether to keep and compute the average in main memory, wherever the weights are.
+        masters
+            Of weights that are copies of others in more bits, those others.
+        """
         self.decay = decay
         self.names = [(m, name) for m, named in parameters.items() for name in named]
-        self.sources = [p for named in parameters.values() for p in named.values()]
-        self.values = [p.detach().float().clone() for p in self.sources]
+        known: Mapping[Any, Tensor] = masters or {}
+        self.sources = [known.get(p, p) for named in parameters.values() for p in named.values()]
+        self.on_cpu = on_cpu
+        self.values = [
+            torch.empty_like(p, dtype=torch.float32, device="cpu" if on_cpu else p.device).copy_(p)
+            for p in map(Tensor.detach, self.sources)
+        ]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -177,9 +224,17 @@ class MovingAverage:
 
         The decay is `min(decay, (1 + t) / (10 + t))`, so that early on the start is soon forgotten.
         """
-        decay = min(self.decay, (1 + step) / (10 + step))
-        current = [p.detach().float() for p in self.sources]
-        torch._foreach_lerp_(self.values, current, 1 - decay)
+        share = 1 - min(self.decay, (1 + step) / (10 + step))
+        if all(s.dtype == v.dtype and s.device == v.device for s, v in self._pairs()):
+            torch._foreach_lerp_(self.values, self.sources, share)
+            return
+        # Tensor by tensor, or there would be a second copy of all weights for a moment.
+        arriving = on_host(self.sources) if self.on_cpu else self.sources
+        for value, source in zip(self.values, arriving, strict=True):
+            value.lerp_(source.detach().to(value.device, torch.float32), share)
+
+    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(self.sources, self.values, strict=True)
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Return the average by module and parameter name."""

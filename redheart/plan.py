@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from redheart import files, memory, space
+from redheart import files, memory, memory_plan, space
 from redheart.device import device_type
 from redheart.errors import UserError
 from redheart.groups import groups
 from redheart.halving import HalvingOptions, plan_rungs
 from redheart.lexicon import Ngrams
+from redheart.memory_plan import MemoryPlan
 from redheart.options import build, read_recipe
 from redheart.sources import input_files, read_items
 from redheart.store import Ledger, Store
@@ -195,7 +196,7 @@ class Pace:
     """Highest memory of the process, or of its GPU."""
 
 
-def measure(recipe: Recipe, part: Encoded, trunk: Path, budget_gb: float) -> Pace:
+def measure(recipe: Recipe, part: Encoded, trunk: Path, planned: MemoryPlan) -> Pace:
     """Take some optimizer steps with the very model, on synthetic texts.
 
     Parameters
@@ -204,13 +205,15 @@ def measure(recipe: Recipe, part: Encoded, trunk: Path, budget_gb: float) -> Pac
         The texts of `MEASURED_STEPS` optimizer steps, the first of which does not count.
     trunk
         Weights of the pretrained trunk, where one learns.
+    planned
+        What is kept in memory.
     """
     from redheart import training, training_state
     from redheart.inference import contributions
     from redheart.meter import peak_memory
 
     with memory.explained():
-        state = training_state.prepare(recipe, part, 1e-4, 0, budget_gb, trunk)
+        state = training_state.prepare(recipe, part, 1e-4, 0, planned, trunk)
         times = [time.monotonic()]
         training.train_epoch(state, part, lambda *_: times.append(time.monotonic()))
         few = part.head(min(len(part), 64))
@@ -262,7 +265,8 @@ def report(config: Json, run: Path, measured: bool) -> Iterator[str]:
     yield f"  ({corpus.origin})"
     yield f"  about {corpus.train:,} of them in train; {corpus.vocab_size:,} tokens at most"
     yield from _parameter_lines(weights)
-    yield from _memory_lines(total, config["memory"]["budget_gb"])
+    chosen = memory_plan.choose(recipe, one.sizes, **config["memory"])
+    yield from _memory_lines(chosen, device_type(recipe.train))
     planned = [*space.kinds(config, total), *_data_kinds(config, run, corpus, trunk)]
     yield from _disk_lines(planned, store, run)
     steps = windows_per_epoch(corpus.train, recipe.train.batch_size, recipe.train.grad_accumulation)
@@ -274,13 +278,13 @@ def report(config: Json, run: Path, measured: bool) -> Iterator[str]:
             (f"training: {main} epochs of {steps:,}", f"{main * steps:,}"),
         ],
     )
-    fits = memory.BYTES_PER_PARAMETER * total <= config["memory"]["budget_gb"] * 1e9
+    fits = not chosen.refused
     # A lexical branch adds up a few rows of its weights.
     dense = sum(size for name, size in weights.items() if not name.startswith("lexical_"))
     if fits and (measured or is_quick(recipe, dense, max_tokens)):
         texts = recipe.train.batch_size * recipe.train.grad_accumulation * MEASURED_STEPS
         part = synthetic_part(recipe, corpus, max_tokens, trunk, texts)
-        pace = measure(recipe, part, run / "trunk" / "weights.pt", config["memory"]["budget_gb"])
+        pace = measure(recipe, part, run / "trunk" / "weights.pt", chosen)
         yield from _measured_lines(config, corpus, pace, (sweep, main, steps))
     else:
         yield from _unmeasured_lines(fits, sweep, main, ledger_epochs(config, run, store))
@@ -295,12 +299,13 @@ def _parameter_lines(weights: Mapping[str, int]) -> Iterator[str]:
     yield from _table("parameters", [*rows, ("together", f"{sum(weights.values()):,}")])
 
 
-def _memory_lines(total: int, budget_gb: float) -> Iterator[str]:
-    rows = [(name, space.gigabytes(size * total)) for name, size in memory.PARTS.items()]
-    needed = memory.BYTES_PER_PARAMETER * total
-    verdict = "fits" if needed <= budget_gb * 1e9 else "does NOT fit"
-    yield from _table("memory, activations aside", [*rows, ("together", space.gigabytes(needed))])
-    yield f"  {verdict} memory.budget_gb: {budget_gb:g}"
+def _memory_lines(chosen: MemoryPlan, device: str) -> Iterator[str]:
+    rows = [(name, space.gigabytes(size)) for name, size in chosen.parts.items()]
+    title = f"memory at its peak ({device}), with memory.tier: {chosen.tier.name}"
+    yield from _table(title, [*rows, ("together", space.gigabytes(chosen.peak))])
+    verdict = "does NOT fit" if chosen.refused else "fits"
+    yield f"  {verdict} memory.budget_gb: {chosen.budget_gb:g}"
+    yield f"  ({chosen.why})"
 
 
 def _data_kinds(config: Json, run: Path, corpus: Corpus, trunk: Json | None) -> list[space.Kind]:

@@ -67,6 +67,22 @@ def vocabulary_size(tokenizer_path: str | Path) -> int:
 
 
 @dataclass(frozen=True)
+class PartSizes:
+    """What of a part the sizes of a network and its activations follow from."""
+
+    vocab_size: int
+    """Number of tokens of the tokenizer."""
+    max_tokens: int
+    """Tokens kept per text."""
+    lexicon_size: int = 0
+    """Number of n-grams that the lexicon keeps; 0 without one."""
+    trunk: Mapping[str, Any] | None = None
+    """Config of the pretrained trunk that reads these tokens, where it learns; else None."""
+    features: int = 0
+    """Width of what a frozen trunk makes of the texts; 0: there is none."""
+
+
+@dataclass(frozen=True)
 class Encoded:
     """A part of the corpus as training reads it."""
 
@@ -97,6 +113,12 @@ class Encoded:
     def lexicon_size(self) -> int:
         """Number of n-grams that the lexicon keeps; 0 without one."""
         return self.ngrams.size if self.ngrams else 0
+
+    @property
+    def sizes(self) -> PartSizes:
+        """What the sizes of a network follow from."""
+        width = self.features[0].shape[1] if self.features else 0
+        return PartSizes(self.vocab_size, self.max_tokens, self.lexicon_size, self.trunk, width)
 
     def head(self, count: int) -> Encoded:
         """Return the first `count` texts."""
@@ -197,6 +219,17 @@ def load_encoded(path: str | Path) -> Encoded:
         mapped = _map_member(path, FEATURES)
         features = tuple(mapped[a:b] for a, b in pairwise(offsets))
     return Encoded(ids, targets, vocab_size, max_tokens, ngrams, trunk, features)
+
+
+def load_sizes(path: str | Path) -> PartSizes:
+    """Read the sizes of a part that `save_encoded` wrote, and none of its texts."""
+    with np.load(path, allow_pickle=False) as archive:
+        vocab_size, max_tokens = archive["sizes"].tolist()
+        lexicon_size = int(archive["ngrams.size"]) if "ngrams.size" in archive.files else 0
+        trunk = json.loads(str(archive["trunk"])) if "trunk" in archive.files else None
+        has_features = FEATURES.removesuffix(".npy") in archive.files
+    width = _map_member(path, FEATURES).shape[1] if has_features else 0
+    return PartSizes(vocab_size, max_tokens, lexicon_size, trunk, width)
 
 
 def _map_member(path: str | Path, name: str) -> np.ndarray:

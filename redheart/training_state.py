@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redheart import checkpoint, files, memory, optim
+from redheart import checkpoint, files, optim
 from redheart.adamw import AdamW
 from redheart.device import open_device, precision
 from redheart.groups import parameters_by_module
 from redheart.legs import Ancestor
+from redheart.memory_plan import UNLIMITED, MemoryPlan, training_precision
 from redheart.meter import Meter
-from redheart.model.network import Network, build_network
+from redheart.model.network import Network, build_network, hold_in_bfloat16
 from redheart.model.pretrained import backbone_for, load_weights
 from redheart.tasks import Task
 from redheart.tokens import Encoded
@@ -31,7 +32,7 @@ class TrainingState:
     network: Network
     """The model, on its device."""
     optimizer: AdamW
-    """AdamW over all parameters."""
+    """AdamW over all parameters, as the memory plan keeps its states."""
     average: optim.MovingAverage
     """The weights' moving average."""
     scaler: torch.amp.GradScaler
@@ -56,11 +57,13 @@ class TrainingState:
     """What each epoch takes."""
     micro_batch: int | None = None
     """Texts that the GPU's memory allows at once; None: as many as the recipe wants."""
+    plan: MemoryPlan = UNLIMITED
+    """What is kept of it, and where."""
 
     def facts(self) -> dict[str, Any]:
         """Return the columns of the ledger: what it took, and a micro-batch that was halved."""
         halved = {"micro_batch": self.micro_batch} if self.micro_batch else {}
-        return {**self.meter.facts(), **halved}
+        return {**self.meter.facts(), **self.plan.facts(), **halved}
 
 
 def prepare(
@@ -68,7 +71,7 @@ def prepare(
     data: Encoded,
     peak: float,
     seed: int,
-    budget_gb: float = math.inf,
+    plan: MemoryPlan = UNLIMITED,
     trunk: str | Path = "",
 ) -> TrainingState:
     """Return the state before the first step; equal seeds give equal weights at every rate.
@@ -79,17 +82,19 @@ def prepare(
         The training part; its vocabulary and text length decide shapes of the network.
     peak
         The learning rate at the schedule's beginning.
-    budget_gb
-        What weights, gradients, optimizer and average may take, in 10^9 bytes.
+    plan
+        What to keep in memory, in how many bits and where.
     trunk
         Weights of the pretrained trunk, where the data is made for one that learns.
 
     Raises
     ------
     UserError
-        They would take more.
+        What the plan tells does not fit its budget.
     """
-    options = recipe.train
+    plan.check()
+    plan.tell()
+    tier, options = plan.tier, training_precision(recipe.train, plan.tier)
     device = open_device(options)
     sizes = (data.vocab_size, data.max_tokens)
     backbone = backbone_for(data)
@@ -98,18 +103,23 @@ def prepare(
     network = build_network(
         recipe.model, recipe.tasks, *sizes, seed, device, data.lexicon_size, backbone
     )
-    memory.check_budget(sum(weight.numel() for weight in network.parameters()), budget_gb)
+    if tier.recompute:
+        network.backbone.recompute_activations()
+    if tier.weights == "bf16":
+        hold_in_bfloat16(network)
     parameters = parameters_by_module(network)
+    optimizer = optim.build_optimizer(network, options, tier, seed)
     return TrainingState(
         network,
-        optim.build_optimizer(network, options),
-        optim.MovingAverage(parameters, options.ema_decay),
+        optimizer,
+        optim.MovingAverage(parameters, options.ema_decay, tier.average_on_cpu, optimizer.masters),
         torch.amp.GradScaler(device.type, enabled=precision(options) == "fp16"),
         recipe.tasks,
         options,
         peak,
         seed,
         units=optim.clipping_units(parameters),
+        plan=plan,
     )
 
 

@@ -57,7 +57,7 @@ rule sweep_rate:
         f"{RUN}/benchmarks/{{rung}}sweep_rate_{{rate}}_seed_{{seed}}.tsv"
     params:
         **shared("sweep_rate"),
-        budget_gb=CONFIG["memory"]["budget_gb"],
+        memory=CONFIG["memory"],
         snapshot_minutes=CONFIG["store"]["snapshot_minutes"],
         epochs=epochs_of_rung,
     resources:

@@ -32,7 +32,7 @@ rule train_leg:
     params:
         **shared("train_leg"),
         evaluate_checkpoint=shared("evaluate_checkpoint"),
-        budget_gb=CONFIG["memory"]["budget_gb"],
+        memory=CONFIG["memory"],
         snapshot_minutes=CONFIG["store"]["snapshot_minutes"],
         keep_every=CONFIG["store"]["keep_every"],
     resources:

@@ -2,7 +2,7 @@
 
 from job import Job
 
-from redheart import device, files, sweep
+from redheart import device, files, memory_plan, sweep, tokens
 from redheart.options import read_recipe
 from redheart.snapshots import Snapshots
 
@@ -11,29 +11,30 @@ recipe = read_recipe(job.settings)
 rate, seed = float(job.wildcards.rate), int(job.wildcards.seed)
 start, stop = job.params.epochs
 uses = job.content("train", "val_select", "trunk")
+memory = memory_plan.choose(recipe, tokens.load_sizes(job.input.train), **job.params.memory)
 
 
 def until(epochs):
     """A trial follows from its data, its settings and its end: rungs only divide the work."""
-    environment = device.environment(recipe.train)
-    return {"sweep.epochs": epochs, "rate": rate, "seed": seed, "environment": environment}
+    environment = {"environment": device.environment(recipe.train), **memory.key(recipe.train)}
+    return {"sweep.epochs": epochs, "rate": rate, "seed": seed, **environment}
 
 
-def training_state(epochs):
+def state_of(epochs):
     """Return where the state after that many epochs is, and the proof that it is whole."""
     key = job.action(uses=uses, extra=until(epochs)).key
     return job.store.state_path(key), job.store.folder(key) / "state"
 
 
 def train(folder):
-    from redheart import sweep_training, tokens, training_state
+    from redheart import sweep_training, training_state
     from redheart.progress import training_progress
 
     data = tokens.load_encoded(job.input.train)
     validation = tokens.load_encoded(job.input.val_select)
-    state = training_state.prepare(recipe, data, rate, seed, job.params.budget_gb, *job.input.trunk)
+    state = training_state.prepare(recipe, data, rate, seed, memory, *job.input.trunk)
     job.check_space(state.network, uses["train"])
-    progress = sweep_training.resume_trial(state, *training_state(start))
+    progress = sweep_training.resume_trial(state, *state_of(start))
     title = f"rate {rate}, seed {seed}"
     with training_progress(title, stop) as report, snapshots.listening():
         trial = sweep_training.train_rate(
@@ -41,7 +42,7 @@ def train(folder):
         )
     files.write_json(folder / "trial", trial)
     if stop < job.settings["sweep"]["epochs"] and not trial["diverged"]:
-        path, _ = training_state(stop)
+        path, _ = state_of(stop)
         sweep_training.save_trial(state, progress, path, folder / "state")
     job.note(**state.facts())
 
@@ -64,4 +65,4 @@ else:
     job.build(train, uses=uses, extra=until(stop))
     snapshots.discard()
 if 0 < start < stop:  # Nothing goes on from the rung before any more.
-    training_state(start)[0].unlink(missing_ok=True)
+    state_of(start)[0].unlink(missing_ok=True)

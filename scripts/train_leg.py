@@ -2,7 +2,7 @@
 
 from job import Job
 
-from redheart import device, files, legs
+from redheart import device, files, legs, memory_plan, tokens
 from redheart.options import build, read_recipe
 from redheart.snapshots import Snapshots
 from redheart.training_options import ScoringOptions
@@ -14,14 +14,15 @@ rate = files.read_json(job.input.best)["best_learning_rate"]
 seed = int(job.wildcards.seed)
 leg = legs.Leg(parent["epoch"] if parent else 0, int(job.wildcards.epoch))
 environment = {"environment": device.environment(recipe.train)}
+memory = memory_plan.choose(recipe, tokens.load_sizes(job.input.train), **job.params.memory)
 
 
 def train(folder):
-    from redheart import tokens, training, training_state
+    from redheart import training, training_state
     from redheart.progress import training_progress
 
     data = tokens.load_encoded(job.input.train)
-    state = training_state.prepare(recipe, data, rate, seed, job.params.budget_gb, *job.input.trunk)
+    state = training_state.prepare(recipe, data, rate, seed, memory, *job.input.trunk)
     job.check_space(state.network, uses["train"])
     ancestor = legs.nearest_ancestor(job.store, keys["parent"])
     title = f"epochs {ancestor.epoch + 1 if ancestor else 1} to {leg.stop}"
@@ -41,7 +42,7 @@ def evaluate(folder):
 
 
 uses = {**job.content("train", "trunk"), "rate": rate, "parent": legs.parent_values(parent)}
-extra = {"seed": seed, **leg.epochs, **environment}
+extra = {"seed": seed, **leg.epochs, **environment, **memory.key(recipe.train)}
 keys = {"key": job.action(uses=uses, extra=extra).key, "parent": parent and parent["key"]}
 snapshots = Snapshots(job.store.snapshot_path(keys["key"]), job.params.snapshot_minutes)
 job.build(train, names=("weights", "manifest", "steps"), uses=uses, extra=extra)

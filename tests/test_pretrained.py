@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import sys
 from dataclasses import replace
@@ -29,6 +28,7 @@ from redheart import (
 from redheart.batch import make_batch
 from redheart.errors import UserError
 from redheart.legs import Ancestor, Leg
+from redheart.memory_plan import TIERS, MemoryPlan
 from redheart.model import pretrained
 
 LONGEST = 64
@@ -239,7 +239,7 @@ def test_a_config_that_contradicts_itself_is_refused(model, message):
 
 def prepare(recipe, part, imported, **options):
     recipe = replace(recipe, train=replace(recipe.train, **options))
-    return training_state.prepare(recipe, part, 1e-3, 0, math.inf, imported / "weights")
+    return training_state.prepare(recipe, part, 1e-3, 0, trunk=imported / "weights")
 
 
 def hashes(state):
@@ -254,6 +254,17 @@ def test_training_begins_with_the_trunks_own_weights(recipe, trunk_part, importe
     assert {f"encoder.{name}" for name in own} == set(found)
     assert not any("pooler" in name for name in own)
     assert all(torch.equal(found[f"encoder.{name}"], value) for name, value in own.items())
+
+
+def test_recomputing_a_trunks_activations_changes_no_bit(recipe, trunk_part, imported):
+    plans = [MemoryPlan(tier) for tier in TIERS[:2]]
+    usual, other = (
+        training_state.prepare(recipe, trunk_part, 1e-3, 0, plan, imported / "weights")
+        for plan in plans
+    )
+    assert other.network.backbone.encoder.is_activation_checkpointing
+    assert training.train_epoch(usual, trunk_part) == training.train_epoch(other, trunk_part)
+    assert hashes(usual) == hashes(other)
 
 
 def test_rates_fall_layer_by_layer_of_the_trunks_own(recipe, trunk_part, imported):

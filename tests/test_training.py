@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from redheart import checkpoint, files, scoring, training, training_state
+from redheart import checkpoint, files, memory_plan, scoring, training, training_state
 from redheart.errors import UserError
 from redheart.groups import parameters_by_module
 from redheart.inference import contributions, module_scores
@@ -159,10 +159,9 @@ def test_equal_seeds_start_from_equal_weights_at_every_rate(recipe, part):
 
 
 def test_a_model_beyond_the_budget_is_refused(recipe, part):
-    weights = sum(p.numel() for p in prepare(recipe, part).network.parameters())
-    training_state.prepare(recipe, part, 1e-3, 0, budget_gb=20 * weights / 1e9)
+    plan = memory_plan.choose(recipe, part.sizes, 0.001)
     with pytest.raises(UserError, match=r"memory\.budget_gb"):
-        training_state.prepare(recipe, part, 1e-3, 0, budget_gb=19 * weights / 1e9)
+        training_state.prepare(recipe, part, 1e-3, 0, plan)
 
 
 # --- losses that are no number --------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from redheart.batch import Batch
 from redheart.model.options import BackboneSize
@@ -40,6 +41,12 @@ class Backbone(nn.Module, ABC):
     def forward(self, batch: Batch) -> Features:
         """Return the features of a batch of texts."""
 
+    def recompute_activations(self) -> None:
+        """Keep but the input of each layer, and compute the rest anew for its gradients.
+
+        That changes no number, dropout's among them. A trunk without layers has nothing to save.
+        """
+
     @abstractmethod
     def depth_of(self, parameter_name: str) -> int:
         """Return the layer of a parameter, 0 (input) to depth - 1, by its name in the backbone."""
@@ -65,6 +72,11 @@ class TransformerBackbone(Backbone):
         # A constant, so no part of the state.
         rotation = rotation_table(max_tokens, size.dimension // size.attention_heads)
         self.register_buffer("rotation", rotation, persistent=False)
+        self.recomputes = False
+
+    def recompute_activations(self) -> None:
+        """Keep but the input of each layer (Chen et al. 2016, arXiv 1604.06174)."""
+        self.recomputes = True
 
     def forward(self, batch: Batch) -> Features:
         """Encode the token ids of a batch.
@@ -81,7 +93,10 @@ class TransformerBackbone(Backbone):
         visible = batch.mask[:, None, None, :]
         x = self.dropout(self.embedding(batch.ids))
         for layer in self.layers:
-            x = layer(x, visible, rotation)
+            if self.recomputes and torch.is_grad_enabled():
+                x = checkpoint(layer, x, visible, rotation, use_reentrant=False)
+            else:
+                x = layer(x, visible, rotation)
         tokens = self.norm(x)
         return Features(tokens, masked_mean(tokens, batch.mask))
 

@@ -14,6 +14,7 @@ from redheart.model.heads import ResidualMLP
 from redheart.model.lexical import LexicalBranch
 from redheart.model.options import Architecture, ModelOptions, resolve
 from redheart.model.signal import KalmanTracker, SignalProcessor
+from redheart.model.sizes import SMALLEST_COMPACT
 from redheart.tasks import Task
 
 Contributions = dict[str, dict[str, Tensor]]
@@ -159,6 +160,17 @@ def build_network(
         torch.default_generator.manual_seed(seed)
         network = Network(architecture, tasks, backbone)
     return network.to(device)
+
+
+def hold_in_bfloat16(network: nn.Module) -> None:
+    """Round the weights of linear layers to bfloat16, small ones aside, and hold them in it.
+
+    What is no factor of a product (embeddings, norms, biases, filters, n-grams) stays in float32,
+    and so does the residual stream; autocast must be on.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear) and module.weight.numel() >= SMALLEST_COMPACT:
+            module.weight.data = module.weight.data.to(torch.bfloat16)
 
 
 def fuse(contributions: Mapping[str, Tensor], weights: Mapping[str, float] | None = None) -> Tensor:

@@ -37,6 +37,11 @@ class PretrainedBackbone(Backbone):
         tokens = found.last_hidden_state
         return Features(tokens, masked_mean(tokens, batch.mask))
 
+    def recompute_activations(self) -> None:
+        """Keep but the input of each layer, where the encoder can do so."""
+        if self.encoder.supports_gradient_checkpointing:
+            self.encoder.activation_checkpointing_enable({"use_reentrant": False})
+
     def depth_of(self, parameter_name: str) -> int:
         """Return the layer of a parameter: embeddings count as 0, what follows all as the last."""
         layer = re.search(r"\.(\d+)\.", parameter_name)

@@ -1,0 +1,243 @@
+"""Training in every tier of memory: the same bits where nothing is lost, and close where it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from redheart import checkpoint, files, scoring, training, training_state
+from redheart.adamw_8bit import AdamW8bit
+from redheart.errors import UserError
+from redheart.inference import contributions
+from redheart.legs import Ancestor, Leg
+from redheart.memory_plan import TIERS, MemoryPlan
+from redheart.snapshots import Snapshots
+
+TIER = {tier.name: tier for tier in TIERS}
+LOSSLESS = [t for t in TIERS if t.weights == "fp32" and t.name != "fp32"]
+COMPACT = [t for t in TIERS if t.weights == "bf16"]
+RATE = 1e-2
+
+
+def prepare(recipe, part, tier, seed=0, **options):
+    recipe = replace(recipe, train=replace(recipe.train, **options))
+    return training_state.prepare(recipe, part, RATE, seed, MemoryPlan(tier))
+
+
+def prepare_any(recipe, part, tier, seed=0):
+    """In the precision that the tier needs, and else in that of the recipe."""
+    precision = {"precision": "bf16"} if tier.weights == "bf16" else {}
+    return prepare(recipe, part, tier, seed, **precision)
+
+
+def weights_of(state):
+    return {name: value.detach().clone() for name, value in state.network.named_parameters()}
+
+
+def equal(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def wide(recipe):
+    """The recipe with a backbone whose weights are large enough to be held in 16 bits."""
+    return replace(recipe, model=replace(recipe.model, dimension=64, feedforward=128))
+
+
+# --- where nothing is lost ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tier", LOSSLESS, ids=lambda tier: tier.name)
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_another_place_and_recomputing_change_no_bit(recipe, part, tier, precision):
+    usual, other = (prepare(recipe, part, t, precision=precision) for t in (TIERS[0], tier))
+    if precision == "fp16":
+        for state in (usual, other):
+            state.scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
+    # Statistics hold losses, gradient norms and update ratios.
+    for _ in range(2):
+        assert training.train_epoch(usual, part) == training.train_epoch(other, part)
+    assert usual.steps == other.steps
+    assert equal(weights_of(usual), weights_of(other))
+    for one, two in zip(usual.average.values, other.average.values, strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("tier", LOSSLESS, ids=lambda tier: tier.name)
+def test_a_leg_goes_on_in_another_tier_without_a_trace(recipe, part, tier, tmp_path):
+    first = leg(recipe, part, tier, tmp_path / "1", Leg(0, 1))
+    leg(recipe, part, TIERS[0], tmp_path / "2", Leg(1, 2), first)
+    leg(recipe, part, TIERS[0], tmp_path / "whole", Leg(0, 2))
+    assert same_files(tmp_path / "2", tmp_path / "whole")
+
+
+def test_recomputing_happens_in_training_alone(recipe, part, monkeypatch):
+    from redheart.model import backbone
+
+    calls = []
+    original = backbone.checkpoint
+
+    def counted(*given, **options):
+        calls.append(1)
+        return original(*given, **options)
+
+    monkeypatch.setattr(backbone, "checkpoint", counted)
+    state = prepare(recipe, part, TIER["checkpointed"])
+    training.train_epoch(state, part)
+    micro_batches = 5  # of 40 texts, 8 each
+    assert len(calls) == recipe.model.layers * micro_batches
+    contributions(state.network, part, state.options)
+    assert len(calls) == recipe.model.layers * micro_batches
+
+
+# --- where bits are lost --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tier", COMPACT, ids=lambda tier: tier.name)
+def test_large_matrices_and_nothing_else_are_held_in_16_bits(wide, part, tier):
+    state = prepare_any(wide, part, tier)
+    for module in state.network.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            is_large = isinstance(module, torch.nn.Linear) and weight.numel() >= 4096
+            half = is_large and name == "weight"
+            assert weight.dtype == (torch.bfloat16 if half else torch.float32)
+    assert any(weight.dtype == torch.bfloat16 for weight in state.network.backbone.parameters())
+    assert all(value.dtype == torch.float32 for value in state.average.values)
+
+
+@pytest.mark.parametrize("tier", COMPACT, ids=lambda tier: tier.name)
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_16_bit_weights_train_close_to_32(wide, part, tier, precision):
+    usual = prepare(wide, part, TIERS[0], precision="fp32")
+    compact = prepare(wide, part, tier, precision=precision)
+    if precision == "fp16":
+        compact.scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
+    for _ in range(2):
+        expected, found = (training.train_epoch(s, part) for s in (usual, compact))
+        assert found["loss"] == pytest.approx(expected["loss"], rel=0.02)
+        assert found["update_ratio"] == pytest.approx(expected["update_ratio"], rel=0.1)
+        norms = [each["gradient_norm"]["all"]["mean"] for each in (expected, found)]
+        assert norms[1] == pytest.approx(norms[0], rel=0.1)
+
+
+def test_places_change_no_bit_of_a_compact_training(wide, part):
+    """With the average elsewhere and activations computed anew it is the same training."""
+    tiers = [t for t in COMPACT if t.states == "8bit"]
+    one, *others = (prepare_any(wide, part, tier) for tier in tiers)
+    expected = training.train_epoch(one, part)
+    for other in others:
+        assert training.train_epoch(other, part) == expected
+        assert equal(weights_of(one), weights_of(other))
+
+
+def test_the_average_follows_the_float32_weights_behind(wide, part):
+    state = prepare_any(wide, part, TIER["bf16_offloaded"])
+    masters = [state.optimizer.masters[p] for p in state.network.parameters()]
+    ids = {id(master) for master in masters}
+    assert all(id(source) in ids for source in state.average.sources)
+    training.train_epoch(state, part)
+    for weight, master in zip(state.network.parameters(), masters, strict=True):
+        assert torch.equal(weight, master.to(weight.dtype))
+
+
+# --- legs, snapshots, scoring ---------------------------------------------------------------
+
+
+def leg(recipe, part, tier, folder, which, ancestor=None):
+    state = prepare_any(recipe, part, tier)
+    statistics = training.train_leg(state, part, which, ancestor)
+    training_state.save_leg(state, statistics, folder, folder / "state", {})
+    return Ancestor(folder / "weights", folder / "state", which.stop)
+
+
+def same_files(one, other):
+    return all(
+        files.sha256_file(one / name) == files.sha256_file(other / name)
+        for name in ("weights", "state")
+    )
+
+
+@pytest.mark.parametrize("tier", COMPACT[-2:], ids=lambda tier: tier.name)
+def test_two_legs_are_one(wide, part, tier, tmp_path):
+    first = leg(wide, part, tier, tmp_path / "1", Leg(0, 1))
+    leg(wide, part, tier, tmp_path / "2", Leg(1, 2), first)
+    leg(wide, part, tier, tmp_path / "whole", Leg(0, 2))
+    assert same_files(tmp_path / "2", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("tier", COMPACT[-2:], ids=lambda tier: tier.name)
+def test_a_leg_killed_in_its_midst_goes_on_to_the_same_bits(wide, part, tier, tmp_path):
+    whole = prepare_any(wide, part, tier)
+    training.train_leg(whole, part, Leg(0, 2))
+    killed = prepare_any(wide, part, tier)
+    snapshots = Snapshots(tmp_path / "snapshot", 0)
+
+    def kill(epoch, step, *_):
+        if (epoch, step) == (2, 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train_leg(killed, part, Leg(0, 2), None, kill, snapshots)
+    resumed = prepare_any(wide, part, tier)
+    training.train_leg(resumed, part, Leg(0, 2), None, None, snapshots)
+    assert equal(weights_of(whole), weights_of(resumed))
+    one, other = (s.optimizer.state_dict()["state"] for s in (whole, resumed))
+    assert all(torch.equal(one[p][n], other[p][n]) for p in one for n in one[p])
+    for a, b in zip(whole.average.values, resumed.average.values, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_checkpoint_in_16_bits_is_scored_in_32(wide, part, tmp_path):
+    leg(wide, part, TIER["bf16_8bit"], tmp_path, Leg(0, 1))
+    saved = checkpoint.load_tensors(tmp_path / "weights")
+    kinds = {t.dtype for state in saved["weights"].values() for t in state.values()}
+    assert kinds == {torch.bfloat16, torch.float32}
+    assert {t.dtype for s in saved["ema"].values() for t in s.values()} == {torch.float32}
+    network = prepare(wide, part, TIERS[0], seed=5).network
+    manifest = files.read_json(tmp_path / "manifest")
+    table = scoring.evaluate_checkpoint(network, saved, manifest, part, part, wide, None)
+    assert all(np.isfinite(table["fused"][which]["val_loss"]) for which in ("raw", "ema"))
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+def test_the_tier_is_told_and_noted(recipe, part, capsys):
+    prepare(recipe, part, TIERS[0])
+    assert capsys.readouterr().err == ""
+    state = prepare(recipe, part, TIER["offloaded"])
+    assert capsys.readouterr().err.startswith("memory.tier: offloaded, ")
+    assert state.facts()["memory_tier"] == "offloaded"
+
+
+def test_a_plan_that_is_refused_makes_nothing(recipe, part):
+    plan = MemoryPlan(refused="it does not fit; buy more")
+    with pytest.raises(UserError, match="it does not fit; buy more"):
+        training_state.prepare(recipe, part, RATE, 0, plan)
+
+
+# --- the price of 8 bits --------------------------------------------------------------------
+
+
+@pytest.mark.full
+def test_after_200_steps_the_loss_is_within_the_noise_of_seeds(wide, part):
+    """Of a backbone, a head and an analyzer, which one task has, on 200 windows of eight texts."""
+    recipe = replace(
+        wide,
+        tasks=wide.tasks[1:2],
+        model=replace(wide.model, lexical=False, advanced=()),
+        train=replace(wide.train, schedule_epochs=40, grad_accumulation=1, precision="bf16"),
+    )
+
+    def final_loss(tier, seed):
+        state = training_state.prepare(recipe, part, 1e-3, seed, MemoryPlan(tier))
+        losses = [training.train_epoch(state, part)["loss"] for _ in range(40)]
+        assert (state.step, isinstance(state.optimizer, AdamW8bit)) == (200, tier.states == "8bit")
+        return np.mean(losses[-5:])
+
+    usual, compact = (
+        np.array([final_loss(tier, seed) for seed in range(3)])
+        for tier in (TIERS[0], TIER["bf16_8bit"])
+    )
+    assert abs(compact.mean() - usual.mean()) < usual.std(ddof=1)
