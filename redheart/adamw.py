@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from redheart.ranks import placed
+
 
 class AdamW:
     """Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2.
@@ -73,7 +75,7 @@ class AdamW:
         for group, rate in zip(self.param_groups, saved["lr"], strict=True):
             group["lr"] = rate
         self.state = {
-            parameters[place]: {n: t.to(parameters[place].device) for n, t in state.items()}
+            parameters[place]: {n: placed(t, parameters[place]) for n, t in state.items()}
             for place, state in saved["state"].items()
         }
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from redheart.adamw import AdamW
 from redheart.groups import parameters_by_module
 from redheart.model.network import Network
+from redheart.ranks import put, whole
 from redheart.tasks import Task
 from redheart.training_options import TrainOptions
 
@@ -115,7 +116,7 @@ def clipping_units(parameters: Parameters) -> dict[str, list[nn.Parameter]]:
 def clip(units: Mapping[str, Sequence[nn.Parameter]], largest: float) -> dict[str, Tensor]:
     """Clip each unit's gradients to norm `largest`; return the norms before, as scalars."""
     return {
-        unit: nn.utils.clip_grad_norm_(parameters, largest, error_if_nonfinite=False)
+        unit: whole(nn.utils.clip_grad_norm_(parameters, largest, error_if_nonfinite=False))
         for unit, parameters in units.items()
     }
 
@@ -151,8 +152,8 @@ def _last_update(
     scale = group["lr"] / (1 - beta1**step)
     before = torch.addcdiv(after, state["exp_avg"].float(), spread, value=scale)
     before /= 1 - group["lr"] * group["weight_decay"]
-    weight = float(torch.linalg.vector_norm(before)) ** 2
-    return float(torch.linalg.vector_norm(before.sub_(after))) ** 2, weight
+    weight = float(whole(torch.linalg.vector_norm(before))) ** 2
+    return float(whole(torch.linalg.vector_norm(before.sub_(after)))) ** 2, weight
 
 
 def _stepped(optimizer: AdamW) -> Iterator[tuple[nn.Parameter, dict]]:
@@ -192,4 +193,4 @@ class MovingAverage:
     def load(self, modules: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Take up a saved average."""
         for (module, name), value in zip(self.names, self.values, strict=True):
-            value.copy_(modules[module][name])
+            put(value, modules[module][name])
