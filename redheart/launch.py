@@ -7,6 +7,8 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from importlib import import_module
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from redheart.training_options import TrainOptions
 
 Work = Callable[[Alone], Result]
 Handlers = Mapping[signal.Signals, Any]
+Group = Callable[[Any], AbstractContextManager[Alone]]
 
 
 def on_devices(work: Work[Result], devices: int, options: TrainOptions) -> Result:
@@ -36,10 +39,14 @@ def on_devices(work: Work[Result], devices: int, options: TrainOptions) -> Resul
     """
     if devices == 1:
         return work(Alone())
-    # Not before: it is 0.4 s that one device does without.
+    # Not before, since one device does without; and not after, or each process would import it, as
+    # torch's compiler, which FSDP takes up in its first pass.
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
+    from redheart import sharding
+
+    import_module("torch._dynamo")
     handlers = {number: signal.getsignal(number) for number in SAVING}
     stopped: list[signal.Signals] = []
 
@@ -53,7 +60,7 @@ def on_devices(work: Work[Result], devices: int, options: TrainOptions) -> Resul
     with tempfile.TemporaryDirectory() as logs, answering(forward):
         agent = elastic_launch(_agent_options(devices, logs), _process)
         try:
-            done: dict[int, Result] = agent(work, options, handlers)
+            done: dict[int, Result] = agent(work, options, handlers, sharding.group)
         except ChildFailedError as error:
             raise _explained(Path(logs), stopped) from error
     return done[0]
@@ -78,15 +85,13 @@ def _agent_options(processes: int, logs: str) -> Any:
     )
 
 
-def _process(work: Work[Result], options: TrainOptions, handlers: Handlers) -> Result:
+def _process(work: Work[Result], options: TrainOptions, handlers: Handlers, group: Group) -> Result:
     """Do `work` as one of several processes."""
-    from redheart import sharding
-
     # A terminal's Ctrl-C goes to all of its group; here it shall come once, from the agent.
     os.setpgid(0, 0)
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    with memory.explained(), sharding.group(_own_device(options)) as ranks:
+    with memory.explained(), group(_own_device(options)) as ranks:
         return work(ranks)
 
 
