@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from redheart.ranks import placed
+from redheart.ranks import local, placed
 
 
 class AdamW:
@@ -48,10 +48,10 @@ class AdamW:
             torch._foreach_add_([state["step"] for state in states], 1)
             beta1, beta2 = group["betas"]
             torch._fused_adamw_(
-                stepped,
-                [p.grad for p in stepped],
-                [state["exp_avg"] for state in states],
-                [state["exp_avg_sq"] for state in states],
+                [local(p) for p in stepped],
+                [local(p.grad) for p in stepped],
+                [local(state["exp_avg"]) for state in states],
+                [local(state["exp_avg_sq"]) for state in states],
                 [],
                 [state["step"] for state in states],
                 lr=group["lr"],

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from redheart.adamw import AdamW
 from redheart.groups import parameters_by_module
 from redheart.model.network import Network
-from redheart.ranks import put, whole
+from redheart.ranks import Alone, local, put
 from redheart.tasks import Task
 from redheart.training_options import TrainOptions
 
@@ -113,17 +113,26 @@ def clipping_units(parameters: Parameters) -> dict[str, list[nn.Parameter]]:
     return units
 
 
-def clip(units: Mapping[str, Sequence[nn.Parameter]], largest: float) -> dict[str, Tensor]:
-    """Clip each unit's gradients to norm `largest`; return the norms before, as scalars."""
-    return {
-        unit: whole(nn.utils.clip_grad_norm_(parameters, largest, error_if_nonfinite=False))
-        for unit, parameters in units.items()
-    }
+@torch.no_grad()
+def clip(
+    units: Mapping[str, Sequence[nn.Parameter]], largest: float, ranks: Alone | None = None
+) -> dict[str, Tensor]:
+    """Clip each unit's gradients to norm `largest`; return the norms before, as scalars.
+
+    As `nn.utils.clip_grad_norm_` does it, but for shares of gradients too.
+    """
+    gradients = [[local(p.grad) for p in unit if p.grad is not None] for unit in units.values()]
+    norms = torch.stack([nn.utils.get_total_norm(unit) for unit in gradients])
+    norms = (ranks or Alone()).norms(norms)
+    for unit, norm in zip(gradients, norms, strict=True):
+        if unit:
+            torch._foreach_mul_(unit, torch.clamp(largest / (norm + 1e-6), max=1.0))
+    return dict(zip(units, norms, strict=True))
 
 
 @torch.no_grad()
 def update_ratios(
-    optimizer: AdamW, units: Mapping[str, Sequence[nn.Parameter]]
+    optimizer: AdamW, units: Mapping[str, Sequence[nn.Parameter]], ranks: Alone | None = None
 ) -> dict[str, float]:
     """Return the norm of the last step's update relative to that of the weights before it.
 
@@ -136,11 +145,14 @@ def update_ratios(
     unit_of = {parameter: unit for unit, members in units.items() for parameter in members}
     squares = {name: [0.0, 0.0] for name in (*units, "all")}
     for parameter, group in _stepped(optimizer):
-        update, weight = _last_update(parameter.float(), group, optimizer.state[parameter])
+        state = {name: local(value) for name, value in optimizer.state[parameter].items()}
+        update, weight = _last_update(local(parameter).float(), group, state)
         for name in (unit_of[parameter], *(() if group.get("own_rate") else ("all",))):
             squares[name][0] += update
             squares[name][1] += weight
-    return {name: math.sqrt(u / w) if w else 0.0 for name, (u, w) in squares.items()}
+    sums = (ranks or Alone()).sum(torch.tensor([*squares.values()], dtype=torch.float64))
+    pairs = zip(squares, sums.tolist(), strict=True)
+    return {name: math.sqrt(u / w) if w else 0.0 for name, (u, w) in pairs}
 
 
 def _last_update(
@@ -152,8 +164,8 @@ def _last_update(
     scale = group["lr"] / (1 - beta1**step)
     before = torch.addcdiv(after, state["exp_avg"].float(), spread, value=scale)
     before /= 1 - group["lr"] * group["weight_decay"]
-    weight = float(whole(torch.linalg.vector_norm(before))) ** 2
-    return float(whole(torch.linalg.vector_norm(before.sub_(after)))) ** 2, weight
+    weight = float(torch.linalg.vector_norm(before)) ** 2
+    return float(torch.linalg.vector_norm(before.sub_(after))) ** 2, weight
 
 
 def _stepped(optimizer: AdamW) -> Iterator[tuple[nn.Parameter, dict]]:
@@ -179,8 +191,8 @@ class MovingAverage:
         The decay is `min(decay, (1 + t) / (10 + t))`, so that early on the start is soon forgotten.
         """
         decay = min(self.decay, (1 + step) / (10 + step))
-        current = [p.detach().float() for p in self.sources]
-        torch._foreach_lerp_(self.values, current, 1 - decay)
+        current = [local(p.detach()).float() for p in self.sources]
+        torch._foreach_lerp_([local(value) for value in self.values], current, 1 - decay)
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Return the average by module and parameter name."""

@@ -40,6 +40,10 @@ class Alone:
         """Return the sum of a tensor over all processes."""
         return value
 
+    def norms(self, shares: Tensor) -> Tensor:
+        """Return norms, given those of this process's shares."""
+        return shares
+
     def largest(self, value: int) -> int:
         """Return the largest of a number over all processes."""
         return value
@@ -74,19 +78,24 @@ def whole(tensor: Any) -> Tensor:
     return gathered
 
 
+def local(tensor: Any) -> Tensor:
+    """Return this process's share of a tensor, or the tensor where it is not divided."""
+    share: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return share
+
+
 def put(target: Any, value: Tensor) -> None:
     """Copy a whole tensor into another, of which this process may hold no more than its share."""
-    if not hasattr(target, "to_local"):
-        target.copy_(value)
-        return
-    mesh = target.device_mesh
-    shares, rank = value.chunk(mesh.size()), mesh.get_local_rank()
-    target.to_local().copy_(shares[rank] if rank < len(shares) else value[:0])
+    if hasattr(target, "device_mesh"):
+        mesh = target.device_mesh
+        shares, rank = value.chunk(mesh.size()), mesh.get_local_rank()
+        value = shares[rank] if rank < len(shares) else value[:0]
+    local(target).copy_(value)
 
 
 def placed(value: Tensor, like: Tensor) -> Tensor:
     """Return a whole tensor on the device of another, and divided as that is."""
-    if value.dim() == 0 or not hasattr(like, "to_local"):
+    if value.dim() == 0 or not hasattr(like, "device_mesh"):
         return value.to(like.device)
     copy = like.detach().to(value.dtype, copy=True)
     put(copy, value)

@@ -47,14 +47,15 @@ class Ranks(Alone):
     def shard(self, network: Network) -> None:
         """Divide every parameter along its first dimension; a layer or module is gathered at once.
 
+        What of the trunk is in no layer comes with the network, and stays for a whole pass.
         Gradients are added up, not averaged: each process divides its part of the loss by the
         labelled records of the whole window.
         """
         lists = [part for part in network.backbone.modules() if isinstance(part, nn.ModuleList)]
         layers = [layer for part in reversed(lists) for layer in part]
-        for part in (*layers, *network.modules_by_name().values(), network):
-            if any(True for _ in part.parameters()):
-                fully_shard(part, mesh=self.mesh, offload_policy=self.offload)
+        modules = [part for part in network.modules_by_name().values() if part != network.backbone]
+        for part in (*layers, *modules, network):
+            fully_shard(part, mesh=self.mesh, offload_policy=self.offload)
         for module in network.modules():
             if isinstance(module, FSDPModule):
                 module.set_gradient_divide_factor(1.0)
@@ -72,9 +73,13 @@ class Ranks(Alone):
 
     def sum(self, value: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes."""
-        total = value.clone()
+        total = value.to(self.device, copy=True)
         distributed.all_reduce(total)
         return total
+
+    def norms(self, shares: Tensor) -> Tensor:
+        """Return norms, given those of this process's shares."""
+        return self.sum(shares.square()).sqrt()
 
     def largest(self, value: int) -> int:
         """Return the largest of a number over all processes."""

@@ -85,7 +85,9 @@ def train_epoch(
             after_step()
     state.epoch = epoch
     # Of an epoch's last step alone: it takes 7 % of a step (docs/performance.md).
-    ratios = done[-1]["update_ratio"] = optim.update_ratios(state.optimizer, state.units)
+    ratios = done[-1]["update_ratio"] = optim.update_ratios(
+        state.optimizer, state.units, state.ranks
+    )
     return {
         "epoch": epoch,
         "loss": float(np.mean([row["loss"] for row in done])),
@@ -180,7 +182,7 @@ def _update(state: TrainingState, loss: float, share: float) -> dict[str, float]
         raise NonFiniteLoss(f"the loss became {loss} in epoch {state.epoch + 1}")
     optimizer: Any = state.optimizer  # the scaler knows torch's own, and asks for no more than this
     state.scaler.unscale_(optimizer)
-    clipped = optim.clip(state.units, state.options.clip_norm)
+    clipped = optim.clip(state.units, state.options.clip_norm, state.ranks)
     values = torch.stack(list(clipped.values())).tolist()
     if not state.scaler.is_enabled() and not all(map(math.isfinite, values)):
         raise NonFiniteLoss(f"a gradient became infinite in epoch {state.epoch + 1}")

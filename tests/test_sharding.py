@@ -98,14 +98,6 @@ def test_any_number_goes_on_from_any_other(steady, part, made, tmp_path, before,
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same_bits_again(recipe, part, tmp_path):
-    """With dropout, of which each has its own."""
-    for name in ("one", "other"):
-        train(recipe, part, tmp_path / name, Leg(0, 1), 2)
-    assert hashes(tmp_path / "one") == hashes(tmp_path / "other")
-
-
-@pytest.mark.slow
 def test_fewer_texts_than_processes_and_a_trunk_that_stops_learning(steady, part, tmp_path):
     """A window of two texts leaves one of three processes without any."""
     few = part.head(18)
@@ -171,6 +163,7 @@ def test_a_signal_to_the_job_saves_and_stops_all_and_the_same_goes_on(recipe, pa
 
 
 @pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("others", [1, 3])
 def test_another_number_goes_on_from_a_snapshot(steady, part, tmp_path, others):
     train(steady, part, tmp_path / "whole", Leg(0, 2), 1)
@@ -197,6 +190,7 @@ def train_listening(recipe, part, folder, processes, snapshots, report=None):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_after_the_end_of_the_job_its_processes_save_and_free_the_lock(recipe, part, tmp_path):
     """`kill -9`: they are told by the kernel, and until they are gone nobody trains the same."""
     train(recipe, part, tmp_path / "whole", Leg(0, 2), 2)
