@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import Tensor
 
     from redheart.model.network import Network
@@ -24,6 +25,10 @@ class Alone:
     """Its number; 0 writes all files."""
     count: int = 1
     """Processes that train together."""
+
+    def device_of(self, network: Network) -> torch.device:
+        """Return where a network computes; its weights may lie elsewhere."""
+        return next(network.parameters()).device
 
     def shard(self, network: Network) -> None:
         """Leave to each process its share of every parameter, before anything refers to them."""

@@ -44,6 +44,10 @@ class Ranks(Alone):
         self.mesh = init_device_mesh(device.type, (self.count,))
         self.offload = CPUOffloadPolicy() if offload else OffloadPolicy()
 
+    def device_of(self, network: Network) -> torch.device:
+        """Return where a network computes; its weights may lie elsewhere."""
+        return self.device
+
     def shard(self, network: Network) -> None:
         """Divide every parameter along its first dimension; a layer or module is gathered at once.
 
@@ -75,7 +79,7 @@ class Ranks(Alone):
         """Return the sum of a tensor over all processes."""
         total = value.to(self.device, copy=True)
         distributed.all_reduce(total)
-        return total
+        return total.to(value.device)
 
     def norms(self, shares: Tensor) -> Tensor:
         """Return norms, given those of this process's shares."""

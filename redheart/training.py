@@ -137,7 +137,7 @@ def _add_gradients(
     batches: Sequence[np.ndarray],
     counts: Mapping[str, int],
 ) -> float:
-    total = torch.zeros((), device=next(state.network.parameters()).device)
+    total = torch.zeros((), device=state.ranks.device_of(state.network))
     for rows in batches:
         if len(rows):
             loss = _batch_loss(state, data, targets, rows, counts)
@@ -156,7 +156,7 @@ def _batch_loss(
     counts: Mapping[str, int],
 ) -> Tensor:
     """Return a micro-batch's share of the window's loss: every module on its own contribution."""
-    options, device = state.options, next(state.network.parameters()).device
+    options, device = state.options, state.ranks.device_of(state.network)
     batch = make_batch(data, rows).to(device)
     if options.rdrop > 0:
         batch = batch.doubled()
