@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from redheart.ranks import local, placed
+
 
 class AdamW:
     """Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2.
@@ -48,7 +50,7 @@ class AdamW:
     def moments(self, parameter: nn.Parameter) -> tuple[Tensor, Tensor, Tensor]:
         """Return a parameter and its moments in float32, all on one device."""
         state = self.state[parameter]
-        return parameter.detach(), state["exp_avg"], state["exp_avg_sq"]
+        return local(parameter.detach()), local(state["exp_avg"]), local(state["exp_avg_sq"])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the groups' rates, and each parameter's moments and number of steps by place."""
@@ -78,7 +80,7 @@ class AdamW:
 
     def _at_home(self, parameter: nn.Parameter, name: str, value: Tensor) -> Tensor:
         """Return a saved state where it belongs."""
-        return value.to(parameter.device)
+        return placed(value, parameter)
 
     def _state_of(self, parameter: nn.Parameter) -> dict[str, Tensor]:
         if parameter not in self.state:
@@ -101,14 +103,14 @@ def fused_step(
     gradients: list[Tensor],
     states: Sequence[Mapping[str, Tensor]],
 ) -> None:
-    """Take a step with weights of one group, all in float32 and on one device."""
+    """Take a step with weights of one group, or shares of them: in float32, on one device."""
     torch._foreach_add_([state["step"] for state in states], 1)
     beta1, beta2 = group["betas"]
     torch._fused_adamw_(
-        weights,
-        gradients,
-        [state["exp_avg"] for state in states],
-        [state["exp_avg_sq"] for state in states],
+        [*map(local, weights)],
+        [*map(local, gradients)],
+        [local(state["exp_avg"]) for state in states],
+        [local(state["exp_avg_sq"]) for state in states],
         [],
         [state["step"] for state in states],
         lr=group["lr"],

@@ -16,6 +16,7 @@ from redheart import files
 from redheart.errors import UserError
 from redheart.groups import parameters_by_module
 from redheart.model.network import Network
+from redheart.ranks import put
 
 ModuleStates = Mapping[str, Mapping[str, Tensor]]
 
@@ -58,7 +59,7 @@ def load_into(network: Network, states: ModuleStates) -> None:
                     f"{module}.{name}: expected shape {tuple(parameter.shape)}, "
                     f"got {tuple(value.shape)}"
                 )
-            parameter.copy_(value)
+            put(parameter, value)
 
 
 def hash_modules(states: ModuleStates) -> dict[str, str]:

@@ -28,7 +28,13 @@ from redheart.split import SplitOptions
 from redheart.sweep import ChoiceOptions
 from redheart.sweet_spots import SweetSpotOptions
 from redheart.tasks import parse_tasks
-from redheart.training_options import FusionOptions, PlanOptions, ScoringOptions, TrainOptions
+from redheart.training_options import (
+    DeviceOptions,
+    FusionOptions,
+    PlanOptions,
+    ScoringOptions,
+    TrainOptions,
+)
 from redheart.trunk import TrunkOptions
 
 SCHEMA = Path(__file__).parents[1] / "config" / "schemas" / "config.schema.json"
@@ -111,7 +117,7 @@ SECTIONS: dict[str, tuple[type, ...]] = {
     "lexicon": (LexiconOptions,),
     "model": (ModelOptions, TrunkOptions),
     "sweep": (SweepOptions, ChoiceOptions, HalvingOptions),
-    "train": (PlanOptions, TrainOptions, EncodingOptions, ScoringOptions),
+    "train": (PlanOptions, DeviceOptions, TrainOptions, EncodingOptions, ScoringOptions),
     "fusion": (FusionOptions,),
     "sweet_spots": (SweetSpotOptions,),
     "crossover": (CrossoverOptions,),
@@ -299,6 +305,11 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
             f"{train['epochs']} epochs outlast the schedule of {train['schedule_epochs']}, at "
             "whose end the rate is 0; raise train.schedule_epochs or train.final_rate",
         )
+    if train["devices"] > 1 and train["precision"] == "fp16":
+        text = (
+            "fp16 skips steps, which several devices cannot agree on; set bf16, or train.devices: 1"
+        )
+        yield ["train", "precision"], text
     yield from _trunk_problems(config["model"])
     for name, task in config["tasks"].items():
         yield from _task_problems(name, task)

@@ -26,12 +26,16 @@ def device_type(options: TrainOptions) -> str:
     return "cuda" if Path("/dev/nvidiactl").exists() and not (cpu_build or hidden) else "cpu"
 
 
-def environment(options: TrainOptions) -> dict[str, Any]:
-    """Return what of the machine changes the bits of training; it is part of a leg's key."""
+def environment(options: TrainOptions, devices: int = 1) -> dict[str, Any]:
+    """Return what of the machine changes the bits of training; it is part of a leg's key.
+
+    That of one device says nothing of their number.
+    """
     kind = device_type(options)
     version = ".".join(metadata.version("torch").split(".")[:2])
     threads = options.cpu_threads if kind == "cpu" else None
-    return {"device": kind, "torch": version, "threads": threads}
+    several = {"devices": devices} if devices > 1 else {}
+    return {"device": kind, "torch": version, "threads": threads, **several}
 
 
 def precision(options: TrainOptions) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from redheart import files
 from redheart.store import Store
+
+# The most that `train.devices` can be.
+MOST_DEVICES = 64
+# What a leg's training leaves in the store's entry.
+OUTPUTS = ("weights", "manifest", "steps")
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,20 @@ class Ancestor:
     """Its optimizer and counters."""
     epoch: int
     """Its completed epochs."""
+
+
+def trained_devices(store: Store, key: Callable[[int], str], devices: int) -> int:
+    """Return on how many devices the store's own result of a leg was trained; else `devices`.
+
+    So a run goes on with another number of devices, and the legs that are there stand.
+
+    Parameters
+    ----------
+    key
+        Number of devices -> the leg's key.
+    """
+    others = (n for n in range(1, MOST_DEVICES + 1) if store.is_intact(key(n), OUTPUTS))
+    return devices if store.ingredients(key(devices)) else next(others, devices)
 
 
 def parent_values(manifest: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -116,7 +116,9 @@ class MemoryPlan:
 UNLIMITED = MemoryPlan()
 
 
-def choose(recipe: Recipe, part: PartSizes, budget_gb: float, tier: str = AUTO) -> MemoryPlan:
+def choose(
+    recipe: Recipe, part: PartSizes, budget_gb: float, tier: str = AUTO, devices: int = 1
+) -> MemoryPlan:
     """Return the fastest tier that fits the budget, with some room for the prediction's error.
 
     Parameters
@@ -127,6 +129,9 @@ def choose(recipe: Recipe, part: PartSizes, budget_gb: float, tier: str = AUTO) 
         What training may take on its device, in 10^9 bytes.
     tier
         `auto`, or the name of the tier to take whether it is the fastest or not.
+    devices
+        Processes that divide weights, gradients, states and average among them; the budget is each
+        one's.
 
     Raises
     ------
@@ -134,11 +139,10 @@ def choose(recipe: Recipe, part: PartSizes, budget_gb: float, tier: str = AUTO) 
         There is no such tier, or it does not go with `train.precision`.
     """
     if tier != AUTO:
-        return _named(recipe, part, budget_gb, tier)
+        return _named(recipe, part, budget_gb, tier, devices)
     tried: list[MemoryPlan] = []
-    for each in (each for each in TIERS if _goes_with(each, recipe.train)):
-        parts = predict(recipe, part, each)
-        found = MemoryPlan(each, parts, budget_gb)
+    for each in (each for each in TIERS if not _clash(each, recipe.train, devices)):
+        found = MemoryPlan(each, predict(recipe, part, each, devices), budget_gb)
         if found.peak * (1 + ERROR) <= budget_gb * 1e9:
             return replace(found, why=_reason(found, tried))
         tried.append(found)
@@ -146,7 +150,9 @@ def choose(recipe: Recipe, part: PartSizes, budget_gb: float, tier: str = AUTO) 
     return replace(tried[0], why="no tier fits", refused=_refusal(smallest, recipe.train))
 
 
-def _named(recipe: Recipe, part: PartSizes, budget_gb: float, name: str) -> MemoryPlan:
+def _named(
+    recipe: Recipe, part: PartSizes, budget_gb: float, name: str, devices: int
+) -> MemoryPlan:
     tiers = {tier.name: tier for tier in TIERS}
     if name not in tiers:
         nearest = difflib.get_close_matches(name, tiers, n=1, cutoff=0.0)[0]
@@ -154,20 +160,24 @@ def _named(recipe: Recipe, part: PartSizes, budget_gb: float, name: str) -> Memo
             f"memory.tier: there is no tier '{name}'; did you mean '{nearest}'? "
             f"(expected {AUTO}, {', '.join(tiers)})"
         )
-    if not _goes_with(tiers[name], recipe.train):
-        raise UserError(
-            f"memory.tier: {name} holds weights in 16 bits, which train.precision: fp32 does not "
-            "multiply; set train.precision: bf16, or auto"
-        )
-    found = MemoryPlan(
-        tiers[name], predict(recipe, part, tiers[name]), budget_gb, "it is asked for"
-    )
+    if clash := _clash(tiers[name], recipe.train, devices):
+        raise UserError(f"memory.tier: {name} {clash}")
+    parts = predict(recipe, part, tiers[name], devices)
+    found = MemoryPlan(tiers[name], parts, budget_gb, "it is asked for")
     refused = None if found.peak <= budget_gb * 1e9 else _refusal(found, recipe.train)
     return replace(found, refused=refused)
 
 
-def _goes_with(tier: Tier, options: TrainOptions) -> bool:
-    return tier.weights == "fp32" or options.precision != "fp32"
+def _clash(tier: Tier, options: TrainOptions, devices: int) -> str | None:
+    """Return why a tier cannot be taken under these options, and what to set; None: it can."""
+    if tier.weights != "fp32" and options.precision == "fp32":
+        return (
+            "holds weights in 16 bits, which train.precision: fp32 does not multiply; set "
+            "train.precision: bf16, or auto"
+        )
+    if devices > 1 and (tier.weights != "fp32" or tier.states_on_cpu or tier.average_on_cpu):
+        return f"is for one device, and train.devices is {devices}; set memory.tier: {AUTO}"
+    return None
 
 
 def _reason(found: MemoryPlan, tried: list[MemoryPlan]) -> str:
@@ -194,10 +204,12 @@ def training_precision(options: TrainOptions, tier: Tier) -> TrainOptions:
     return options
 
 
-def predict(recipe: Recipe, part: PartSizes, tier: Tier) -> dict[str, int]:
+def predict(recipe: Recipe, part: PartSizes, tier: Tier, devices: int = 1) -> dict[str, int]:
     """Return what each part of training takes on its device; together they are the peak.
 
     With one micro-batch in a window it is an upper bound, since gradients come as activations go.
+    Of several devices each has its share of what is kept; what it gathers of the others' for as
+    long as it computes with that is left out.
     """
     options = training_precision(recipe.train, tier)
     architecture = network_of(recipe, part)
@@ -218,6 +230,7 @@ def predict(recipe: Recipe, part: PartSizes, tier: Tier) -> dict[str, int]:
     ratios = 12 * sizes.largest - held
     step = max(casts + acting, updating, ratios)
     copies = min(casts, step)
+    kept = {name: -(-size // devices) for name, size in kept.items()}
     return {**kept, "16-bit copies": copies, "activations and temporaries": step - copies}
 
 

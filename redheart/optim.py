@@ -15,6 +15,7 @@ from redheart.adamw_offloaded import OffloadedAdamW, on_host
 from redheart.groups import parameters_by_module
 from redheart.memory_plan import TIERS, Tier
 from redheart.model.network import Network
+from redheart.ranks import Alone, local, put
 from redheart.tasks import Task
 from redheart.training_options import TrainOptions
 
@@ -127,28 +128,34 @@ def clipping_units(parameters: Parameters) -> dict[str, list[nn.Parameter]]:
     return units
 
 
-def clip(units: Mapping[str, Sequence[nn.Parameter]], largest: float) -> dict[str, Tensor]:
-    """Clip each unit's gradients to norm `largest`; return the norms before, as float32 scalars."""
-    norms = {}
-    for unit, parameters in units.items():
-        norms[unit] = _gradient_norm(parameters)
-        nn.utils.clip_grads_with_norm_(parameters, largest, norms[unit])
-    return norms
-
-
 @torch.no_grad()
-def _gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
-    gradients = [p.grad for p in parameters if p.grad is not None]
+def clip(
+    units: Mapping[str, Sequence[nn.Parameter]], largest: float, ranks: Alone | None = None
+) -> dict[str, Tensor]:
+    """Clip each unit's gradients to norm `largest`; return the norms before, as float32 scalars.
+
+    As `nn.utils.clip_grad_norm_` does it, but for shares of gradients too.
+    """
+    gradients = [[local(p.grad) for p in unit if p.grad is not None] for unit in units.values()]
+    device = next(p.device for unit in units.values() for p in unit)
+    norms = torch.stack([_norm(unit).to(device) for unit in gradients])
+    norms = (ranks or Alone()).norms(norms)
+    for unit, norm in zip(gradients, norms, strict=True):
+        if unit:
+            torch._foreach_mul_(unit, torch.clamp(largest / (norm + 1e-6), max=1.0))
+    return dict(zip(units, norms, strict=True))
+
+
+def _norm(gradients: list[Tensor]) -> Tensor:
     if not gradients:
         return torch.zeros(())
-    return torch.linalg.vector_norm(
-        torch.stack(torch._foreach_norm(gradients, 2, dtype=torch.float32))
-    )
+    norms = torch._foreach_norm(gradients, 2, dtype=torch.float32)
+    return torch.linalg.vector_norm(torch.stack(norms))
 
 
 @torch.no_grad()
 def update_ratios(
-    optimizer: AdamW, units: Mapping[str, Sequence[nn.Parameter]]
+    optimizer: AdamW, units: Mapping[str, Sequence[nn.Parameter]], ranks: Alone | None = None
 ) -> dict[str, float]:
     """Return the norm of the last step's update relative to that of the weights before it.
 
@@ -165,7 +172,9 @@ def update_ratios(
         for name in (unit_of[parameter], *(() if group.get("own_rate") else ("all",))):
             squares[name][0] += update
             squares[name][1] += weight
-    return {name: math.sqrt(u / w) if w else 0.0 for name, (u, w) in squares.items()}
+    sums = (ranks or Alone()).sum(torch.tensor([*squares.values()], dtype=torch.float64))
+    pairs = zip(squares, sums.tolist(), strict=True)
+    return {name: math.sqrt(u / w) if w else 0.0 for name, (u, w) in pairs}
 
 
 def _last_update(
@@ -225,16 +234,15 @@ class MovingAverage:
         The decay is `min(decay, (1 + t) / (10 + t))`, so that early on the start is soon forgotten.
         """
         share = 1 - min(self.decay, (1 + step) / (10 + step))
-        if all(s.dtype == v.dtype and s.device == v.device for s, v in self._pairs()):
-            torch._foreach_lerp_(self.values, self.sources, share)
+        sources, values = [*map(local, self.sources)], [*map(local, self.values)]
+        pairs = list(zip(sources, values, strict=True))
+        if all(s.dtype == v.dtype and s.device == v.device for s, v in pairs):
+            torch._foreach_lerp_(values, sources, share)
             return
         # Tensor by tensor, or there would be a second copy of all weights for a moment.
-        arriving = on_host(self.sources) if self.on_cpu else self.sources
-        for value, source in zip(self.values, arriving, strict=True):
+        arriving = on_host(sources) if self.on_cpu else sources
+        for value, source in zip(values, arriving, strict=True):
             value.lerp_(source.detach().to(value.device, torch.float32), share)
-
-    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return zip(self.sources, self.values, strict=True)
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Return the average by module and parameter name."""
@@ -247,4 +255,4 @@ class MovingAverage:
     def load(self, modules: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Take up a saved average."""
         for (module, name), value in zip(self.names, self.values, strict=True):
-            value.copy_(modules[module][name])
+            put(value, modules[module][name])

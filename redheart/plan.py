@@ -265,7 +265,9 @@ def report(config: Json, run: Path, measured: bool) -> Iterator[str]:
     yield f"  ({corpus.origin})"
     yield f"  about {corpus.train:,} of them in train; {corpus.vocab_size:,} tokens at most"
     yield from _parameter_lines(weights)
-    chosen = memory_plan.choose(recipe, one.sizes, **config["memory"])
+    chosen = memory_plan.choose(
+        recipe, one.sizes, devices=config["train"]["devices"], **config["memory"]
+    )
     yield from _memory_lines(chosen, device_type(recipe.train))
     planned = [*space.kinds(config, total), *_data_kinds(config, run, corpus, trunk)]
     yield from _disk_lines(planned, store, run)

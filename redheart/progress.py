@@ -14,8 +14,14 @@ log = logging.getLogger("redheart")
 
 
 @contextmanager
-def training_progress(title: str, last_epoch: int) -> Iterator[Report]:
-    """Yield a report: a log line an epoch, and on a terminal a bar up to `last_epoch`'s end."""
+def training_progress(title: str, last_epoch: int, rank: int = 0) -> Iterator[Report | None]:
+    """Yield a report: a log line an epoch, and on a terminal a bar up to `last_epoch`'s end.
+
+    Of several processes only rank 0 tells.
+    """
+    if rank:
+        yield None
+        return
     if not sys.stderr.isatty():
         yield log_lines(last_epoch)
         return

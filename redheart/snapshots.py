@@ -12,10 +12,34 @@ from typing import Any
 
 from redheart import files
 from redheart.errors import UserError
+from redheart.ranks import Alone
 
 # Ctrl-C, the polite end, and what a cluster sends ahead of its own end: the last goes on training.
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 SAVING = (*STOPPING, signal.SIGUSR1)
+# Of what several processes want at a step, the last of these counts for all.
+_WANTED = (None, "time", signal.SIGUSR1, signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def answering(act: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Call `act` where a training is asked to save; a second signal to stop acts as always."""
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in SAVING}
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        if number in STOPPING:
+            signal.signal(number, before[number])
+        act(signal.Signals(number))
+
+    # What this process is to ignore (as a job in a shell's background does SIGINT) stays so.
+    for number in SAVING:
+        if before[number] is not signal.SIG_IGN:
+            signal.signal(number, answer)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 class Snapshots:
@@ -45,20 +69,32 @@ class Snapshots:
             file.unlink()
         return None
 
-    def after_step(self, capture: Callable[[], dict[str, Any]]) -> None:
+    def after_step(self, capture: Callable[[], dict[str, Any]], ranks: Alone | None = None) -> None:
         """Save what `capture` returns if it is time to, or if a signal came.
+
+        Parameters
+        ----------
+        ranks
+            The processes that train together: they save at the same step, and rank 0 writes.
 
         Raises
         ------
         UserError
             The signal was one to stop at. What was captured is saved.
         """
+        ranks = ranks or Alone()
         asked, self._signal = self._signal, None
-        if asked or time.monotonic() - self._last >= self.seconds:
-            self._save(capture())
-        if asked in STOPPING:
+        is_time = time.monotonic() - self._last >= self.seconds
+        wanted = _WANTED[ranks.largest(_WANTED.index(asked) or int(is_time))]
+        if wanted:
+            value = capture()
+            if ranks.rank == 0:
+                self._save(value)
+            ranks.wait()
+            self._last = time.monotonic()
+        if isinstance(wanted, signal.Signals) and wanted in STOPPING:
             raise UserError(
-                f"training stopped by {asked.name}; its state is saved, and the same command goes "
+                f"training stopped by {wanted.name}; its state is saved, and the same command goes "
                 "on from there"
             )
 
@@ -70,22 +106,11 @@ class Snapshots:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Answer signals after the running step; a second one of a kind acts as it always does."""
-        before: dict[int, Any] = {number: signal.getsignal(number) for number in SAVING}
-
-        def answer(number: int, frame: FrameType | None) -> None:
-            self._signal = signal.Signals(number)
-            if number in STOPPING:
-                signal.signal(number, before[number])
-
-        # What this process is to ignore (as a job in a shell's background does SIGINT) stays so.
-        for number in SAVING:
-            if before[number] is not signal.SIG_IGN:
-                signal.signal(number, answer)
-        try:
+        with answering(self._ask):
             yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
+
+    def _ask(self, number: signal.Signals) -> None:
+        self._signal = number
 
     def _save(self, value: dict[str, Any]) -> None:
         from redheart import checkpoint
@@ -98,7 +123,6 @@ class Snapshots:
         for file in older:
             if file != complete:
                 file.unlink(missing_ok=True)
-        self._last = time.monotonic()
 
     def _files(self) -> list[Path]:
         """Return all files of the snapshot, the newest first; leftovers of a kill among them."""

@@ -66,7 +66,7 @@ STEPS: dict[str, Step] = {
     "join_sweep": Step((), ("redheart.sweep",)),
     "choose_rate": Step(_keys("sweep", ChoiceOptions), ("redheart.sweep",)),
     # phase 2
-    "train_leg": Step(_TRAINING, ("redheart.training",)),
+    "train_leg": Step(_TRAINING, ("redheart.training", "redheart.sharding")),
     "evaluate_checkpoint": Step(
         (*_TRAINING, *_keys("train", ScoringOptions), "fusion"), ("redheart.scoring",)
     ),

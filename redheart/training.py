@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from redheart.training_state import (
     generators,
     restore,
     resume,
+    seed_epoch,
     set_generators,
 )
 
@@ -56,7 +56,7 @@ def train_epoch(
     done = [row for row in state.steps if row["epoch"] == epoch]
     if not done:
         # Order and dropout follow from seed and epoch alone: no leg has random state to hand on.
-        torch.manual_seed(_epoch_seed(state.seed, state.epoch))
+        seed_epoch(state)
     state.network.train_after(state.epoch)
     targets = {t.name: torch.from_numpy(data.targets[t.name]) for t in state.tasks}
     lengths = data.lengths
@@ -85,17 +85,15 @@ def train_epoch(
             after_step()
     state.epoch = epoch
     # Of an epoch's last step alone: it takes 7 % of a step (docs/performance.md).
-    ratios = done[-1]["update_ratio"] = optim.update_ratios(state.optimizer, state.units)
+    ratios = done[-1]["update_ratio"] = optim.update_ratios(
+        state.optimizer, state.units, state.ranks
+    )
     return {
         "epoch": epoch,
         "loss": float(np.mean([row["loss"] for row in done])),
         "gradient_norm": _norm_statistics([row["gradient_norm"] for row in done]),
         "update_ratio": ratios["all"],
     }
-
-
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:7], "big")
 
 
 def _accumulate(
@@ -105,18 +103,19 @@ def _accumulate(
 
     Each task's sum is divided by its labelled records in the whole window, so the micro-batch's
     size changes no result. Where a GPU has no memory for one, the window begins anew with halves,
-    as a run with that `batch_size` would have begun it, and so do all that follow.
+    as a run with that `batch_size` would have begun it, and so do all that follow; but not with
+    several processes, of which one alone would.
     """
     rows = torch.from_numpy(np.concatenate(window))
     counts = {name: max(1, int(labelled(t[rows]).sum())) for name, t in targets.items()}
-    before = generators()
+    before, own = generators(), state.ranks.share(window)
     while True:
         size = min(max(map(len, window)), state.micro_batch or len(rows))
-        pieces = [batch[i : i + size] for batch in window for i in range(0, len(batch), size)]
+        pieces = [batch[i : i + size] for batch in own for i in range(0, len(batch) or 1, size)]
         try:
             return _add_gradients(state, data, targets, pieces, counts)
         except torch.OutOfMemoryError:
-            if size == 1:
+            if size == 1 or state.ranks.count > 1:
                 raise
         # Not in the handler, where the error's frames keep what they had allocated.
         state.optimizer.zero_grad()
@@ -138,12 +137,15 @@ def _add_gradients(
     batches: Sequence[np.ndarray],
     counts: Mapping[str, int],
 ) -> float:
-    total = torch.zeros((), device=next(state.network.parameters()).device)
-    for batch in batches:
-        loss = _batch_loss(state, data, targets, batch, counts)
+    total = torch.zeros((), device=state.ranks.device_of(state.network))
+    for rows in batches:
+        if len(rows):
+            loss = _batch_loss(state, data, targets, rows, counts)
+        else:  # As many passes as the other processes make, and any text will do: it adds nothing.
+            loss = 0 * _batch_loss(state, data, targets, np.array([0]), counts)
         state.scaler.scale(loss).backward()
         total += loss.detach()
-    return float(total)
+    return float(state.ranks.sum(total))
 
 
 def _batch_loss(
@@ -154,7 +156,7 @@ def _batch_loss(
     counts: Mapping[str, int],
 ) -> Tensor:
     """Return a micro-batch's share of the window's loss: every module on its own contribution."""
-    options, device = state.options, next(state.network.parameters()).device
+    options, device = state.options, state.ranks.device_of(state.network)
     batch = make_batch(data, rows).to(device)
     if options.rdrop > 0:
         batch = batch.doubled()
@@ -180,7 +182,7 @@ def _update(state: TrainingState, loss: float, share: float) -> dict[str, float]
         raise NonFiniteLoss(f"the loss became {loss} in epoch {state.epoch + 1}")
     optimizer: Any = state.optimizer  # the scaler knows torch's own, and asks for no more than this
     state.scaler.unscale_(optimizer)
-    clipped = optim.clip(state.units, state.options.clip_norm)
+    clipped = optim.clip(state.units, state.options.clip_norm, state.ranks)
     values = torch.stack(list(clipped.values())).tolist()
     if not state.scaler.is_enabled() and not all(map(math.isfinite, values)):
         raise NonFiniteLoss(f"a gradient became infinite in epoch {state.epoch + 1}")
@@ -227,7 +229,7 @@ def train_leg(
         The loss ceased to be a number. Nothing of the leg is kept; what was saved before stands.
     """
     statistics: list[dict[str, Any]] = []
-    if saved := snapshots and snapshots.load():
+    if saved := snapshots and state.ranks.in_turn(snapshots.load):
         resume(state, saved)
         statistics = saved["statistics"]
     elif ancestor:
@@ -235,7 +237,7 @@ def train_leg(
 
     def after_step() -> None:
         if snapshots:
-            snapshots.after_step(lambda: {**capture(state), "statistics": statistics})
+            snapshots.after_step(lambda: {**capture(state), "statistics": statistics}, state.ranks)
 
     try:
         for epoch in range(state.epoch, leg.stop):

@@ -60,6 +60,14 @@ class PlanOptions:
 
 
 @dataclass(frozen=True)
+class DeviceOptions:
+    """On what the legs of the main training run."""
+
+    devices: int = 1
+    """GPUs, or with `device: cpu` processes, that train a leg together; 1 to 64."""
+
+
+@dataclass(frozen=True)
 class ScoringOptions:
     """How a checkpoint is evaluated."""
 

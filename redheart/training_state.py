@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from redheart.memory_plan import UNLIMITED, MemoryPlan, training_precision
 from redheart.meter import Meter
 from redheart.model.network import Network, build_network, hold_in_bfloat16
 from redheart.model.pretrained import backbone_for, load_weights
+from redheart.ranks import Alone
 from redheart.tasks import Task
 from redheart.tokens import Encoded
 from redheart.training_options import Recipe, TrainOptions
@@ -59,6 +61,8 @@ class TrainingState:
     """Texts that the GPU's memory allows at once; None: as many as the recipe wants."""
     plan: MemoryPlan = UNLIMITED
     """What is kept of it, and where."""
+    ranks: Alone = field(default_factory=Alone)
+    """The processes that train it together."""
 
     def facts(self) -> dict[str, Any]:
         """Return the columns of the ledger: what it took, and a micro-batch that was halved."""
@@ -73,6 +77,7 @@ def prepare(
     seed: int,
     plan: MemoryPlan = UNLIMITED,
     trunk: str | Path = "",
+    ranks: Alone | None = None,
 ) -> TrainingState:
     """Return the state before the first step; equal seeds give equal weights at every rate.
 
@@ -86,6 +91,8 @@ def prepare(
         What to keep in memory, in how many bits and where.
     trunk
         Weights of the pretrained trunk, where the data is made for one that learns.
+    ranks
+        The processes that train together, each with its share of every weight; None: one.
 
     Raises
     ------
@@ -107,6 +114,8 @@ def prepare(
         network.backbone.recompute_activations()
     if tier.weights == "bf16":
         hold_in_bfloat16(network)
+    ranks = ranks or Alone()
+    ranks.shard(network)
     parameters = parameters_by_module(network)
     optimizer = optim.build_optimizer(network, options, tier, seed)
     return TrainingState(
@@ -120,6 +129,7 @@ def prepare(
         seed,
         units=optim.clipping_units(parameters),
         plan=plan,
+        ranks=ranks,
     )
 
 
@@ -132,11 +142,10 @@ def restore(state: TrainingState, ancestor: Ancestor) -> None:
 def capture(state: TrainingState) -> dict[str, Any]:
     """Return all that training goes on from, in the midst of an epoch too."""
     return {
-        "weights": checkpoint.module_states(state.network),
-        "ema": state.average.state(),
+        **_tensors(state),
         **_counters(state),
         "steps": state.steps,
-        "generators": generators(),
+        "generators": state.ranks.everyones(generators()),
         "micro_batch": state.micro_batch,
     }
 
@@ -146,7 +155,18 @@ def resume(state: TrainingState, captured: Mapping[str, Any]) -> None:
     _take_up(state, captured)
     state.steps = list(captured["steps"])
     state.micro_batch = captured["micro_batch"]
-    set_generators(captured["generators"])
+    saved = captured["generators"]
+    if state.ranks.rank < len(saved):
+        set_generators(saved[state.ranks.rank])
+    else:  # It was taken with fewer processes.
+        seed_epoch(state)
+
+
+def seed_epoch(state: TrainingState) -> None:
+    """Seed the generators for the running epoch: each process has a dropout of its own."""
+    place = (state.seed, state.epoch, *((state.ranks.rank,) if state.ranks.rank else ()))
+    digest = hashlib.sha256("/".join(map(str, place)).encode()).digest()
+    torch.manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 def generators() -> dict[str, Tensor]:
@@ -164,12 +184,18 @@ def set_generators(states: Mapping[str, Tensor]) -> None:
         torch.cuda.set_rng_state(states["cuda"])
 
 
+def _tensors(state: TrainingState) -> dict[str, Any]:
+    """Return what a checkpoint holds."""
+    weights, average = checkpoint.module_states(state.network), state.average.state()
+    return {name: state.ranks.gathered(t) for name, t in (("weights", weights), ("ema", average))}
+
+
 def _counters(state: TrainingState) -> dict[str, Any]:
     """Return what a leg hands on beside its checkpoint."""
     return {
         "epoch": state.epoch,
         "step": state.step,
-        "optimizer": state.optimizer.state_dict(),
+        "optimizer": state.ranks.gathered(state.optimizer.state_dict()),
         "scaler": state.scaler.state_dict(),
     }
 
@@ -191,6 +217,8 @@ def save_leg(
 ) -> None:
     """Write `weights`, the training state, `steps` and, last, the `manifest`: all is complete.
 
+    Of several processes rank 0 writes, and the others have to call it too.
+
     Parameters
     ----------
     folder
@@ -200,11 +228,11 @@ def save_leg(
     keys
         The leg's own `key` and its `parent`'s.
     """
-    weights = checkpoint.module_states(state.network)
-    average = state.average.state()
-    saved = {"epoch": state.epoch, "weights": weights, "ema": average}
+    saved, counters = {"epoch": state.epoch, **_tensors(state)}, _counters(state)
+    if state.ranks.rank:
+        return
     checkpoint.save_tensors(folder / "weights", saved)
-    checkpoint.save_tensors(state_path, _counters(state))
+    checkpoint.save_tensors(state_path, counters)
     files.write_lines(folder / "steps", map(_as_line, _steps_of(state, statistics)))
     manifest = {
         "epoch": state.epoch,
@@ -212,8 +240,8 @@ def save_leg(
         "seed": state.seed,
         "learning_rate": state.peak,
         **keys,
-        "weights": checkpoint.hash_modules(weights),
-        "ema": checkpoint.hash_modules(average),
+        "weights": checkpoint.hash_modules(saved["weights"]),
+        "ema": checkpoint.hash_modules(saved["ema"]),
         "state": files.sha256_file(state_path),
         "training": statistics,
     }

@@ -35,8 +35,9 @@ rule train_leg:
         memory=CONFIG["memory"],
         snapshot_minutes=CONFIG["store"]["snapshot_minutes"],
         keep_every=CONFIG["store"]["keep_every"],
+        devices=CONFIG["train"]["devices"],
     resources:
-        gpu=1,
+        gpu=CONFIG["train"]["devices"],
     script:
         "../scripts/train_leg.py"
 

@@ -13,23 +13,34 @@ parent = next(map(files.read_json, job.input.parent_manifest), None)
 rate = files.read_json(job.input.best)["best_learning_rate"]
 seed = int(job.wildcards.seed)
 leg = legs.Leg(parent["epoch"] if parent else 0, int(job.wildcards.epoch))
-environment = {"environment": device.environment(recipe.train)}
-memory = memory_plan.choose(recipe, tokens.load_sizes(job.input.train), **job.params.memory)
+memory = memory_plan.choose(
+    recipe, tokens.load_sizes(job.input.train), devices=job.params.devices, **job.params.memory
+)
+
+
+def on(devices):
+    environment = {"environment": device.environment(recipe.train, devices)}
+    return {"seed": seed, **leg.epochs, **environment, **memory.key(recipe.train)}
 
 
 def train(folder):
-    from redheart import training, training_state
+    from redheart import launch, training, training_state
     from redheart.progress import training_progress
 
-    data = tokens.load_encoded(job.input.train)
-    state = training_state.prepare(recipe, data, rate, seed, memory, *job.input.trunk)
-    job.check_space(state.network, uses["train"])
     ancestor = legs.nearest_ancestor(job.store, keys["parent"])
     title = f"epochs {ancestor.epoch + 1 if ancestor else 1} to {leg.stop}"
-    with training_progress(title, leg.stop) as report, snapshots.listening():
-        statistics = training.train_leg(state, data, leg, ancestor, report, snapshots)
-    training_state.save_leg(state, statistics, folder, job.store.state_path(keys["key"]), keys)
-    job.note(**state.facts())
+
+    def work(ranks):
+        data = tokens.load_encoded(job.input.train)
+        trunk = job.input.trunk
+        state = training_state.prepare(recipe, data, rate, seed, memory, *trunk, ranks=ranks)
+        job.check_space(state.network, uses["train"])
+        with training_progress(title, leg.stop, ranks.rank) as report, snapshots.listening():
+            statistics = training.train_leg(state, data, leg, ancestor, report, snapshots)
+        training_state.save_leg(state, statistics, folder, job.store.state_path(keys["key"]), keys)
+        return state.facts()
+
+    job.note(**launch.on_devices(work, devices, recipe.train))
 
 
 def evaluate(folder):
@@ -42,10 +53,12 @@ def evaluate(folder):
 
 
 uses = {**job.content("train", "trunk"), "rate": rate, "parent": legs.parent_values(parent)}
-extra = {"seed": seed, **leg.epochs, **environment, **memory.key(recipe.train)}
-keys = {"key": job.action(uses=uses, extra=extra).key, "parent": parent and parent["key"]}
+devices = legs.trained_devices(
+    job.store, lambda n: job.action(uses=uses, extra=on(n)).key, job.params.devices
+)
+keys = {"key": job.action(uses=uses, extra=on(devices)).key, "parent": parent and parent["key"]}
 snapshots = Snapshots(job.store.snapshot_path(keys["key"]), job.params.snapshot_minutes)
-job.build(train, names=("weights", "manifest", "steps"), uses=uses, extra=extra)
+job.build(train, names=legs.OUTPUTS, uses=uses, extra=on(devices))
 snapshots.discard()
 legs.thin_states(job.store, keys["key"], job.params.keep_every)
 
@@ -54,4 +67,5 @@ uses = {
     **job.content("train", "val_select", "parent_metrics"),
     **{name: manifest[name] for name in ("weights", "ema", "training")},
 }
+environment = {"environment": device.environment(recipe.train)}
 job.build(evaluate, step="evaluate_checkpoint", names=("metrics",), uses=uses, extra=environment)

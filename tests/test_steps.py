@@ -22,14 +22,9 @@ ROOT = Path(__file__).parents[1]
 # Where a text is read and which jobs there are, not what comes out of one.
 NO_STEPS = {
     *("seeds", "data.source", "sweep.learning_rates", "sweep.seeds", "sweep.rungs"),
-    *("train.epochs", "train.checkpoint_every", "crossover.offsets"),
-    *(
-        "memory.budget_gb",
-        "memory.tier",
-        "store.path",
-        "store.keep_every",
-        "store.snapshot_minutes",
-    ),
+    *("train.epochs", "train.checkpoint_every", "train.devices", "crossover.offsets"),
+    *("memory.budget_gb", "memory.tier"),
+    *("store.path", "store.keep_every", "store.snapshot_minutes"),
 }
 PHASE_0 = {
     *("generate_corpus", "read_records", "find_duplicates", "deduplicate_records"),
