@@ -13,6 +13,7 @@ from redheart.adamw import AdamW
 from redheart.groups import parameters_by_module
 from redheart.model.network import Network
 from redheart.tasks import Task
+from redheart.tensor_files import Deferred, made
 from redheart.training_options import TrainOptions
 
 Parameters = Mapping[str, Mapping[str, nn.Parameter]]
@@ -189,7 +190,7 @@ class MovingAverage:
         return modules
 
     @torch.no_grad()
-    def load(self, modules: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def load(self, modules: Mapping[str, Mapping[str, Tensor | Deferred]]) -> None:
         """Take up a saved average."""
         for (module, name), value in zip(self.names, self.values, strict=True):
-            value.copy_(modules[module][name])
+            value.copy_(made(modules[module][name]))

@@ -34,7 +34,7 @@ rule train_leg:
         evaluate_checkpoint=shared("evaluate_checkpoint"),
         budget_gb=CONFIG["memory"]["budget_gb"],
         snapshot_minutes=CONFIG["store"]["snapshot_minutes"],
-        keep_every=CONFIG["store"]["keep_every"],
+        keep_states=[CONFIG["store"]["keep_every"], CONFIG["store"]["keep_last"]],
     resources:
         gpu=1,
     script:

@@ -5,11 +5,12 @@ from job import Job
 from redheart import device, files, legs
 from redheart.options import build, read_recipe
 from redheart.snapshots import Snapshots
-from redheart.training_options import ScoringOptions
+from redheart.training_options import CheckpointOptions, ScoringOptions
 
 job = Job(snakemake)
 recipe = read_recipe(job.settings)
 parent = next(map(files.read_json, job.input.parent_manifest), None)
+saved = build(CheckpointOptions, job.settings["checkpoints"])
 rate = files.read_json(job.input.best)["best_learning_rate"]
 seed = int(job.wildcards.seed)
 leg = legs.Leg(parent["epoch"] if parent else 0, int(job.wildcards.epoch))
@@ -27,8 +28,9 @@ def train(folder):
     title = f"epochs {ancestor.epoch + 1 if ancestor else 1} to {leg.stop}"
     with training_progress(title, leg.stop) as report, snapshots.listening():
         statistics = training.train_leg(state, data, leg, ancestor, report, snapshots)
-    training_state.save_leg(state, statistics, folder, job.store.state_path(keys["key"]), keys)
     job.note(**state.facts())
+    place = job.store.state_path(keys["key"])
+    return training_state.save_leg(state, statistics, folder, place, keys, saved)
 
 
 def evaluate(folder):
@@ -46,7 +48,7 @@ keys = {"key": job.action(uses=uses, extra=extra).key, "parent": parent and pare
 snapshots = Snapshots(job.store.snapshot_path(keys["key"]), job.params.snapshot_minutes)
 job.build(train, names=("weights", "manifest", "steps"), uses=uses, extra=extra)
 snapshots.discard()
-legs.thin_states(job.store, keys["key"], job.params.keep_every)
+legs.thin_states(job.store, keys["key"], *job.params.keep_states)
 
 manifest = files.read_json(job.output.manifest)
 uses = {

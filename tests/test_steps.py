@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[1]
 NO_STEPS = {
     *("seeds", "data.source", "sweep.learning_rates", "sweep.seeds", "sweep.rungs"),
     *("train.epochs", "train.checkpoint_every", "crossover.offsets"),
-    *("memory.budget_gb", "store.path", "store.keep_every", "store.snapshot_minutes"),
+    *("memory.budget_gb", "store.path", "store.snapshot_minutes"),
+    *("store.keep_last", "store.keep_every"),
 }
 PHASE_0 = {
     *("generate_corpus", "read_records", "find_duplicates", "deduplicate_records"),

@@ -1,0 +1,194 @@
+"""Files of tensors, byte for byte those of `torch.save`, written and read tensor by tensor."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from redheart import files
+from redheart.errors import UserError
+
+# What is written before the disk is told to take it; otherwise it idles until the end.
+FLUSHED_BYTES = 64_000_000
+# What is hashed in the time that it takes to ask another thread for it.
+SMALL_BYTES = 100_000
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A tensor that is made each time it is needed, so that it takes no memory in between."""
+
+    shape: tuple[int, ...]
+    """Its shape."""
+    dtype: torch.dtype
+    """Its type."""
+    make: Callable[[], Tensor]
+    """Makes it."""
+
+
+def made(tensor: Tensor | Deferred) -> Tensor:
+    """Return a tensor, made if it was deferred."""
+    return tensor.make() if isinstance(tensor, Deferred) else tensor
+
+
+def write(stream: Any, value: Any) -> None:
+    """Write nested dicts, lists, numbers and tensors as `torch.save` does, one tensor at a time.
+
+    A deferred tensor is made when its turn comes, one of a GPU is copied then, and either is freed
+    before the next. Of a view only what it shows is written.
+
+    Parameters
+    ----------
+    stream
+        Has a method `write`.
+    """
+    content = io.BytesIO()
+    pickler = _Pickler(content, protocol=2)
+    pickler.dump(value)
+    writer: Any = torch._C.PyTorchFileWriter(stream)
+    records = {
+        "data.pkl": content.getvalue(),
+        ".format_version": b"1",
+        ".storage_alignment": b"64",
+        "byteorder": b"little",
+    }
+    try:
+        for name, record in records.items():
+            writer.write_record(name, record, len(record))
+        for number, each in enumerate(pickler.tensors):
+            tensor = made(each).detach().cpu().contiguous()
+            if tensor.untyped_storage().nbytes() != tensor.nbytes:
+                tensor = tensor.clone()
+            writer.write_record(f"data/{number}", tensor.untyped_storage(), tensor.nbytes)
+    finally:  # a writer that is not closed ends the process
+        writer.write_end_of_file()
+
+
+@dataclass(frozen=True)
+class _Storage:
+    tensor: Tensor | Deferred
+
+
+class _Pickler(pickle.Pickler):
+    """Writes a tensor as torch does: how to rebuild it from a record of the file."""
+
+    def __init__(self, stream: IO[bytes], protocol: int) -> None:
+        super().__init__(stream, protocol)
+        self.tensors: list[Tensor | Deferred] = []
+
+    def reducer_override(self, value: Any) -> Any:
+        if not isinstance(value, Tensor | Deferred):
+            return NotImplemented
+        shape = tuple(value.shape)
+        stride = torch.empty(shape, device="meta").stride()
+        hooks: OrderedDict[int, Any] = OrderedDict()
+        given = (_Storage(value), 0, shape, stride, False, hooks)
+        return torch._utils._rebuild_tensor_v2, given
+
+    def persistent_id(self, value: Any) -> Any:
+        if not isinstance(value, _Storage):
+            return None
+        kind = torch.storage._dtype_to_storage_type_map()[value.tensor.dtype]
+        self.tensors.append(value.tensor)
+        key, count = str(len(self.tensors) - 1), torch.Size(value.tensor.shape).numel()
+        return ("storage", getattr(torch, kind), key, "cpu", count)
+
+
+def deferred(path: str | Path, mapped: Any) -> Any:
+    """Return what torch mapped from a file with all tensors deferred.
+
+    Each is read into memory of its own when it is made: pages of a mapping would stay in that of
+    the process. What is read is only as sound as the file; check it by a hash.
+    """
+    first = next(_tensors(mapped), None)
+    if first is None:
+        return mapped
+    file: Any = torch._C.PyTorchFileReader(str(path))
+    start = first.data_ptr() - file.get_record_offset("data/0")
+
+    def reader(tensor: Tensor) -> Deferred:
+        offset, dtype, shape = tensor.data_ptr() - start, tensor.dtype, tuple(tensor.shape)
+        return Deferred(shape, dtype, lambda: _read(path, offset, dtype, shape))
+
+    return _each_tensor(mapped, reader)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Yield all tensors in the order in which they were written."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors(item)
+
+
+def _each_tensor(value: Any, change: Callable[[Tensor], Any]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _each_tensor(item, change) for key, item in value.items()}
+    return [_each_tensor(item, change) for item in value] if isinstance(value, list) else value
+
+
+def _read(path: str | Path, offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    tensor = torch.empty(shape, dtype=dtype)
+    with open(path, "rb") as stream:
+        stream.seek(offset)
+        read = stream.readinto(tensor.flatten().view(torch.uint8).numpy().data)
+    if read != tensor.nbytes:
+        raise UserError(f"{path}: cut off while it was read; {files.how_to_rebuild(path)}")
+    return tensor
+
+
+class _HashedStream:
+    """A file that is hashed and flushed to the disk while it is written, in threads beside it."""
+
+    def __init__(self, stream: IO[bytes], pool: ThreadPoolExecutor) -> None:
+        self.stream, self.pool = stream, pool
+        self.digest = hashlib.sha256()
+        self._unflushed = 0
+        self._flushing: Future[None] | None = None
+
+    def write(self, data: bytes) -> int:
+        if len(data) < SMALL_BYTES:
+            self.digest.update(data)
+            self.stream.write(data)
+        else:
+            hashing = self.pool.submit(self.digest.update, data)
+            try:
+                self.stream.write(data)
+            finally:
+                hashing.result()  # the bytes are torch's, and gone when this returns
+        self._unflushed += len(data)
+        if self._unflushed > FLUSHED_BYTES and (not self._flushing or self._flushing.done()):
+            self.flush()
+            self.stream.flush()
+            self._flushing = self.pool.submit(os.fsync, self.stream.fileno())
+            self._unflushed = 0
+        return len(data)
+
+    def flush(self) -> None:
+        """Wait for the running flush; an error of the disk is told once, and to whoever waits."""
+        if self._flushing:
+            self._flushing.result()
+
+
+@contextmanager
+def hashed(stream: IO[bytes]) -> Iterator[_HashedStream]:
+    """Return a stream over `stream` whose `digest` is, at the end, that of all that was written."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        hashing = _HashedStream(stream, pool)
+        yield hashing
+        hashing.flush()
