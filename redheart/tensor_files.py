@@ -91,7 +91,8 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         if not isinstance(value, Tensor | Deferred):
             return NotImplemented
-        shape = tuple(value.shape)
+        # A tuple of its own: one that is met again would be written as a reference.
+        shape = tuple(list(value.shape))
         stride = torch.empty(shape, device="meta").stride()
         hooks: OrderedDict[int, Any] = OrderedDict()
         given = (_Storage(value), 0, shape, stride, False, hooks)
@@ -112,13 +113,15 @@ def deferred(path: str | Path, mapped: Any) -> Any:
     Each is read into memory of its own when it is made: pages of a mapping would stay in that of
     the process. What is read is only as sound as the file; check it by a hash.
     """
-    first = next(_tensors(mapped), None)
+    number, first = next(((n, t) for n, t in enumerate(_tensors(mapped)) if t.numel()), (0, None))
     if first is None:
         return mapped
     file: Any = torch._C.PyTorchFileReader(str(path))
-    start = first.data_ptr() - file.get_record_offset("data/0")
+    start = first.data_ptr() - file.get_record_offset(f"data/{number}")
 
-    def reader(tensor: Tensor) -> Deferred:
+    def reader(tensor: Tensor) -> Tensor | Deferred:
+        if not tensor.numel():
+            return tensor
         offset, dtype, shape = tensor.data_ptr() - start, tensor.dtype, tuple(tensor.shape)
         return Deferred(shape, dtype, lambda: _read(path, offset, dtype, shape))
 
