@@ -19,8 +19,8 @@ PACKAGE = Path(__file__).parent
 PLUMBING = frozenset(
     f"redheart.{name}"
     for name in (
-        *("cli", "config", "errors", "event_files", "files", "fingerprint", "legs", "memory"),
-        *("meter", "options", "plan", "progress", "snapshots", "space", "steps", "store"),
+        *("archive", "cli", "config", "errors", "event_files", "files", "fingerprint", "legs"),
+        *("memory", "meter", "options", "plan", "progress", "snapshots", "space", "steps", "store"),
     )
 )
 

@@ -92,7 +92,7 @@ class _Pickler(pickle.Pickler):
         if not isinstance(value, Tensor | Deferred):
             return NotImplemented
         # A tuple of its own: one that is met again would be written as a reference.
-        shape = tuple(list(value.shape))
+        shape = tuple(int(size) for size in value.shape)
         stride = torch.empty(shape, device="meta").stride()
         hooks: OrderedDict[int, Any] = OrderedDict()
         given = (_Storage(value), 0, shape, stride, False, hooks)
