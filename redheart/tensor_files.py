@@ -1,4 +1,4 @@
-"""Files of tensors, byte for byte those of `torch.save`, written and read tensor by tensor."""
+"""Files of tensors as `torch.save` makes them, written and read tensor by tensor."""
 
 from __future__ import annotations
 
@@ -46,6 +46,9 @@ def made(tensor: Tensor | Deferred) -> Tensor:
 def write(stream: Any, value: Any) -> None:
     """Write nested dicts, lists, numbers and tensors as `torch.save` does, one tensor at a time.
 
+    The bytes are torch's own without the archive's CRC-32, which `torch.load` does not read and
+    which takes longer than a SHA-256 (`torch.serialization.set_crc32_options`).
+
     A deferred tensor is made when its turn comes, one of a GPU is copied then, and either is freed
     before the next. Of a view only what it shows is written.
 
@@ -57,7 +60,7 @@ def write(stream: Any, value: Any) -> None:
     content = io.BytesIO()
     pickler = _Pickler(content, protocol=2)
     pickler.dump(value)
-    writer: Any = torch._C.PyTorchFileWriter(stream)
+    writer: Any = torch._C.PyTorchFileWriter(stream, False)
     records = {
         "data.pkl": content.getvalue(),
         ".format_version": b"1",
