@@ -19,7 +19,7 @@ def until(epochs):
     return {"sweep.epochs": epochs, "rate": rate, "seed": seed, "environment": environment}
 
 
-def training_state(epochs):
+def state_of(epochs):
     """Return where the state after that many epochs is, and the proof that it is whole."""
     key = job.action(uses=uses, extra=until(epochs)).key
     return job.store.state_path(key), job.store.folder(key) / "state"
@@ -33,7 +33,7 @@ def train(folder):
     validation = tokens.load_encoded(job.input.val_select)
     state = training_state.prepare(recipe, data, rate, seed, job.params.budget_gb, *job.input.trunk)
     job.check_space(state.network, uses["train"])
-    progress = sweep_training.resume_trial(state, *training_state(start))
+    progress = sweep_training.resume_trial(state, *state_of(start))
     title = f"rate {rate}, seed {seed}"
     with training_progress(title, stop) as report, snapshots.listening():
         trial = sweep_training.train_rate(
@@ -41,7 +41,7 @@ def train(folder):
         )
     files.write_json(folder / "trial", trial)
     if stop < job.settings["sweep"]["epochs"] and not trial["diverged"]:
-        path, _ = training_state(stop)
+        path, _ = state_of(stop)
         sweep_training.save_trial(state, progress, path, folder / "state")
     job.note(**state.facts())
 
@@ -64,4 +64,4 @@ else:
     job.build(train, uses=uses, extra=until(stop))
     snapshots.discard()
 if 0 < start < stop:  # Nothing goes on from the rung before any more.
-    training_state(start)[0].unlink(missing_ok=True)
+    state_of(start)[0].unlink(missing_ok=True)
