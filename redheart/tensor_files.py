@@ -22,8 +22,8 @@ from redheart.errors import UserError
 
 # What is written before the disk is told to take it; otherwise it idles until the end.
 FLUSHED_BYTES = 64_000_000
-# What is hashed in the time that it takes to ask another thread for it.
-SMALL_BYTES = 100_000
+# What is hashed by another thread at once; two such pieces are in memory.
+PIECE_BYTES = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -159,36 +159,50 @@ def _read(path: str | Path, offset: int, dtype: torch.dtype, shape: tuple[int, .
 
 
 class _HashedStream:
-    """A file that is hashed and flushed to the disk while it is written, in threads beside it."""
+    """A file that is hashed and flushed to the disk while it is written, in threads beside it.
+
+    Bytes are passed on in large pieces: a thread that is asked for each tensor's would be waited
+    for each time.
+    """
 
     def __init__(self, stream: IO[bytes], pool: ThreadPoolExecutor) -> None:
         self.stream, self.pool = stream, pool
         self.digest = hashlib.sha256()
+        self._piece = bytearray()
         self._unflushed = 0
+        self._hashing: Future[None] | None = None
         self._flushing: Future[None] | None = None
 
     def write(self, data: bytes) -> int:
-        if len(data) < SMALL_BYTES:
-            self.digest.update(data)
-            self.stream.write(data)
-        else:
-            hashing = self.pool.submit(self.digest.update, data)
-            try:
-                self.stream.write(data)
-            finally:
-                hashing.result()  # the bytes are torch's, and gone when this returns
-        self._unflushed += len(data)
+        self._piece += data
+        if len(self._piece) >= PIECE_BYTES:
+            self._pass_on()
+        return len(data)
+
+    def _pass_on(self) -> None:
+        piece, self._piece = self._piece, bytearray()
+        if self._hashing:
+            self._hashing.result()
+        self._hashing = self.pool.submit(self.digest.update, piece)
+        self.stream.write(piece)
+        self._unflushed += len(piece)
         if self._unflushed > FLUSHED_BYTES and (not self._flushing or self._flushing.done()):
-            self.flush()
+            self._wait_for_flush()
             self.stream.flush()
             self._flushing = self.pool.submit(os.fsync, self.stream.fileno())
             self._unflushed = 0
-        return len(data)
 
-    def flush(self) -> None:
-        """Wait for the running flush; an error of the disk is told once, and to whoever waits."""
+    def _wait_for_flush(self) -> None:
+        """Raise what went wrong: the disk tells an error once, to whoever asks first."""
         if self._flushing:
             self._flushing.result()
+
+    def finish(self) -> None:
+        """Pass on what remains, and wait for all threads."""
+        self._pass_on()
+        if self._hashing:
+            self._hashing.result()
+        self._wait_for_flush()
 
 
 @contextmanager
@@ -197,4 +211,4 @@ def hashed(stream: IO[bytes]) -> Iterator[_HashedStream]:
     with ThreadPoolExecutor(max_workers=2) as pool:
         hashing = _HashedStream(stream, pool)
         yield hashing
-        hashing.flush()
+        hashing.finish()
