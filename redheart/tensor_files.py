@@ -174,9 +174,11 @@ class _HashedStream:
         self._flushing: Future[None] | None = None
 
     def write(self, data: bytes) -> int:
-        self._piece += data
-        if len(self._piece) >= PIECE_BYTES:
-            self._pass_on()
+        view = memoryview(data)
+        for start in range(0, len(view), PIECE_BYTES):
+            self._piece += view[start : start + PIECE_BYTES]
+            if len(self._piece) >= PIECE_BYTES:
+                self._pass_on()
         return len(data)
 
     def _pass_on(self) -> None:
