@@ -46,8 +46,8 @@ def made(tensor: Tensor | Deferred) -> Tensor:
 def write(stream: Any, value: Any) -> None:
     """Write nested dicts, lists, numbers and tensors as `torch.save` does, one tensor at a time.
 
-    The bytes are torch's own without the archive's CRC-32, which `torch.load` does not read and
-    which takes longer than a SHA-256 (`torch.serialization.set_crc32_options`).
+    The bytes are torch's own without the archive's CRC-32 (`torch.serialization.set_crc32_options`),
+    which `torch.load` does not check and for which the disk would wait: it is taken before writing.
 
     A deferred tensor is made when its turn comes, one of a GPU is copied then, and either is freed
     before the next. Of a view only what it shows is written.
