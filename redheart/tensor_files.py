@@ -46,8 +46,8 @@ def made(tensor: Tensor | Deferred) -> Tensor:
 def write(stream: Any, value: Any) -> None:
     """Write nested dicts, lists, numbers and tensors as `torch.save` does, one tensor at a time.
 
-    The bytes are torch's own without the archive's CRC-32 (`torch.serialization.set_crc32_options`),
-    which `torch.load` does not check and for which the disk would wait: it is taken before writing.
+    The bytes are torch's own but for the archive's CRC-32 (`torch.serialization.set_crc32_options`)
+    which `torch.load` does not check, and for which the disk would wait: it is taken beforehand.
 
     A deferred tensor is made when its turn comes, one of a GPU is copied then, and either is freed
     before the next. Of a view only what it shows is written.
