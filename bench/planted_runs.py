@@ -153,9 +153,11 @@ def run(plan: Plan, parts: Mapping[str, Encoded], seed: int) -> Run:
     network = _network(recipe, seed)
     saved, tables = _train(network, plan, recipe, parts, seed)
     validation = parts["val_select"]
-    soups, _ = candidates.make_soups(network, saved.__getitem__, tables, validation, recipe)
+    soups: dict[str, checkpoint.MaybeDeferred] = {}
+    load_epoch = saved.__getitem__
+    candidates.make_soups(network, load_epoch, tables, validation, recipe, soups.__setitem__)
 
-    def load(option: Option) -> checkpoint.ModuleStates:
+    def load(option: Option) -> checkpoint.MaybeDeferred:
         return soups["greedy"] if option == START else saved[int(option)]["weights"]
 
     units = groups.units(soups["greedy"], frozen_trunk=True)

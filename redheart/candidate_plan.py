@@ -9,6 +9,8 @@ from typing import Any
 from redheart.metrics import MAIN_METRIC
 from redheart.tasks import Task
 
+# Those that are made of moving averages, and left out where checkpoints hold none.
+OF_AVERAGES = ("ema_last", "ema", "uniform_soup_ema", "greedy_soup_ema", "crossover_units_ema")
 # How a candidate is made: `members`, each a file below the seed's folder and `weights` or `ema` in
 # it, whose predictions are averaged, unless `tasks` names the member that predicts each;
 # `forward_passes`; `note`, how it was chosen; `epochs` or the like to tell a person.
@@ -25,12 +27,14 @@ def plan_candidates(
 ) -> dict[str, Source]:
     """Say for every candidate of a seed which weights it is made of.
 
+    None is made of averages where the checkpoints hold none.
+
     Parameters
     ----------
     tables
         The checkpoints' metrics, in the order of epochs.
     soups
-        What went into each soup.
+        What went into each soup; none of averages where those were not saved.
     spots
         The content of `sweet_spots.json`.
     variants
@@ -41,6 +45,7 @@ def plan_candidates(
     chosen = {
         key: {name: spot["epoch"] for name, spot in spots[key].items()}
         for key in ("groups", "units", "units_ema")
+        if key in spots
     }
     return {
         **_singles(tables, spots),
@@ -56,11 +61,7 @@ def plan_candidates(
             "every unit task x module from the epoch of its own best metric",
             epochs=chosen["units"],
         ),
-        "crossover_units_ema": _file(
-            "crossover/units_ema.pt",
-            "the same of the moving averages, by their own metrics",
-            epochs=chosen["units_ema"],
-        ),
+        **_units_ema(chosen),
         "ascent": _file(
             "crossover/ascent.pt",
             "the greedy soup, units exchanged for an epoch's one by one while a task gains",
@@ -120,7 +121,7 @@ def _singles(tables: Sequence[Mapping[str, Any]], spots: Mapping[str, Any]) -> d
         return _file(f"ckpt/epoch_{epoch:03d}.pt", note, source, epochs=[epoch])
 
     last = tables[-1]["epoch"]
-    return {
+    singles = {
         "last": saved(last, "the last checkpoint"),
         "best_single": saved(
             best_epoch(tables, "raw"), "the checkpoint with the best macro score on val_select"
@@ -133,10 +134,14 @@ def _singles(tables: Sequence[Mapping[str, Any]], spots: Mapping[str, Any]) -> d
             single_by_rule(spots["units"]),
             "control: the checkpoint that the rule of `crossover_units` chooses for all at once",
         ),
+    }
+    if "ema" not in tables[0]["fused"]:
+        return singles
+    best, note = best_epoch(tables, "ema"), "the moving average at its best on val_select"
+    return {
+        **singles,
         "ema_last": saved(last, "the moving average at the last checkpoint", "ema"),
-        "ema": saved(
-            best_epoch(tables, "ema"), "the moving average at its best on val_select", "ema"
-        ),
+        "ema": saved(best, note, "ema"),
     }
 
 
@@ -153,7 +158,16 @@ def _soups(soups: Mapping[str, Mapping[str, Any]]) -> dict[str, Source]:
         )
         for name, note in notes.items()
         for kind in [name.partition("_")[0]]
+        if name in soups
     }
+
+
+def _units_ema(chosen: Mapping[str, Mapping[str, int]]) -> dict[str, Source]:
+    if "units_ema" not in chosen:
+        return {}
+    note = "the same of the moving averages, by their own metrics"
+    made = _file("crossover/units_ema.pt", note, epochs=chosen["units_ema"])
+    return {"crossover_units_ema": made}
 
 
 def _per_task_best(tasks: Sequence[Task], tables: Sequence[Mapping[str, Any]]) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,20 @@ import numpy as np
 
 from redheart import checkpoint, crossover, files, metrics
 from redheart.candidate_plan import Source, ranked_epochs
-from redheart.checkpoint import ModuleStates
+from redheart.checkpoint import MaybeDeferred
 from redheart.fusion import Weights, choose_weights, fused_predictions
 from redheart.inference import contributions
 from redheart.model.network import Network
 from redheart.tokens import Encoded
 from redheart.training_options import Recipe
 
-Load = Callable[[int], Mapping[str, ModuleStates]]
+Load = Callable[[int], Mapping[str, MaybeDeferred]]
+Save = Callable[[str, MaybeDeferred], None]
 Predictions = dict[str, np.ndarray]
 
 
 def predict(
-    network: Network, states: ModuleStates, part: Encoded, recipe: Recipe, weights: Weights
+    network: Network, states: MaybeDeferred, part: Encoded, recipe: Recipe, weights: Weights
 ) -> Predictions:
     """Return a model's predictions for a part: task -> float32 [n, width]."""
     checkpoint.load_into(network, states)
@@ -31,7 +33,7 @@ def predict(
 
 
 def fuse(
-    network: Network, states: ModuleStates, validation: Encoded, recipe: Recipe
+    network: Network, states: MaybeDeferred, validation: Encoded, recipe: Recipe
 ) -> tuple[Predictions, Weights]:
     """Return a model's predictions for val_select, and the fusion's weights, which it decides."""
     checkpoint.load_into(network, states)
@@ -46,44 +48,55 @@ def make_soups(
     tables: Sequence[Mapping[str, Any]],
     validation: Encoded,
     recipe: Recipe,
-) -> tuple[dict[str, ModuleStates], dict[str, Any]]:
+    save: Save,
+) -> dict[str, Any]:
     """Average checkpoints: all of them (uniform), and those that help on val_select (greedy).
 
     Wortsman et al. 2022, arXiv 2203.05482, recipe 1; of the weights, and of their moving averages
-    (`_ema`).
+    (`_ema`), where those were saved.
+
+    Parameters
+    ----------
+    save
+        Takes each soup's name and weights, before the next is made.
 
     Returns
     -------
-    The soups, and which epochs went into each with the greedy soups' paths.
+    Which epochs went into each soup, with the greedy soups' paths.
     """
 
-    def score(states: ModuleStates) -> float:
+    def score(states: MaybeDeferred) -> float:
         predicted, _ = fuse(network, states, validation, recipe)
         return float(metrics.macro(recipe.tasks, predicted, validation.targets))
 
-    soups: dict[str, ModuleStates] = {}
     path: dict[str, Any] = {}
     for suffix, source, scored in (("", "weights", "raw"), ("_ema", "ema", "ema")):
+        if scored not in tables[0]["fused"]:
+            continue
 
-        def state(epoch: int, source: str = source) -> ModuleStates:
+        def state(epoch: int, source: str = source) -> MaybeDeferred:
             return load(epoch)[source]
 
         ranked = ranked_epochs(tables, scored)
-        soups[f"uniform{suffix}"] = crossover.average(map(state, sorted(ranked)))
+        save(f"uniform{suffix}", crossover.average(map(state, sorted(ranked))))
         path[f"uniform{suffix}"] = {"epochs": sorted(ranked)}
         greedy, members, trace = crossover.greedy_soup(ranked, state, score)
-        soups[f"greedy{suffix}"] = greedy
+        save(f"greedy{suffix}", greedy)
         path[f"greedy{suffix}"] = {"epochs": members, "trace": trace}
-    return soups, path
+    return path
 
 
 def loader(paths: Sequence[str]) -> Load:
-    """Return a function from an epoch to its checkpoint, given the checkpoints' paths."""
+    """Return a function from an epoch to its checkpoint, given the checkpoints' paths.
+
+    Each is checked once, when it is first asked for.
+    """
     by_name = {Path(path).stem: path for path in paths}
-    return lambda epoch: checkpoint.load_verified(by_name[f"epoch_{epoch:03d}"])
+    load = cache(checkpoint.load_verified)
+    return lambda epoch: load(by_name[f"epoch_{epoch:03d}"])
 
 
-def load_members(members: Sequence[tuple[str, str]]) -> list[ModuleStates]:
+def load_members(members: Sequence[tuple[str, str]]) -> list[MaybeDeferred]:
     """Return the weights of each member of a candidate: (path, `weights` or `ema`)."""
     return [checkpoint.load_verified(path)[which] for path, which in members]
 
@@ -161,7 +174,7 @@ def predict_fused(
 
 
 def predict_parts(
-    network: Network, states: ModuleStates, parts: Mapping[str, Encoded], recipe: Recipe
+    network: Network, states: MaybeDeferred, parts: Mapping[str, Encoded], recipe: Recipe
 ) -> tuple[dict[str, Predictions], Weights]:
     """Return a model's predictions by part, val_select among them, and the fusion's weights."""
     chosen, weights = fuse(network, states, parts["val_select"], recipe)

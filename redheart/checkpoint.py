@@ -12,13 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redheart import files
+from redheart import files, tensor_files
 from redheart.errors import UserError
 from redheart.groups import parameters_by_module
 from redheart.model.network import Network
 from redheart.ranks import put
+from redheart.tensor_files import Deferred, made
 
 ModuleStates = Mapping[str, Mapping[str, Tensor]]
+MaybeDeferred = Mapping[str, Mapping[str, Tensor | Deferred]]
 
 # The ways in which torch says that a file is foreign or would execute something, and those in
 # which its reader stumbles over a damaged one.
@@ -37,7 +39,7 @@ def module_states(network: Network) -> dict[str, dict[str, Tensor]]:
 
 
 @torch.no_grad()
-def load_into(network: Network, states: ModuleStates) -> None:
+def load_into(network: Network, states: MaybeDeferred) -> None:
     """Copy weights by module into a network.
 
     Raises
@@ -59,30 +61,33 @@ def load_into(network: Network, states: ModuleStates) -> None:
                     f"{module}.{name}: expected shape {tuple(parameter.shape)}, "
                     f"got {tuple(value.shape)}"
                 )
-            put(parameter, value)
+            put(parameter, made(value))
 
 
-def hash_modules(states: ModuleStates) -> dict[str, str]:
+def hash_modules(states: MaybeDeferred) -> dict[str, str]:
     """Return a SHA-256 per module over its tensors' names, types, shapes and bytes."""
     return {module: _hash_state(state) for module, state in states.items()}
 
 
-def _hash_state(state: Mapping[str, Tensor]) -> str:
+def _hash_state(state: Mapping[str, Tensor | Deferred]) -> str:
     digest = hashlib.sha256()
     for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
+        tensor = made(state[name]).detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def save_tensors(path: str | Path, value: Any) -> None:
-    """Write nested dicts, lists, numbers and tensors with `torch.save`, atomically.
+def save_tensors(path: str | Path, value: Any) -> str:
+    """Write nested dicts, lists, numbers and tensors as `torch.save` does, atomically.
 
-    The file is written through a stream: given a path, torch would put its name into the bytes.
+    Returns
+    -------
+    The SHA-256 of the file, taken while it was written.
     """
-    with files.atomic(path) as stream:
-        torch.save(_on_cpu(value), stream)
+    with files.atomic(path) as stream, tensor_files.hashed(stream) as hashed:
+        tensor_files.write(hashed, _interned(value))
+    return hashed.digest.hexdigest()
 
 
 def load_tensors(path: str | Path) -> Any:
@@ -105,8 +110,21 @@ def load_tensors(path: str | Path) -> Any:
         ) from error
 
 
+def load_deferred(path: str | Path) -> Any:
+    """Read what `save_tensors` wrote, but of each tensor's bytes none before it is made.
+
+    Raises
+    ------
+    UserError
+        The file is missing, damaged, or holds more than tensors and plain values.
+    """
+    return tensor_files.deferred(path, load_tensors(path))
+
+
 def load_verified(path: str | Path) -> Any:
     """Read a `.pt` of a run or of a model that shipped, if it is the very file that was made.
+
+    Its tensors are deferred: each is read when it is made.
 
     Raises
     ------
@@ -114,18 +132,15 @@ def load_verified(path: str | Path) -> Any:
         The file is missing, damaged, foreign, or holds more than tensors and plain values.
     """
     files.check_hash(path)
-    return load_tensors(path)
+    return load_deferred(path)
 
 
-def _on_cpu(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().cpu()
+def _interned(value: Any) -> Any:
+    """Make equal texts one object: one that is met again is written as a reference."""
     if isinstance(value, Mapping):
-        return {_on_cpu(key): _on_cpu(item) for key, item in value.items()}
+        return {_interned(key): _interned(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_on_cpu(item) for item in value]
-    # An object that is met again is written as a reference, so for equal bytes equal texts must be
-    # one object, wherever they came from.
+        return [_interned(item) for item in value]
     return sys.intern(value) if type(value) is str else value
 
 

@@ -86,6 +86,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     tensorboard.set_defaults(run=_tensorboard)
 
+    archive = commands.add_parser("archive", help="pack a run's folder into one smaller file")
+    archive.add_argument("run_folder", type=Path, help="the folder results/<run>")
+    archive.add_argument("file", help="the archive to write")
+    archive.set_defaults(run=_archive)
+
+    restore = commands.add_parser("restore", help="unpack such a file into a new folder")
+    restore.add_argument("file", help="the archive")
+    restore.add_argument("run_folder", type=Path, help="the folder to make: results/<run>")
+    restore.set_defaults(run=_restore)
+
     accept = commands.add_parser("accept", help="let a refactoring of a step cost no computation")
     accept.add_argument("steps", nargs="+", metavar="STEP", help="steps as the ledger names them")
     accept.add_argument("--why", default="", help="a reason, for the record")
@@ -200,6 +210,20 @@ def _tensorboard(given: argparse.Namespace) -> None:
     folder = given.logdir or given.run_folder / "tensorboard"
     written = write_event_files(given.run_folder, folder)
     print(f"event files: {written}; look at them with: tensorboard --logdir {folder}")
+
+
+def _archive(given: argparse.Namespace) -> None:
+    from redheart.archive import archive_run
+
+    before, after = archive_run(given.run_folder, given.file)
+    print(f"{given.file}: {before / 1e6:,.1f} MB in {after / 1e6:,.1f} MB")
+
+
+def _restore(given: argparse.Namespace) -> None:
+    from redheart.archive import restore_run
+
+    count = restore_run(given.file, given.run_folder)
+    print(f"{given.run_folder}: {count:,} files, each as its hash says")
 
 
 def _accept(given: argparse.Namespace) -> None:

@@ -29,6 +29,7 @@ from redheart.sweep import ChoiceOptions
 from redheart.sweet_spots import SweetSpotOptions
 from redheart.tasks import parse_tasks
 from redheart.training_options import (
+    CheckpointOptions,
     DeviceOptions,
     FusionOptions,
     PlanOptions,
@@ -100,8 +101,10 @@ class StoreOptions:
 
     path: str = ".redheart/store"
     """Its folder, from the working folder; best on the file system of `results/`."""
+    keep_last: int = 2
+    """Training states that are kept, the latest ones; 1 or more."""
     keep_every: int = 5
-    """Besides the last two training states, every k-th is kept; 1 or more."""
+    """Besides them, every k-th training state is kept; 1 or more."""
     snapshot_minutes: float = 10.0
     """Minutes of training that a kill can cost at most; 0 or more."""
 
@@ -118,6 +121,7 @@ SECTIONS: dict[str, tuple[type, ...]] = {
     "model": (ModelOptions, TrunkOptions),
     "sweep": (SweepOptions, ChoiceOptions, HalvingOptions),
     "train": (PlanOptions, DeviceOptions, TrainOptions, EncodingOptions, ScoringOptions),
+    "checkpoints": (CheckpointOptions,),
     "fusion": (FusionOptions,),
     "sweet_spots": (SweetSpotOptions,),
     "crossover": (CrossoverOptions,),

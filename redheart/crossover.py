@@ -1,7 +1,7 @@
 """Phase 4: a plan of which module comes from which epoch, and the states that it makes.
 
 States are mappings of module -> name -> tensor. Any tensor will do that adds and divides like
-those of torch or numpy.
+those of torch or numpy, or has a method `make` that returns one.
 """
 
 from __future__ import annotations
@@ -148,7 +148,8 @@ def average(states: Iterable[State]) -> dict[str, dict[str, Tensor]]:
         raise UserError("soup: there is no state to average; train at least one checkpoint")
     total, count = _widened(first), 1
     for state in remaining:
-        total, count = _add(total, state), count + 1
+        _add(total, state)
+        count += 1
     return _mean(total, count, first)
 
 
@@ -159,7 +160,8 @@ def greedy_soup(
 
     Recipe 1 of Wortsman et al. 2022 (arXiv 2203.05482): begin with the best, try the others in
     the order of their own scores, keep each with which the soup scores no lower. A score of NaN
-    is never kept. A step loads one checkpoint, adds it to a running sum and scores once.
+    is never kept. A step loads one checkpoint, adds it to a running sum and scores once; in memory
+    are that sum and one mean, tensor by tensor, however many checkpoints there are.
 
     Parameters
     ----------
@@ -176,20 +178,19 @@ def greedy_soup(
     if not epochs_by_score:
         raise UserError("greedy soup: there is no checkpoint to begin with; train at least one")
     first, *others = epochs_by_score
-    soup = load(first)
-    best = float(score(soup))
-    total, members, trace = _widened(soup), [first], [_step(first, best, kept=True)]
+    begin = load(first)
+    best = float(score(begin))
+    total, members, trace = _widened(begin), [first], [_step(first, best, kept=True)]
     for epoch in others:
         state = load(epoch)
-        enlarged = _add(total, state)
-        candidate = _mean(enlarged, len(members) + 1, state)
-        value = float(score(candidate))
+        value = float(score(_mean_with(total, state, len(members) + 1)))
         kept = value >= best
         trace.append(_step(epoch, value, kept))
         if kept:
-            soup, best, total = candidate, value, enlarged
+            best = value
+            _add(total, state)
             members.append(epoch)
-    return soup, members, trace
+    return _mean(total, len(members), begin), members, trace
 
 
 def _step(epoch: int, score: float, kept: bool) -> dict[str, Any]:
@@ -205,18 +206,33 @@ def _module(state: Mapping[str, Any], module: str, epoch: int) -> Any:
     return state[module]
 
 
-def _add(total: State, state: State) -> State:
-    """Return the sum of two states; neither is changed."""
+def _add(total: dict[str, dict[str, Tensor]], state: State) -> None:
+    """Add a state to a sum, tensor by tensor; no tensor that was given is changed."""
+    _check_names(total, state)
+    for module, tensors in total.items():
+        for name in tensors:
+            tensors[name] = tensors[name] + _wide(state[module][name])
+
+
+def _mean_with(total: State, state: State, count: int) -> dict[str, dict[str, Tensor]]:
+    """Return the mean of a sum and one more state, in that one's dtypes."""
+    _check_names(total, state)
+    return {
+        module: {
+            name: _cast((tensor + _wide(state[module][name])) / count, state[module][name].dtype)
+            for name, tensor in tensors.items()
+        }
+        for module, tensors in total.items()
+    }
+
+
+def _check_names(total: State, state: State) -> None:
     if _names(total) != _names(state):
         differing = sorted(_names(total) ^ _names(state))
         raise UserError(
             f"soup: the states do not have the same tensors ({'.'.join(differing[0])} is in one"
             " alone); average checkpoints of one model"
         )
-    return {
-        module: {name: tensor + _wide(state[module][name]) for name, tensor in tensors.items()}
-        for module, tensors in total.items()
-    }
 
 
 def _mean(total: State, count: int, like: State) -> dict[str, dict[str, Tensor]]:
@@ -230,7 +246,7 @@ def _mean(total: State, count: int, like: State) -> dict[str, dict[str, Tensor]]
     }
 
 
-def _widened(state: State) -> State:
+def _widened(state: State) -> dict[str, dict[str, Tensor]]:
     return {
         module: {name: _wide(tensor) for name, tensor in tensors.items()}
         for module, tensors in state.items()
@@ -243,6 +259,7 @@ def _names(state: State) -> set[tuple[str, str]]:
 
 def _wide(tensor: Tensor) -> Tensor:
     """Return the tensor in float32 or wider: a sum of half-precision numbers loses too much."""
+    tensor = tensor.make() if hasattr(tensor, "make") else tensor
     if tensor.dtype.itemsize >= 4:
         return tensor
     return tensor.float() if hasattr(tensor, "float") else tensor.astype("float32")

@@ -216,6 +216,14 @@ def write_hash(path: str | Path, sha256: str) -> None:
     write_text(hash_file(path), f"{sha256}  {Path(path).name}\n")
 
 
+def recorded_hash(path: str | Path) -> str | None:
+    """Return what was written down for a file; None: nothing was, "": nothing that is a hash."""
+    recorded = hash_file(path)
+    if not recorded.is_file():
+        return None
+    return next(iter(recorded.read_text(encoding="utf-8", errors="replace").split()), "")
+
+
 def how_to_rebuild(path: str | Path) -> str:
     """Return the end of a message about a file of a run that cannot be used."""
     return f"to rebuild it, `rm {shlex.quote(str(path))}` and run the same command again"
@@ -231,12 +239,11 @@ def check_hash(path: str | Path) -> None:
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: the file is missing")
-    recorded = hash_file(path)
-    again = how_to_rebuild(path)
-    if not recorded.is_file():
-        raise UserError(f"{path}: not made by a run, for {recorded.name} is missing; {again}")
-    if recorded.read_text(encoding="utf-8", errors="replace").split()[:1] != [sha256_file(path)]:
-        raise UserError(f"{path}: damaged, or another file: {recorded.name} differs; {again}")
+    recorded, beside, again = recorded_hash(path), hash_file(path).name, how_to_rebuild(path)
+    if recorded is None:
+        raise UserError(f"{path}: not made by a run, for {beside} is missing; {again}")
+    if recorded != sha256_file(path):
+        raise UserError(f"{path}: damaged, or another file: {beside} differs; {again}")
 
 
 def sha256_text(text: str) -> str:

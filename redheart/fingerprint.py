@@ -19,9 +19,9 @@ PACKAGE = Path(__file__).parent
 PLUMBING = frozenset(
     f"redheart.{name}"
     for name in (
-        *("cli", "config", "errors", "event_files", "files", "fingerprint", "launch", "legs"),
-        *("memory", "memory_plan", "meter", "options", "plan", "progress", "snapshots", "space"),
-        *("steps", "store"),
+        *("archive", "cli", "config", "errors", "event_files", "files", "fingerprint", "launch"),
+        *("legs", "memory", "memory_plan", "meter", "options", "plan", "progress", "snapshots"),
+        *("space", "steps", "store"),
     )
 )
 

@@ -78,12 +78,12 @@ def nearest_ancestor(store: Store, key: str | None) -> Ancestor | None:
     return None
 
 
-def thin_states(store: Store, key: str, keep_every: int) -> None:
-    """Delete the training states of a chain but the last two and every `keep_every`-th."""
+def thin_states(store: Store, key: str, keep_every: int, keep_last: int = 2) -> None:
+    """Delete the training states of a chain but the latest and every `keep_every`-th."""
     keys = [ancestor for ancestor, _ in _chain(store, key)]
     for age, ancestor in enumerate(keys):
         number = len(keys) - age
-        if age >= 2 and number % keep_every:
+        if age >= keep_last and number % keep_every:
             store.state_path(ancestor).unlink(missing_ok=True)
 
 

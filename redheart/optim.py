@@ -17,6 +17,7 @@ from redheart.memory_plan import TIERS, Tier
 from redheart.model.network import Network
 from redheart.ranks import Alone, local, put
 from redheart.tasks import Task
+from redheart.tensor_files import Deferred, made
 from redheart.training_options import TrainOptions
 
 Parameters = Mapping[str, Mapping[str, nn.Parameter]]
@@ -252,7 +253,7 @@ class MovingAverage:
         return modules
 
     @torch.no_grad()
-    def load(self, modules: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def load(self, modules: Mapping[str, Mapping[str, Tensor | Deferred]]) -> None:
         """Take up a saved average."""
         for (module, name), value in zip(self.names, self.values, strict=True):
-            put(value, modules[module][name])
+            put(value, made(modules[module][name]))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from redheart import checkpoint, metrics, search
-from redheart.checkpoint import ModuleStates
+from redheart.checkpoint import MaybeDeferred
 from redheart.fusion import choose_weights, fused_predictions
 from redheart.inference import Contributions, contributions, trunk_features
 from redheart.model.network import Network
@@ -17,8 +17,8 @@ from redheart.training_options import Recipe
 
 def contributions_on(
     network: Network,
-    trunk: ModuleStates,
-    load: Callable[[Option], ModuleStates],
+    trunk: MaybeDeferred,
+    load: Callable[[Option], MaybeDeferred],
     options: Sequence[Option],
     part: Encoded,
     recipe: Recipe,
@@ -35,7 +35,7 @@ def contributions_on(
 
 def search_checkpoints(
     network: Network,
-    load: Callable[[Option], ModuleStates],
+    load: Callable[[Option], MaybeDeferred],
     epochs: Sequence[int],
     modules_by_unit: Mapping[str, Sequence[str]],
     part: Encoded,
@@ -93,7 +93,7 @@ def _cost(epochs: int, grid: int) -> dict[str, Any]:
 
 
 def _stitched(
-    load: Callable[[Option], ModuleStates],
+    load: Callable[[Option], MaybeDeferred],
     chosen: Mapping[str, Option],
     modules_by_unit: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from redheart.candidate_plan import OF_AVERAGES
 from redheart.candidate_tables import (
     BASELINE,
     HIDDEN,
@@ -293,6 +294,7 @@ def _page(inputs: ReportInputs, drawn: Mapping[str, str], tables: Mapping[str, T
         figures={name: Markup(inlined(svg, name, ALT_TEXTS[name])) for name, svg in drawn.items()},
         tables=tables,
         shown=shown,
+        left_out=() if "ema" in inputs.results["candidates"] else OF_AVERAGES,
         label_counts=label_counts,
         cluster_diff=cluster_diff,
         spots=spots_by_group(inputs.sweet_spots),

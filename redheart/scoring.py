@@ -64,7 +64,7 @@ def evaluate_checkpoint(
     Parameters
     ----------
     saved
-        The checkpoint: `weights` and `ema` by module.
+        The checkpoint: `weights` by module, and `ema` if that was saved.
     train
         Training records on which the training loss is taken, in evaluation mode.
     validation
@@ -73,8 +73,10 @@ def evaluate_checkpoint(
         The same table of the checkpoint before, or None.
     """
     tasks = recipe.tasks
-    fused = {}
-    fused["ema"], of_average = _fused(network, saved["ema"], validation, recipe)
+    fused, averages = {}, {}
+    if "ema" in saved:
+        fused["ema"], of_average = _fused(network, saved["ema"], validation, recipe)
+        averages["modules_ema"] = _on_validation(tasks, of_average, validation)
     fused["raw"], on_validation = _fused(network, saved["weights"], validation, recipe)
     on_train = contributions(network, train, recipe.train)
     modules = _module_table(
@@ -84,7 +86,7 @@ def evaluate_checkpoint(
     return {
         "epoch": manifest["epoch"],
         "modules": modules,
-        "modules_ema": _on_validation(tasks, of_average, validation),
+        **averages,
         "fused": fused,
         "groups": by_group,
         "parameters": checkpoint.parameter_statistics(saved["weights"]),

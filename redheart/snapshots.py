@@ -117,8 +117,8 @@ class Snapshots:
 
         older = self._files()
         new = self.path.with_name(f"{self.path.name}.new")
-        checkpoint.save_tensors(new, value)
-        complete = self.path.with_name(f"{self.path.name}.{files.sha256_file(new)}")
+        sha256 = checkpoint.save_tensors(new, value)
+        complete = self.path.with_name(f"{self.path.name}.{sha256}")
         new.rename(complete)
         for file in older:
             if file != complete:

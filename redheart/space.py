@@ -21,8 +21,11 @@ Json = Mapping[str, Any]
 
 # float32 weights, their moving average, AdamW's two moments.
 WEIGHTS, AVERAGE, MOMENTS = 4, 4, 8
+# A saved number, and what a training state keeps of it beside that (`rounding`).
+SAVED_BYTES = {"fp32": (4, 0), "bf16": (2, 2)}
 # Stitched files and soups of a seed, the variants aside: `STITCHED` in rules/evaluate.smk.
-SOUPS_AND_CROSSOVERS = 8
+OF_WEIGHTS, OF_AVERAGES = 5, 3
+CHECKPOINTS = {True: "checkpoints (weights, EMA)", False: "checkpoints (weights)"}
 
 
 @dataclass(frozen=True)
@@ -51,31 +54,39 @@ def kinds(config: Json, parameters: int) -> list[Kind]:
     """
     seeds, offsets = len(config["seeds"]), len(config["crossover"]["offsets"])
     legs = len(checkpoint_epochs(build(PlanOptions, config["train"])))
-    states = most_states(legs, config["store"]["keep_every"])
-    stitched = (SOUPS_AND_CROSSOVERS + offsets) * seeds
+    kept, most = count_states(legs, config["store"]["keep_every"], config["store"]["keep_last"])
+    averaged = config["checkpoints"]["ema"]
+    stitched = (OF_WEIGHTS + OF_AVERAGES * averaged + offsets) * seeds
+    each, rest = SAVED_BYTES[config["checkpoints"]["dtype"]]
+    saved = 1 + averaged  # weights, and the average or not
+    state = (MOMENTS + rest * saved + AVERAGE * (not averaged)) * parameters
     whole_state = (WEIGHTS + AVERAGE + MOMENTS) * parameters
     # An ensemble of all variants, or a model a task, is the largest that can ship.
     members = max(offsets, len(config["tasks"]))
     return [
-        Kind("checkpoints (weights, EMA)", legs * seeds, (WEIGHTS + AVERAGE) * parameters),
-        Kind("training states", states * seeds, MOMENTS * parameters, in_results=False),
+        Kind(CHECKPOINTS[averaged], legs * seeds, saved * each * parameters),
+        Kind("training states that stay", kept * seeds, state, in_results=False),
+        Kind("training states that come and go", (most - kept) * seeds, state, in_results=False),
         Kind("training states of trials", _trial_states(config), whole_state, in_results=False),
         # The older one goes when the newer one is complete.
         Kind("snapshots", 2, whole_state, in_results=False),
-        Kind("soups, crossovers and variants", stitched, WEIGHTS * parameters),
-        Kind("model that ships", 1, members * WEIGHTS * parameters),
+        Kind("soups, crossovers and variants", stitched, each * parameters),
+        Kind("model that ships", 1, members * each * parameters),
     ]
 
 
-def most_states(legs: int, keep_every: int) -> int:
-    """Return how many training states of a chain of legs there are at most: before a thinning."""
+def count_states(legs: int, keep_every: int, keep_last: int) -> tuple[int, int]:
+    """Return how many training states of a chain of legs stay, and how many there are at most.
+
+    The one that is written comes before those that it replaces go.
+    """
     kept: set[int] = set()
     most = 0
     for leg in range(1, legs + 1):
         kept.add(leg)
         most = max(most, len(kept))
-        kept = {n for n in kept if leg - n < 2 or n % keep_every == 0}
-    return most
+        kept = {n for n in kept if leg - n < keep_last or n % keep_every == 0}
+    return len(kept), most
 
 
 def _trial_states(config: Json) -> int:
@@ -151,8 +162,8 @@ def _refusal(disk: Disk) -> str:
     return (
         f"the run would write {gigabytes(sum(disk.needed.values()))} more to {disk.place} "
         f"({shares}), and {gigabytes(disk.free)} are free; make room, move store.path and results/ "
-        "to a larger disk, raise train.checkpoint_every or store.keep_every, or choose a smaller "
-        "model.preset; `redheart plan` shows the whole"
+        "to a larger disk, set checkpoints.dtype: bf16, raise train.checkpoint_every or "
+        "store.keep_every, or choose a smaller model.preset; `redheart plan` shows the whole"
     )
 
 
@@ -166,7 +177,10 @@ def remaining(
     """
     current = [key for key in _keys(config, run) if _is_current(config, store, key, train)]
     states = sum(store.state_path(key).is_file() for key in current)
-    there = {"checkpoints (weights, EMA)": len(current), "training states": states}
+    there = {
+        **dict.fromkeys(CHECKPOINTS.values(), len(current)),
+        "training states that stay": states,
+    }
     return [replace(k, number=max(0, k.number - there.get(k.name, 0))) for k in planned]
 
 

@@ -19,7 +19,7 @@ from redheart.model.options import ModelOptions
 from redheart.records import RecordOptions
 from redheart.store import Store
 from redheart.sweep import ChoiceOptions
-from redheart.training_options import ScoringOptions, TrainOptions
+from redheart.training_options import CheckpointOptions, ScoringOptions, TrainOptions
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,10 @@ STEPS: dict[str, Step] = {
     "join_sweep": Step((), ("redheart.sweep",)),
     "choose_rate": Step(_keys("sweep", ChoiceOptions), ("redheart.sweep",)),
     # phase 2
-    "train_leg": Step(_TRAINING, ("redheart.training", "redheart.sharding")),
+    "train_leg": Step(
+        (*_TRAINING, *_keys("checkpoints", CheckpointOptions)),
+        ("redheart.training", "redheart.sharding"),
+    ),
     "evaluate_checkpoint": Step(
         (*_TRAINING, *_keys("train", ScoringOptions), "fusion"), ("redheart.scoring",)
     ),

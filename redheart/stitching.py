@@ -12,13 +12,18 @@ from redheart.errors import UserError
 
 def write_stitched(
     target: str | Path, recipe: Mapping[str, Any], checkpoints: Sequence[str]
-) -> None:
-    """Stitch what a recipe names and write it as `weights` by module.
+) -> str:
+    """Stitch what a recipe names and write it as `weights` by module, tensor by tensor.
 
     Parameters
     ----------
     checkpoints
-        The paths of all saved checkpoints; those that the recipe names are read.
+        The paths of all saved checkpoints; of those that the recipe names only the modules that it
+        takes are read: once to check them, once to write them.
+
+    Returns
+    -------
+    The SHA-256 of the file.
 
     Raises
     ------
@@ -28,10 +33,10 @@ def write_stitched(
     paths = {Path(name).name: name for name in checkpoints}
     names = {source["epoch"]: source["checkpoint"] for source in recipe["modules"].values()}
 
-    def load(epoch: int) -> checkpoint.ModuleStates:
+    def load(epoch: int) -> checkpoint.MaybeDeferred:
         # No hash of the whole file: what is taken of it is checked below.
         path = paths[names[epoch]]
-        saved = checkpoint.load_tensors(path)
+        saved = checkpoint.load_deferred(path)
         states = saved.get(recipe["source"]) if isinstance(saved, Mapping) else None
         wanted = {m for m, source in recipe["modules"].items() if source["epoch"] == epoch}
         if not isinstance(states, Mapping) or wanted - set(states):
@@ -44,4 +49,4 @@ def write_stitched(
         if found[module] != source["sha256"]:
             path = paths[source["checkpoint"]]
             raise UserError(f"{path}: module {module} is damaged; {files.how_to_rebuild(path)}")
-    checkpoint.save_tensors(target, {"weights": stitched})
+    return checkpoint.save_tensors(target, {"weights": stitched})

@@ -75,7 +75,7 @@ class Store:
         self,
         action: Action,
         outputs: Mapping[str, str | Path],
-        compute: Callable[[Path], None],
+        compute: Callable[[Path], Mapping[str, str] | None],
     ) -> Outcome:
         """Bring an action's outputs to their places, computing them only if they are unknown.
 
@@ -84,8 +84,9 @@ class Store:
         outputs
             File name inside the store's entry -> where it shall lie.
         compute
-            Writes a file of each of those names into the folder that it is given. When it raises,
-            nothing is kept.
+            Writes a file of each of those names into the folder that it is given, and may return
+            the SHA-256 of those that it hashed while it wrote them. When it raises, nothing is
+            kept.
         """
         started = time.monotonic()
         with self._lock(action.key):
@@ -152,7 +153,10 @@ class Store:
             return None
 
     def _compute(
-        self, action: Action, outputs: Mapping[str, Any], compute: Callable[[Path], None]
+        self,
+        action: Action,
+        outputs: Mapping[str, Any],
+        compute: Callable[[Path], Mapping[str, str] | None],
     ) -> None:
         work = self.root / "work" / action.key
         # Whoever left it there no longer holds the lock.
@@ -162,8 +166,10 @@ class Store:
             work.mkdir(parents=True)
         try:
             with memory.explained():
-                compute(work)
-            hashes = {name: files.sha256_file(work / name) for name in sorted(outputs)}
+                known = compute(work) or {}
+            hashes = {
+                name: known.get(name) or files.sha256_file(work / name) for name in sorted(outputs)
+            }
             for name in hashes:
                 (work / name).chmod(0o444)
             entry = {"ingredients": action.ingredients, "outputs": hashes}

@@ -85,8 +85,9 @@ def train_rate(
 
 def save_trial(state: TrainingState, progress: Progress, state_path: Path, proof: Path) -> None:
     """Write what it takes to go on, and last the `proof` that it is whole: its SHA-256."""
-    checkpoint.save_tensors(state_path, {**capture(state), **vars(progress)})
-    files.write_text(proof, files.sha256_file(state_path))
+    files.write_text(
+        proof, checkpoint.save_tensors(state_path, {**capture(state), **vars(progress)})
+    )
 
 
 def resume_trial(state: TrainingState, state_path: Path, proof: Path) -> Progress:

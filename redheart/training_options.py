@@ -68,6 +68,16 @@ class DeviceOptions:
 
 
 @dataclass(frozen=True)
+class CheckpointOptions:
+    """What a checkpoint holds. Training goes on exactly from any: its state keeps the rest."""
+
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    """Type of the saved weights and average; bf16 takes half the space and is what is scored."""
+    ema: bool = True
+    """Whether the moving average is saved; without it no candidate is made of averages."""
+
+
+@dataclass(frozen=True)
 class ScoringOptions:
     """How a checkpoint is evaluated."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redheart import checkpoint, files, optim
+from redheart import checkpoint, files, optim, rounding
 from redheart.adamw import AdamW
 from redheart.device import open_device, precision
 from redheart.groups import parameters_by_module
@@ -24,7 +25,9 @@ from redheart.model.pretrained import backbone_for, load_weights
 from redheart.ranks import Alone
 from redheart.tasks import Task
 from redheart.tokens import Encoded
-from redheart.training_options import Recipe, TrainOptions
+from redheart.training_options import CheckpointOptions, Recipe, TrainOptions
+
+EVERYTHING = CheckpointOptions()
 
 
 @dataclass
@@ -136,7 +139,10 @@ def prepare(
 def restore(state: TrainingState, ancestor: Ancestor) -> None:
     """Take up weights, average, optimizer and counters of a checkpoint."""
     saved = checkpoint.load_tensors(ancestor.weights)
-    _take_up(state, {**saved, **checkpoint.load_tensors(ancestor.state)})
+    own = checkpoint.load_tensors(ancestor.state)
+    rests = own.pop("rests", {})
+    exact = {key: rounding.exact(saved[key], rests[key]) for key in rests}
+    _take_up(state, {**saved, **exact, **own})
 
 
 def capture(state: TrainingState) -> dict[str, Any]:
@@ -214,9 +220,12 @@ def save_leg(
     folder: Path,
     state_path: Path,
     keys: Mapping[str, str | None],
-) -> None:
+    options: CheckpointOptions = EVERYTHING,
+) -> dict[str, str]:
     """Write `weights`, the training state, `steps` and, last, the `manifest`: all is complete.
 
+    What the checkpoint does not hold of weights and average is in the training state, so that
+    the next leg goes on from every bit.
     Of several processes rank 0 writes, and the others have to call it too.
 
     Parameters
@@ -224,15 +233,30 @@ def save_leg(
     folder
         Where checkpoint, step metrics and manifest go.
     state_path
-        Where optimizer and counters go.
+        Where goes what the next leg needs beside the checkpoint.
     keys
         The leg's own `key` and its `parent`'s.
+    options
+        What the checkpoint holds.
+
+    Returns
+    -------
+    The SHA-256 of `weights`.
     """
-    saved, counters = {"epoch": state.epoch, **_tensors(state)}, _counters(state)
+    trained, own = _tensors(state), _counters(state)
     if state.ranks.rank:
-        return
-    checkpoint.save_tensors(folder / "weights", saved)
-    checkpoint.save_tensors(state_path, counters)
+        return {}
+    saved: dict[str, Any] = {key: trained[key] for key in trained if options.ema or key != "ema"}
+    own |= {key: trained[key] for key in trained if key not in saved}
+    if options.dtype == "bf16":
+        own["rests"] = {key: rounding.rest(saved[key]) for key in saved}
+        saved = {key: rounding.rounded(saved[key]) for key in saved}
+    # Beside the writing, which waits for the disk.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        hashing = pool.submit(lambda: {k: checkpoint.hash_modules(v) for k, v in saved.items()})
+        sha256 = checkpoint.save_tensors(folder / "weights", {"epoch": state.epoch, **saved})
+        own_sha256 = checkpoint.save_tensors(state_path, own)
+        hashes = hashing.result()
     files.write_lines(folder / "steps", map(_as_line, _steps_of(state, statistics)))
     manifest = {
         "epoch": state.epoch,
@@ -240,12 +264,13 @@ def save_leg(
         "seed": state.seed,
         "learning_rate": state.peak,
         **keys,
-        "weights": checkpoint.hash_modules(saved["weights"]),
-        "ema": checkpoint.hash_modules(saved["ema"]),
-        "state": files.sha256_file(state_path),
+        "weights": hashes["weights"],
+        "ema": hashes.get("ema", {}),
+        "state": own_sha256,
         "training": statistics,
     }
     files.write_json(folder / "manifest", manifest)
+    return {"weights": sha256}
 
 
 def _steps_of(state: TrainingState, statistics: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -31,7 +31,8 @@ def find_unit_spots(
 
     Returns
     -------
-    `units` and `units_ema` of `sweet_spots.json`, entries like those of the groups. A unit whose
+    `units` and, where averages were saved, `units_ema` of `sweet_spots.json`, entries like those of
+    the groups. A unit whose
     metric is defined nowhere, or everywhere the same, is chosen by its loss.
     """
     metrics = sorted(metrics, key=lambda checkpoint: checkpoint["epoch"])
@@ -42,6 +43,7 @@ def find_unit_spots(
             if any(module in metrics[0]["modules"] for module in modules)
         }
         for key, table in SOURCES.items()
+        if table in metrics[0]
     }
 
 

@@ -1,5 +1,11 @@
 # Phase 4: modules of several epochs stitched into one model, its variants, the soups, the search.
 
+# Of moving averages only where checkpoints hold them.
+AVERAGED = ["", "_ema"] if CONFIG["checkpoints"]["ema"] else [""]
+SOUPS = [f"{kind}{suffix}" for suffix in AVERAGED for kind in ("uniform", "greedy")]
+UNITS = [f"units{suffix}" for suffix in AVERAGED]
+
+
 rule stitch_crossover:
     input:
         spots=f"{RUN}/seed_{{seed}}/sweet_spots.json",
@@ -58,10 +64,7 @@ rule make_soups:
         manifests=checkpoints("epoch_{epoch}.json"),
         val_select=f"{ENCODED}/val_select.npz",
     output:
-        uniform=f"{RUN}/seed_{{seed}}/soups/uniform.pt",
-        greedy=f"{RUN}/seed_{{seed}}/soups/greedy.pt",
-        uniform_ema=f"{RUN}/seed_{{seed}}/soups/uniform_ema.pt",
-        greedy_ema=f"{RUN}/seed_{{seed}}/soups/greedy_ema.pt",
+        **{soup: f"{RUN}/seed_{{seed}}/soups/{soup}.pt" for soup in SOUPS},
         recipe=f"{RUN}/seed_{{seed}}/soups/recipe.json",
     log:
         f"{RUN}/logs/make_soups_seed_{{seed}}.log",
@@ -98,6 +101,6 @@ rule crossover:
     input:
         expand(rules.stitch_crossover.output, seed=SEEDS),
         expand(rules.stitch_variant.output, seed=SEEDS, offset=OFFSETS),
-        expand(rules.stitch_units.output, seed=SEEDS, kind=["units", "units_ema"]),
+        expand(rules.stitch_units.output, seed=SEEDS, kind=UNITS),
         expand(rules.make_soups.output, seed=SEEDS),
         expand(rules.search_units.output, seed=SEEDS),

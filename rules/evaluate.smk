@@ -6,8 +6,8 @@ from redheart.report import TEMPLATE as REPORT_TEMPLATE
 SHIPPED_TRUNK = {**TRUNK} if FROZEN else {"trunk_config": TRUNK["trunk_config"]} if PRETRAINED else {}
 
 STITCHED = [
-    *(f"soups/{name}.pt" for name in ("uniform", "greedy", "uniform_ema", "greedy_ema")),
-    *(f"crossover/{name}.pt" for name in ("optimal", "units", "units_ema", "ascent")),
+    *(f"soups/{name}.pt" for name in SOUPS),
+    *(f"crossover/{name}.pt" for name in ("optimal", *UNITS, "ascent")),
     *(f"variants/offset_{offset}.pt" for offset in OFFSETS),
 ]
 

@@ -34,7 +34,7 @@ rule train_leg:
         evaluate_checkpoint=shared("evaluate_checkpoint"),
         memory=CONFIG["memory"],
         snapshot_minutes=CONFIG["store"]["snapshot_minutes"],
-        keep_every=CONFIG["store"]["keep_every"],
+        keep_states=[CONFIG["store"]["keep_every"], CONFIG["store"]["keep_last"]],
         devices=CONFIG["train"]["devices"],
     resources:
         gpu=CONFIG["train"]["devices"],

@@ -45,7 +45,7 @@ class Job:
 
     def build(
         self,
-        compute: Callable[[Path], None],
+        compute: Callable[[Path], Mapping[str, str] | None],
         *,
         step: str | None = None,
         names: Sequence[str] | None = None,
@@ -55,9 +55,9 @@ class Job:
         """Make or restore the outputs of the rule, or those named.
 
         `compute` gets a folder and writes a file there for each output, under the output's name in
-        the rule. By default the action uses the content of every input file; `extra` are values
-        beside the settings, such as wildcards. A rule of two actions keeps the parameters of its
-        second one under that one's `step`.
+        the rule; it may return the hashes that it took while writing. By default the action uses
+        the content of every input file; `extra` are values beside the settings, such as wildcards.
+        A rule of two actions keeps the parameters of its second one under that one's `step`.
         """
         outputs = {name: self.output[name] for name in names or dict(self.output.items())}
         action = self.action(step, uses, extra)

@@ -18,10 +18,14 @@ def compute(folder):
     validation = load_encoded(job.input.val_select)
     network = inference.empty_network(recipe, validation)
     load = candidates.loader(job.input.weights)
-    soups, epochs = candidates.make_soups(network, load, tables, validation, recipe)
-    for name, states in soups.items():
-        checkpoint.save_tensors(folder / name, {"weights": states})
+    hashes = {}
+
+    def save(name, states):
+        hashes[name] = checkpoint.save_tensors(folder / name, {"weights": states})
+
+    epochs = candidates.make_soups(network, load, tables, validation, recipe, save)
     files.write_json(folder / "recipe", epochs)
+    return hashes
 
 
 uses = {

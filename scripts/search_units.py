@@ -26,8 +26,8 @@ def compute(folder):
     found, states = recombination.search_checkpoints(
         network, load, sorted(manifests), units, validation, recipe
     )
-    checkpoint.save_tensors(folder / "weights", {"weights": states})
     files.write_json(folder / "search", found)
+    return {"weights": checkpoint.save_tensors(folder / "weights", {"weights": states})}
 
 
 uses = {

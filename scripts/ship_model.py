@@ -24,12 +24,13 @@ def compute(folder):
     from redheart import candidates, checkpoint
 
     config = files.read_json(job.input.config)
-    checkpoint.save_tensors(folder / "weights", {"members": candidates.load_members(members)})
+    weights = {"members": candidates.load_members(members)}
     for name in copied:
         shutil.copyfile(job.input[name], folder / name)
     files.write_json(folder / "config", config)
     files.write_json(folder / "recipe", {**shipped, **source})
     files.write_text(folder / "card", shipping.model_card(job.params.run, config, comparison))
+    return {"weights": checkpoint.save_tensors(folder / "weights", weights)}
 
 
 uses = {

@@ -18,8 +18,8 @@ recipe = crossover.make_recipe(epochs, modules_by_unit, manifests, source)
 def compute(folder):
     from redheart import stitching
 
-    stitching.write_stitched(folder / "weights", recipe, job.input.weights)
     files.write_json(folder / "recipe", recipe)
+    return {"weights": stitching.write_stitched(folder / "weights", recipe, job.input.weights)}
 
 
 job.build(compute, uses={"recipe": recipe})

@@ -16,8 +16,8 @@ recipe |= {"offset": offset, "clamped": variant["clamped"], "same_as": variant["
 def compute(folder):
     from redheart import stitching
 
-    stitching.write_stitched(folder / "weights", recipe, job.input.weights)
     files.write_json(folder / "recipe", recipe)
+    return {"weights": stitching.write_stitched(folder / "weights", recipe, job.input.weights)}
 
 
 job.build(compute, uses={"recipe": recipe})

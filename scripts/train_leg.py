@@ -5,11 +5,12 @@ from job import Job
 from redheart import device, files, legs, memory_plan, tokens
 from redheart.options import build, read_recipe
 from redheart.snapshots import Snapshots
-from redheart.training_options import ScoringOptions
+from redheart.training_options import CheckpointOptions, ScoringOptions
 
 job = Job(snakemake)
 recipe = read_recipe(job.settings)
 parent = next(map(files.read_json, job.input.parent_manifest), None)
+saved = build(CheckpointOptions, job.settings["checkpoints"])
 rate = files.read_json(job.input.best)["best_learning_rate"]
 seed = int(job.wildcards.seed)
 leg = legs.Leg(parent["epoch"] if parent else 0, int(job.wildcards.epoch))
@@ -29,6 +30,7 @@ def train(folder):
 
     ancestor = legs.nearest_ancestor(job.store, keys["parent"])
     title = f"epochs {ancestor.epoch + 1 if ancestor else 1} to {leg.stop}"
+    place = job.store.state_path(keys["key"])
 
     def work(ranks):
         data = tokens.load_encoded(job.input.train)
@@ -37,10 +39,12 @@ def train(folder):
         job.check_space(state.network, uses["train"])
         with training_progress(title, leg.stop, ranks.rank) as report, snapshots.listening():
             statistics = training.train_leg(state, data, leg, ancestor, report, snapshots)
-        training_state.save_leg(state, statistics, folder, job.store.state_path(keys["key"]), keys)
-        return state.facts()
+        hashes = training_state.save_leg(state, statistics, folder, place, keys, saved)
+        return hashes, state.facts()
 
-    job.note(**launch.on_devices(work, devices, recipe.train))
+    hashes, facts = launch.on_devices(work, devices, recipe.train)
+    job.note(**facts)
+    return hashes
 
 
 def evaluate(folder):
@@ -60,7 +64,7 @@ keys = {"key": job.action(uses=uses, extra=on(devices)).key, "parent": parent an
 snapshots = Snapshots(job.store.snapshot_path(keys["key"]), job.params.snapshot_minutes)
 job.build(train, names=legs.OUTPUTS, uses=uses, extra=on(devices))
 snapshots.discard()
-legs.thin_states(job.store, keys["key"], job.params.keep_every)
+legs.thin_states(job.store, keys["key"], *job.params.keep_states)
 
 manifest = files.read_json(job.output.manifest)
 uses = {

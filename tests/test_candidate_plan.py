@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from redheart.candidate_plan import best_epoch, plan_candidates, ranked_epochs, single_by_rule
+from redheart.candidate_plan import (
+    OF_AVERAGES,
+    best_epoch,
+    plan_candidates,
+    ranked_epochs,
+    single_by_rule,
+)
 from redheart.tasks import Task
 
 TASKS = (
@@ -130,3 +136,12 @@ def test_the_control_of_a_crossover_is_the_one_epoch_with_the_best_mean_of_its_s
     # Means 5, 5, 3, 5; and 1.5, 3.5, unknown, 3.
     assert single_by_rule(SPOTS["groups"]) == 6
     assert single_by_rule(SPOTS["units"]) == 2
+
+
+def test_without_averages_their_candidates_are_left_out_and_all_others_stay(plan):
+    tables = [{**t, "fused": {"raw": t["fused"]["raw"]}} for t in TABLES]
+    spots = {key: value for key, value in SPOTS.items() if key != "units_ema"}
+    soups = {name: SOUPS[name] for name in ("uniform", "greedy")}
+    found = plan_candidates(TASKS, tables, soups, spots, VARIANTS, SEARCH)
+    assert found == {name: plan[name] for name in NAMES if name not in OF_AVERAGES}
+    assert {name for name in NAMES if "ema" in name} == set(OF_AVERAGES)

@@ -56,8 +56,8 @@ def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
         cli.main(["chek"])
     assert error.value.code == 2
     assert (
-        "'check', 'plan', 'import', 'predict', 'parts', 'ledger', 'tensorboard', 'accept'"
-        in capsys.readouterr().err
+        "'check', 'plan', 'import', 'predict', 'parts', 'ledger', 'tensorboard', 'archive', "
+        "'restore', 'accept'" in capsys.readouterr().err
     )
 
 

@@ -207,7 +207,9 @@ def test_all_mistakes_are_told_at_once_with_file_key_and_nearest_key(tmp_path):
         zzz: 1
     """
     found = problems(write(tmp_path, text))
-    unknown = [line for line in found if "mine.yaml: zzz: unknown key; valid: crossover, " in line]
+    unknown = [
+        line for line in found if "mine.yaml: zzz: unknown key; valid: checkpoints, " in line
+    ]
     assert sorted(set(found) - set(unknown)) == [
         "mine.yaml: dedup: expected object, got None",
         "mine.yaml: model.dropout: expected less than 1, got 1",

@@ -41,8 +41,8 @@ def test_every_line_fits_a_terminal_and_every_section_is_there(path, monkeypatch
 def test_the_documents_plan_is_counted_without_its_data_or_its_memory():
     text = "\n".join(lines_of(DOCUMENT))
     assert "10,000 records\n  (assumed: data/corpus.json is not there)" in text
-    assert "checkpoints (weights, EMA): 30 x 5.9 GB" in text
-    assert "177.4 GB" in text
+    assert "checkpoints (weights, EMA): 30 x 3.0 GB" in text
+    assert "88.7 GB" in text
     assert "739,264,826" in text
     assert "memory at its peak (cuda), with memory.tier: bf16_8bit_average_on_cpu" in text
     assert (

@@ -180,3 +180,22 @@ def test_improvement_is_measured_against_the_checkpoint_before(
 
 def test_parameter_statistics_are_those_of_the_weights(saved, table):
     assert table["parameters"] == checkpoint.parameter_statistics(saved["weights"])
+
+
+def test_a_checkpoint_without_an_average_is_scored_without_it(recipe, part, saved, manifest, table):
+    found = evaluate(recipe, part, {"weights": saved["weights"]}, manifest)
+    assert found["fused"] == {"raw": table["fused"]["raw"]}
+    assert "modules_ema" not in found
+    assert found["modules"] == table["modules"]
+
+
+def test_a_rounded_checkpoint_is_scored_as_it_is(recipe, part, saved, manifest, table):
+    """With the weights in the file, and not those that were rounded."""
+    half = {m: {n: t.bfloat16() for n, t in s.items()} for m, s in saved["weights"].items()}
+    widened = {m: {n: t.float() for n, t in s.items()} for m, s in half.items()}
+    found, expected = (
+        evaluate(recipe, part, {"weights": states}, manifest)["fused"]["raw"]
+        for states in (half, widened)
+    )
+    assert found == expected
+    assert found["val_loss"] != table["fused"]["raw"]["val_loss"]

@@ -14,9 +14,10 @@ from redheart import checkpoint, config, files, legs, space, steps, training, tr
 from redheart.errors import UserError
 from redheart.legs import Leg
 from redheart.store import Action, Store
+from redheart.training_options import CheckpointOptions
 
 ROOT = Path(__file__).parents[1]
-CHECKPOINTS = "checkpoints (weights, EMA)"
+CHECKPOINTS, STATES = "checkpoints (weights, EMA)", "training states that stay"
 
 
 @pytest.fixture
@@ -40,49 +41,80 @@ def number(kinds, name):
     return next(kind.number for kind in kinds if kind.name == name)
 
 
-def test_a_file_is_as_large_as_counted(recipe, part, tmp_path):
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("ema", [True, False])
+def test_a_file_is_as_large_as_counted(settings, recipe, part, tmp_path, dtype, ema):
     state = training_state.prepare(recipe, part, 1e-3, 0)
     statistics = training.train_leg(state, part, Leg(0, 1))
-    training_state.save_leg(
-        state, statistics, tmp_path, tmp_path / "state", {"key": "k", "parent": None}
-    )
+    keys, options = {"key": "k", "parent": None}, CheckpointOptions(dtype, ema)
+    training_state.save_leg(state, statistics, tmp_path, tmp_path / "state", keys, options)
     checkpoint.save_tensors(tmp_path / "snapshot", training_state.capture(state))
+    saved = checkpoint.load_tensors(tmp_path / "weights")["weights"]
+    checkpoint.save_tensors(tmp_path / "soup", {"weights": saved})
     parameters = sum(weight.numel() for weight in state.network.parameters())
     tensors = len(list(state.network.parameters()))
-    for name, each in (
-        ("weights", space.WEIGHTS + space.AVERAGE),
-        ("state", space.MOMENTS),
-        ("snapshot", space.WEIGHTS + space.AVERAGE + space.MOMENTS),
+    counted = space.kinds({**settings, "checkpoints": vars(options)}, parameters)
+    for name, kind in (
+        ("weights", space.CHECKPOINTS[ema]),
+        ("state", STATES),
+        ("snapshot", "snapshots"),
+        ("soup", "soups, crossovers and variants"),
     ):
+        each = next(k.file_bytes for k in counted if k.name == kind)
         size = (tmp_path / name).stat().st_size
         # The archive adds up to 400 bytes a tensor, and a generator its state.
-        assert each * parameters < size < each * parameters + 400 * 4 * tensors + 20_000
+        assert each < size < each + 400 * 4 * tensors + 20_000, name
 
 
 def test_the_plan_of_the_document_is_counted():
-    found = {kind.name: kind for kind in space.kinds(config.read([DOCUMENT]), 739_000_000)}
+    found = planned_730m()
     assert found[CHECKPOINTS].number == 30
-    assert found[CHECKPOINTS].bytes == 30 * 8 * 739_000_000
-    # 5, 10, 15, 20 and 25, the last two, and the one that is being written.
-    assert found["training states"].number == 8
+    assert found[CHECKPOINTS].bytes == 30 * 4 * PARAMETERS
+    # The last one, the one before while it is written.
+    assert found[STATES].number == 1
+    assert found["training states that come and go"].number == 1
     assert found["training states of trials"].number == 0
     assert found["soups, crossovers and variants"].number == 4 + 4 + 5
+    whole = planned_730m(checkpoints={"dtype": "fp32", "ema": True}, store=DEFAULT_STORE)
+    assert whole[CHECKPOINTS].bytes == 30 * 8 * PARAMETERS
+    # 5, 10, 15, 20, 25 and 30, 29, and the one that is being written.
+    assert whole[STATES].number == 7
+    assert whole["training states that come and go"].number == 1
 
 
+@pytest.mark.parametrize(("ema", "gigabytes"), [(True, 100), (False, 60)])
+def test_thirty_checkpoints_of_730m_and_the_state_that_stays_fit(ema, gigabytes):
+    found = planned_730m(checkpoints={"dtype": "bf16", "ema": ema})
+    kept = found[space.CHECKPOINTS[ema]], found[STATES]
+    assert [kind.number for kind in kept] == [30, 1]
+    assert sum(kind.bytes for kind in kept) <= gigabytes * 1e9
+
+
+def planned_730m(**sections):
+    settings = {**config.read([DOCUMENT]), **sections}
+    return {kind.name: kind for kind in space.kinds(settings, PARAMETERS)}
+
+
+PARAMETERS = 739_264_826  # as `redheart plan` counts them
+DEFAULT_STORE = {"keep_last": 2, "keep_every": 5}
 DOCUMENT = ROOT / "config" / "redheart-730m.yaml"
 
 
-@pytest.mark.parametrize(("count", "keep_every"), [(1, 5), (2, 5), (3, 1), (12, 3), (30, 5)])
-def test_there_are_never_more_states_than_counted(tmp_path, count, keep_every):
+@pytest.mark.parametrize(
+    ("count", "keep_every", "keep_last"),
+    [(1, 5, 2), (2, 5, 2), (3, 1, 2), (12, 3, 2), (30, 5, 2), (30, 30, 1), (7, 3, 1), (7, 3, 4)],
+)
+def test_there_are_never_more_states_than_counted(tmp_path, count, keep_every, keep_last):
     store, parent, most = Store(tmp_path), None, 0
     for number in range(count):
         key = f"{number:064d}"
         files.write_json(store.folder(key) / "manifest", {"parent": parent})
         files.write_text(store.state_path(key), "")
         most = max(most, len(list((tmp_path / "states").rglob("*.pt"))))
-        legs.thin_states(store, key, keep_every)
+        legs.thin_states(store, key, keep_every, keep_last)
+        left = len(list((tmp_path / "states").rglob("*.pt")))
         parent = key
-    assert space.most_states(count, keep_every) == most
+    assert space.count_states(count, keep_every, keep_last) == (left, most)
 
 
 def test_trials_wait_with_their_state_for_another_rung(settings):
@@ -129,7 +161,7 @@ def test_only_what_is_still_to_be_written_counts(settings, store, tmp_path, monk
     planned = space.kinds(settings, 1_000_000)
     left = space.remaining(settings, planned, store, tmp_path, "train")
     assert number(left, CHECKPOINTS) == 0
-    assert number(planned, "training states") - number(left, "training states") == 1
+    assert number(planned, STATES) - number(left, STATES) == 1
     # Whole it would not fit, but it has been written for the most part.
     limit_disk(monkeypatch, sum(kind.bytes for kind in left))
     space.check(settings, 1_000_000, store, tmp_path, "train")

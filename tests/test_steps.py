@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[1]
 NO_STEPS = {
     *("seeds", "data.source", "sweep.learning_rates", "sweep.seeds", "sweep.rungs"),
     *("train.epochs", "train.checkpoint_every", "train.devices", "crossover.offsets"),
-    *("memory.budget_gb", "memory.tier"),
-    *("store.path", "store.keep_every", "store.snapshot_minutes"),
+    *("memory.budget_gb", "memory.tier", "store.path", "store.snapshot_minutes"),
+    *("store.keep_last", "store.keep_every"),
 }
 PHASE_0 = {
     *("generate_corpus", "read_records", "find_duplicates", "deduplicate_records"),

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -381,3 +382,25 @@ def test_weights_get_their_hash_beside_them_and_nothing_else_does(store, tmp_pat
     files.hash_file(weights).unlink()
     store.run(ACTION, {"weights": weights}, Writer())
     files.check_hash(weights)
+
+
+def test_a_hash_that_was_taken_while_writing_is_not_taken_again(store, tmp_path, monkeypatch):
+    """The entry has it, the file beside the output too, and only unhashed files are read."""
+    read = []
+    take = files.sha256_file
+
+    def counted(path):
+        read.append(Path(path).name)
+        return take(path)
+
+    def compute(folder):
+        files.write_text(folder / "plain", "plain")
+        files.write_text(folder / "weights", "weights")
+        return {"weights": files.sha256_text("weights")}
+
+    monkeypatch.setattr(files, "sha256_file", counted)
+    outputs = {"plain": tmp_path / "plain", "weights": tmp_path / "a.pt"}
+    store.run(Action("step", {}, "code", {}), outputs, compute)
+    assert read == ["plain"]
+    files.check_hash(tmp_path / "a.pt")
+    assert store.is_intact(Action("step", {}, "code", {}).key, outputs)

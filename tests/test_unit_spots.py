@@ -80,3 +80,10 @@ def test_the_selector_of_units_is_a_setting_of_its_own():
 def test_one_checkpoint_is_the_sweet_spot_of_all():
     found = chosen(tables((0.5,) * 5)[:1], SweetSpotOptions())
     assert set(found["units"].values()) == {2}
+
+
+def test_without_averages_units_of_weights_alone_are_chosen():
+    metrics = tables((0.1, 0.2, 0.3, 0.4, 0.5))
+    expected = chosen(metrics)["units"]
+    without = [{key: v for key, v in each.items() if key != "modules_ema"} for each in metrics]
+    assert chosen(without) == {"units": expected}

@@ -4,8 +4,11 @@ import json
 import random
 
 import pytest
+import torch
 import yaml
 from project import Project
+
+from redheart.candidate_plan import OF_AVERAGES
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,35 @@ def test_two_legs_are_one(built, tmp_path):
     assert b"".join(steps) == one.result("seed_0/ckpt/steps_006.jsonl").read_bytes()
     # What compares with the checkpoint before differs by nature.
     assert {**ours[1], "improvement": None} == {**theirs[1], "improvement": None}
+
+
+@pytest.mark.slow
+def test_rounded_checkpoints_without_averages_train_the_same_and_ship(built, tmp_path):
+    """Nothing of the training differs; candidates of averages are left out, and the report says so."""
+    project = Project(tmp_path)
+    project.set(checkpoints={"dtype": "bf16", "ema": False})
+    project.snakemake()
+    for epoch in (2, 4, 6):
+        steps = f"seed_0/ckpt/steps_00{epoch}.jsonl"
+        assert project.result(steps).read_bytes() == built.result(steps).read_bytes()
+        path = project.result(f"seed_0/ckpt/epoch_00{epoch}.pt")
+        assert (
+            path.stat().st_size
+            < 0.3 * built.result(path.relative_to(project.result("."))).stat().st_size
+        )
+        saved = torch.load(path, weights_only=True)
+        assert set(saved) == {"epoch", "weights"}
+        assert {t.dtype for s in saved["weights"].values() for t in s.values()} == {torch.bfloat16}
+    ours, theirs = (
+        set(json.loads(p.result("final_results.json").read_text())["candidates"])
+        for p in (project, built)
+    )
+    assert ours == theirs - set(OF_AVERAGES)
+    sentence = "no candidate is made of it. Left out: ema_last, ema, uniform_soup_ema"
+    assert sentence in project.result("report.html").read_text()
+    assert sentence not in built.result("report.html").read_text()
+    (member,) = torch.load(project.result("model/weights.pt"), weights_only=True)["members"]
+    assert {t.dtype for s in member.values() for t in s.values()} == {torch.bfloat16}
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import torch
 from redheart import checkpoint, files
 from redheart.batch import Batch
 from redheart.model.backbone import Backbone, Features, masked_mean
+from redheart.tensor_files import made
 from redheart.tokens import Encoded
 from redheart.trunk import library, without_pooler
 
@@ -101,7 +102,7 @@ def load_weights(backbone: Backbone, path: str | Path) -> None:
     """
     saved = checkpoint.load_verified(path)
     for name, parameter in backbone.named_parameters():
-        parameter.copy_(saved[name.removeprefix("encoder.")])
+        parameter.copy_(made(saved[name.removeprefix("encoder.")]))
 
 
 def read_trunk(config: str | Path, weights: str | Path) -> PretrainedBackbone:
