@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-full test-kill check format bench-dedup bench-checkpoints simulate-sweeps prove-win prove-null lock clean
+.PHONY: run test test-full test-kill check format bench-dedup bench-training bench-checkpoints \
+	simulate-sweeps prove-win prove-null lock clean
 
 run: .venv/ready            ## the demo, all phases, to results/demo/
 	$(BIN)/snakemake --cores 1 --resources gpu=1
@@ -28,6 +29,9 @@ format: .venv/ready         ## mend format and what the linter can mend by itsel
 
 bench-dedup: .venv/ready    ## exact deduplication against what else one would use
 	$(BIN)/python bench/dedup.py
+
+bench-training: .venv/ready ## legs of training against the trainers people use
+	$(BIN)/python bench/training.py
 
 bench-checkpoints: .venv/ready ## saving, stitching and archiving checkpoints of the 730m preset: time, bytes, memory
 	$(BIN)/python bench/checkpoints.py

@@ -28,6 +28,8 @@ class Batch:
     """Their tf-idf values, float32 (batch, n-grams), 0 for padding."""
     features: Tensor | None = None
     """What a frozen trunk made of each token, float16 (batch, tokens, dimension), 0 for padding."""
+    full: bool = False
+    """Whether the mask is known to be True all over, so that attention, faster so, needs none."""
 
     def to(self, device: str | torch.device) -> Batch:
         """Return the batch on a device."""
@@ -45,7 +47,7 @@ class Batch:
         views: dict[str, Any] = {}
         for field in fields(self):
             view = getattr(self, field.name)
-            views[field.name] = view if view is None else change(view)
+            views[field.name] = change(view) if isinstance(view, Tensor) else view
         return Batch(**views)
 
 
@@ -58,4 +60,5 @@ def make_batch(part: Encoded, rows: Sequence[int] | np.ndarray) -> Batch:
         views["features"][views["mask"]] = known
     if part.ngrams is not None:
         views["ngrams"], views["ngram_values"] = part.ngrams.padded(rows)
-    return Batch(**{name: torch.from_numpy(view) for name, view in views.items()})
+    tensors = {name: torch.from_numpy(view) for name, view in views.items()}
+    return Batch(full=bool(views["mask"].all()), **tensors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,9 +20,12 @@ from redheart.tasks import Task, target_matrix
 
 PADDING = "[PAD]"
 PADDING_ID = 0
-# Windows of optimizer steps among which texts are sorted by length: enough to save most padding,
-# few enough that a window remains a fair sample.
-POOL_WINDOWS = 8
+# Padded tokens that a micro-batch may hold on a CPU: the caches hold no more (docs/performance.md).
+CPU_TOKENS = 6144
+# Padded tokens that a batch of evaluation may hold, and how many of them may be padding: as much as
+# one more batch would cost.
+EVALUATION_TOKENS = 8192
+EVALUATION_PADDING = 256
 # Where in an encoded part the features of a frozen trunk are.
 FEATURES = "features.npy"
 
@@ -256,25 +260,35 @@ def pad(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def training_windows(
-    lengths: np.ndarray, batch_size: int, accumulation: int, seed: int, epoch: int
+    lengths: np.ndarray,
+    batch_size: int,
+    accumulation: int,
+    seed: int,
+    epoch: int,
+    most_tokens: float = math.inf,
 ) -> Iterator[list[np.ndarray]]:
     """Yield an epoch's optimizer steps: for each, its micro-batches as arrays of text indices.
 
-    Texts are shuffled, sorted by length within a pool of several windows, and cut into windows of
-    `batch_size * accumulation`, the last of which may be smaller. A window's texts depend on that
-    product alone, so another micro-batch size leaves the result the same.
+    Texts are shuffled, sorted by length, and cut into windows of `batch_size * accumulation`, which
+    come in random order; one of them, any, takes what remains and is smaller. A window's texts
+    depend on that product alone, so another micro-batch size leaves the result the same.
+
+    A micro-batch takes no more padded tokens than `batch_size` of the longest texts would, nor more
+    than `most_tokens`; of shorter texts it takes more than `batch_size`.
     """
     generator = np.random.default_rng([seed, epoch])
-    window = batch_size * accumulation
     order = generator.permutation(len(lengths))
-    pools = [
-        order[i : i + window * POOL_WINDOWS] for i in range(0, len(order), window * POOL_WINDOWS)
-    ]
-    order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
-    windows = [order[i : i + window] for i in range(0, len(order), window)]
-    for index in generator.permutation(len(windows)):
-        texts = windows[index]
-        yield [texts[i : i + batch_size] for i in range(0, len(texts), batch_size)]
+    order = order[np.argsort(lengths[order], kind="stable")]
+    windows = windows_per_epoch(len(lengths), batch_size, accumulation)
+    sizes = np.full(windows, batch_size * accumulation)
+    # Were it always the last, the longest texts would always count for more than others.
+    sizes[generator.integers(windows)] -= sizes.sum() - len(lengths)
+    parts = np.split(order, np.cumsum(sizes)[:-1])
+    most_tokens = min(most_tokens, batch_size * lengths.max())
+    for index in generator.permutation(windows):
+        texts = parts[index]
+        at_once = max(1, int(most_tokens // lengths[texts[-1]]))
+        yield np.array_split(texts, -(-len(texts) // at_once))
 
 
 def windows_per_epoch(texts: int, batch_size: int, accumulation: int) -> int:
@@ -282,13 +296,17 @@ def windows_per_epoch(texts: int, batch_size: int, accumulation: int) -> int:
     return -(-texts // (batch_size * accumulation))
 
 
-def evaluation_batches(lengths: np.ndarray, tokens_per_batch: int = 8192) -> Iterator[np.ndarray]:
-    """Yield text indices in batches of similar length, of about `tokens_per_batch` tokens."""
+def evaluation_batches(
+    lengths: np.ndarray, tokens_per_batch: int = EVALUATION_TOKENS
+) -> Iterator[np.ndarray]:
+    """Yield text indices in batches of similar length, of at most `tokens_per_batch` tokens."""
     order = np.argsort(lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        stop = start + 1
-        while stop < len(order) and lengths[order[stop]] * (stop + 1 - start) <= tokens_per_batch:
-            stop += 1
-        yield order[start:stop]
-        start = stop
+    start, real = 0, 0
+    for stop, length in enumerate(lengths[order].tolist()):
+        real += length
+        padded = length * (stop + 1 - start)
+        if stop > start and (padded > tokens_per_batch or padded - real > EVALUATION_PADDING):
+            yield order[start:stop]
+            start, real = stop, length
+    if len(order):
+        yield order[start:]

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from redheart import optim
 from redheart.batch import make_batch
-from redheart.device import autocast
+from redheart.device import autocast, device_type
 from redheart.errors import UserError
 from redheart.legs import Ancestor, Leg
 from redheart.losses import labelled, training_losses
 from redheart.snapshots import Snapshots
-from redheart.tokens import Encoded, training_windows, windows_per_epoch
+from redheart.tokens import CPU_TOKENS, Encoded, training_windows, windows_per_epoch
 from redheart.training_state import (
     TrainingState,
     capture,
@@ -60,10 +60,10 @@ def train_epoch(
     state.network.train_after(state.epoch)
     targets = {t.name: torch.from_numpy(data.targets[t.name]) for t in state.tasks}
     lengths = data.lengths
-    steps = windows_per_epoch(len(data), options.batch_size, options.grad_accumulation)
-    windows = training_windows(
-        lengths, options.batch_size, options.grad_accumulation, state.seed, state.epoch
-    )
+    sizes = (options.batch_size, options.grad_accumulation)
+    steps = windows_per_epoch(len(data), *sizes)
+    most_tokens = CPU_TOKENS if device_type(options) == "cpu" else math.inf
+    windows = training_windows(lengths, *sizes, state.seed, state.epoch, most_tokens)
     for window in islice(windows, len(done), None):
         loss = _accumulate(state, data, targets, window)
         share = optim.schedule(state.step, steps * options.schedule_epochs, options.final_rate)
@@ -103,8 +103,8 @@ def _accumulate(
 
     Each task's sum is divided by its labelled records in the whole window, so the micro-batch's
     size changes no result. Where a GPU has no memory for one, the window begins anew with halves,
-    as a run with that `batch_size` would have begun it, and so do all that follow; but not with
-    several processes, of which one alone would.
+    from the same random numbers, and so do all that follow; but not with several processes, of
+    which one alone would.
     """
     rows = torch.from_numpy(np.concatenate(window))
     counts = {name: max(1, int(labelled(t[rows]).sum())) for name, t in targets.items()}

@@ -16,7 +16,7 @@ class TrainOptions:
     schedule_epochs: int = 60
     """Epochs over which the learning rate falls along a cosine; 1 or more."""
     batch_size: int = 4
-    """Texts per micro-batch; 1 or more."""
+    """Texts per micro-batch, if they are the longest; of shorter ones it takes more; 1 or more."""
     grad_accumulation: int = 16
     """Micro-batches per optimizer step; 1 or more."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from redheart.batch import make_batch
+from redheart.training_state import prepare
 
 
 def test_a_batch_holds_the_rows_asked_for_in_that_order(part):
@@ -24,3 +27,18 @@ def test_a_doubled_batch_holds_the_texts_one_copy_after_the_other(part):
     # What reads n-grams has no dropout, so once will do for both passes.
     assert torch.equal(doubled.ngrams, batch.ngrams)
     assert torch.equal(doubled.ngram_values, batch.ngram_values)
+
+
+def test_a_batch_without_padding_says_so_and_means_the_same(part, recipe):
+    lengths = part.lengths
+    rows = np.flatnonzero(lengths == np.bincount(lengths).argmax())
+    batch = make_batch(part, rows)
+    assert len(rows) > 1
+    assert batch.full
+    assert batch.doubled().full
+    assert not make_batch(part, [lengths.argmin(), lengths.argmax()]).full
+    network = prepare(recipe, part, 1e-3, 0).network.eval()
+    for task, by_module in network(batch).items():
+        masked = network(replace(batch, full=False))[task]
+        for module, output in by_module.items():
+            torch.testing.assert_close(output, masked[module])

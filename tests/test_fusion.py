@@ -72,6 +72,37 @@ def test_the_gradient_is_that_of_finite_differences(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_curvature_is_that_of_finite_differences(kind):
+    _, loss = problem(kind)
+    point = np.array([0.3, 0.9, 0.1])
+    differences = scipy.optimize.approx_fprime(point, lambda w: loss(w)[1])
+    np.testing.assert_allclose(loss(point)[2], differences, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_weights_are_those_of_scipys_search(kind, seed):
+    fitted, loss = problem(kind, modules=5, width=4, seed=seed)
+    found = scipy.optimize.minimize(
+        lambda w: loss(w)[:2],
+        np.full(5, 0.2),
+        method="L-BFGS-B",
+        jac=True,
+        bounds=[(0, None)] * 5,
+        options={"ftol": 1e-15, "gtol": 1e-10},
+    )
+    np.testing.assert_allclose(fitted, found.x, atol=1e-5)
+    assert loss(fitted)[0] <= found.fun * (1 + 1e-12)
+
+
+def test_weights_that_can_only_harm_are_0():
+    contributions, target = planted("regression", modules=2)
+    against = {name: -value for name, value in contributions.items()}
+    fitted = fusion.fit_weights([task_of("regression")], {"t": against}, {"t": target})
+    assert set(fitted["t"].values()) == {0.0}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_better_a_module_the_more_it_counts(kind):
     weights, _ = problem(kind)
     assert weights[0] > weights[1] > weights[2] >= 0

@@ -90,7 +90,7 @@ class TransformerBackbone(Backbone):
         if length > len(self.rotation):
             raise ValueError(f"{length} tokens in a text; the model reads {len(self.rotation)}")
         rotation = self.rotation[:length]
-        visible = batch.mask[:, None, None, :]
+        visible = None if batch.full else batch.mask[:, None, None, :]
         x = self.dropout(self.embedding(batch.ids))
         for layer in self.layers:
             if self.recomputes and torch.is_grad_enabled():
@@ -130,7 +130,7 @@ class EncoderLayer(nn.Module):
         self.dropout = TextDropout(dropout)
         self.feedforward = FeedForward(size.dimension, size.feedforward, dropout)
 
-    def forward(self, x: Tensor, visible: Tensor, rotation: Tensor) -> Tensor:
+    def forward(self, x: Tensor, visible: Tensor | None, rotation: Tensor) -> Tensor:
         """Return features of the same shape, (batch, tokens, dimension)."""
         projected = self.query_key_value(self.norm(x)).chunk(3, dim=-1)
         query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in projected)

@@ -1,0 +1,112 @@
+"""A leg of Red Heart as the workflow runs it: the rule's script in a process of its own.
+
+    python bench/training_job.py FOLDER LEG
+
+Before the script this imports and unpickles what Snakemake has a script import and unpickle.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import runpy
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+OUTPUTS = {
+    "weights": "epoch_{:03d}.pt",
+    "manifest": "epoch_{:03d}.json",
+    "steps": "steps_{:03d}.jsonl",
+    "metrics": "metrics_{:03d}.json",
+}
+OF_PARENT = ("weights", "manifest", "metrics")
+
+
+def write_jobs(folder: Path, settings: Mapping[str, Any], peak: float) -> None:
+    """Write what Snakemake tells the rule `train_leg`, leg by leg."""
+    from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Snakemake, Wildcards
+
+    from redheart import files, steps
+    from redheart.options import build
+    from redheart.store import Store
+    from redheart.training_options import PlanOptions, checkpoint_epochs
+
+    store = Store(folder / "store")
+
+    def shared(step: str) -> dict[str, str]:
+        return {"settings": steps.parameters(settings, step), "code": steps.code(step, store)}
+
+    files.write_json(folder / "run" / "best_lr.json", {"best_learning_rate": peak})
+    params = {
+        **shared("train_leg"),
+        "evaluate_checkpoint": shared("evaluate_checkpoint"),
+        "budget_gb": settings["memory"]["budget_gb"],
+        "snapshot_minutes": settings["store"]["snapshot_minutes"],
+        "keep_every": settings["store"]["keep_every"],
+    }
+    inputs: dict[str, Any] = {
+        "train": str(folder / "train.npz"),
+        "val_select": str(folder / "val_select.npz"),
+        "trunk": [],
+        "best": str(folder / "run" / "best_lr.json"),
+    }
+    before: dict[str, list[str]] = {f"parent_{name}": [] for name in OF_PARENT}
+    for number, epoch in enumerate(checkpoint_epochs(build(PlanOptions, settings["train"])), 1):
+        outputs = {
+            name: f"{folder}/run/ckpt/{form.format(epoch)}" for name, form in OUTPUTS.items()
+        }
+        job = Snakemake(
+            _named(InputFiles(), {**inputs, **before}),
+            OutputFiles(fromdict=outputs),
+            Params(fromdict=params),
+            Wildcards(fromdict={"seed": "0", "epoch": f"{epoch:03d}"}),
+            threads=1,
+            resources={},
+            log=Log([f"{folder}/run/logs/train_leg_{epoch:03d}.log"]),
+            config={},
+            rulename="train_leg",
+            bench_iteration=None,
+        )
+        (folder / f"job_{number}").write_bytes(pickle.dumps(job))
+        before = {f"parent_{name}": [outputs[name]] for name in OF_PARENT}
+
+
+def _named(empty: Any, paths: Mapping[str, str | list[str]]) -> Any:
+    """Return a list of paths, of which some names stand for several or none."""
+    for name, path in paths.items():
+        several = isinstance(path, list)
+        start = len(empty)
+        empty.extend(path if several else [path])
+        empty._set_name(name, start, len(empty) if several else None)
+    return empty
+
+
+def read_job(folder: Path, number: int | str) -> Any:
+    """Return the job of a leg, as Snakemake hands it to the script."""
+    return pickle.loads((folder / f"job_{number}").read_bytes())
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return what rules/common.smk tells every job, and Snakemake one of one thread."""
+    return {
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "REDHEART_STORE": str(folder / "store"),
+        "REDHEART_LEDGER": str(folder / "run" / "ledger.jsonl"),
+        "REDHEART_CONFIG": (folder / "config.json").read_text(encoding="utf-8"),
+    }
+
+
+def main() -> None:
+    folder, number = Path(sys.argv[1]), sys.argv[2]
+    job = read_job(folder, number)
+    importlib.import_module("snakemake.logging")
+    sys.path.insert(0, str(SCRIPTS))
+    runpy.run_path(str(SCRIPTS / "train_leg.py"), {"snakemake": job})
+
+
+if __name__ == "__main__":
+    main()
