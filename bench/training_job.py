@@ -2,13 +2,12 @@
 
     python bench/training_job.py FOLDER LEG
 
-Before the script this imports and unpickles what Snakemake has a script import and unpickle.
+Before the script this imports what Snakemake has a script import.
 """
 
 from __future__ import annotations
 
 import importlib
-import pickle
 import runpy
 import sys
 from collections.abc import Mapping
@@ -27,8 +26,6 @@ OF_PARENT = ("weights", "manifest", "metrics")
 
 def write_jobs(folder: Path, settings: Mapping[str, Any], peak: float) -> None:
     """Write what Snakemake tells the rule `train_leg`, leg by leg."""
-    from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Snakemake, Wildcards
-
     from redheart import files, steps
     from redheart.options import build
     from redheart.store import Store
@@ -43,9 +40,10 @@ def write_jobs(folder: Path, settings: Mapping[str, Any], peak: float) -> None:
     params = {
         **shared("train_leg"),
         "evaluate_checkpoint": shared("evaluate_checkpoint"),
-        "budget_gb": settings["memory"]["budget_gb"],
+        "memory": settings["memory"],
         "snapshot_minutes": settings["store"]["snapshot_minutes"],
-        "keep_every": settings["store"]["keep_every"],
+        "keep_states": [settings["store"]["keep_every"], settings["store"]["keep_last"]],
+        "devices": settings["train"]["devices"],
     }
     inputs: dict[str, Any] = {
         "train": str(folder / "train.npz"),
@@ -58,19 +56,14 @@ def write_jobs(folder: Path, settings: Mapping[str, Any], peak: float) -> None:
         outputs = {
             name: f"{folder}/run/ckpt/{form.format(epoch)}" for name, form in OUTPUTS.items()
         }
-        job = Snakemake(
-            _named(InputFiles(), {**inputs, **before}),
-            OutputFiles(fromdict=outputs),
-            Params(fromdict=params),
-            Wildcards(fromdict={"seed": "0", "epoch": f"{epoch:03d}"}),
-            threads=1,
-            resources={},
-            log=Log([f"{folder}/run/logs/train_leg_{epoch:03d}.log"]),
-            config={},
-            rulename="train_leg",
-            bench_iteration=None,
-        )
-        (folder / f"job_{number}").write_bytes(pickle.dumps(job))
+        job = {
+            "input": {**inputs, **before},
+            "output": outputs,
+            "params": params,
+            "wildcards": {"seed": "0", "epoch": f"{epoch:03d}"},
+            "log": f"{folder}/run/logs/train_leg_{epoch:03d}.log",
+        }
+        files.write_json(folder / f"job_{number}", job)
         before = {f"parent_{name}": [outputs[name]] for name in OF_PARENT}
 
 
@@ -86,7 +79,23 @@ def _named(empty: Any, paths: Mapping[str, str | list[str]]) -> Any:
 
 def read_job(folder: Path, number: int | str) -> Any:
     """Return the job of a leg, as Snakemake hands it to the script."""
-    return pickle.loads((folder / f"job_{number}").read_bytes())
+    from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Snakemake, Wildcards
+
+    from redheart import files
+
+    job = files.read_json(folder / f"job_{number}")
+    return Snakemake(
+        _named(InputFiles(), job["input"]),
+        OutputFiles(fromdict=job["output"]),
+        Params(fromdict=job["params"]),
+        Wildcards(fromdict=job["wildcards"]),
+        threads=1,
+        resources={},
+        log=Log([job["log"]]),
+        config={},
+        rulename="train_leg",
+        bench_iteration=None,
+    )
 
 
 def environment(folder: Path) -> dict[str, str]:
