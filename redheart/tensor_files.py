@@ -21,9 +21,9 @@ from redheart import files
 from redheart.errors import UserError
 
 # What is written before the disk is told to take it; otherwise it idles until the end.
-FLUSHED_BYTES = 64_000_000
-# What is hashed by another thread at once; two such pieces are in memory.
-PIECE_BYTES = 16_000_000
+FLUSHED_BYTES = 32_000_000
+# What is hashed by another thread at once, and what is too little to ask another thread for.
+PIECE_BYTES, SMALL_BYTES = 16_000_000, 65_536
 
 
 @dataclass(frozen=True)
@@ -161,50 +161,43 @@ def _read(path: str | Path, offset: int, dtype: torch.dtype, shape: tuple[int, .
 class _HashedStream:
     """A file that is hashed and flushed to the disk while it is written, in threads beside it.
 
-    Bytes are passed on in large pieces: a thread that is asked for each tensor's would be waited
-    for each time.
+    The bytes are the writer's own, never copied: a piece is hashed while it is written, and both
+    have ended before the next.
     """
 
     def __init__(self, stream: IO[bytes], pool: ThreadPoolExecutor) -> None:
         self.stream, self.pool = stream, pool
         self.digest = hashlib.sha256()
-        self._piece = bytearray()
         self._unflushed = 0
-        self._hashing: Future[None] | None = None
         self._flushing: Future[None] | None = None
 
     def write(self, data: bytes) -> int:
         view = memoryview(data)
         for start in range(0, len(view), PIECE_BYTES):
-            self._piece += view[start : start + PIECE_BYTES]
-            if len(self._piece) >= PIECE_BYTES:
-                self._pass_on()
-        return len(data)
+            self._pass_on(view[start : start + PIECE_BYTES])
+        return len(view)
 
-    def _pass_on(self) -> None:
-        piece, self._piece = self._piece, bytearray()
-        if self._hashing:
-            self._hashing.result()
-        self._hashing = self.pool.submit(self.digest.update, piece)
-        self.stream.write(piece)
+    def _pass_on(self, piece: memoryview) -> None:
+        if len(piece) < SMALL_BYTES:
+            self.digest.update(piece)
+            self.stream.write(piece)
+        else:
+            hashing = self.pool.submit(self.digest.update, piece)
+            try:
+                self.stream.write(piece)
+            finally:  # the writer frees the bytes, whether the disk took them or not
+                hashing.result()
         self._unflushed += len(piece)
         if self._unflushed > FLUSHED_BYTES and (not self._flushing or self._flushing.done()):
-            self._wait_for_flush()
+            self.wait_for_flush()
             self.stream.flush()
             self._flushing = self.pool.submit(os.fsync, self.stream.fileno())
             self._unflushed = 0
 
-    def _wait_for_flush(self) -> None:
+    def wait_for_flush(self) -> None:
         """Raise what went wrong: the disk tells an error once, to whoever asks first."""
         if self._flushing:
             self._flushing.result()
-
-    def finish(self) -> None:
-        """Pass on what remains, and wait for all threads."""
-        self._pass_on()
-        if self._hashing:
-            self._hashing.result()
-        self._wait_for_flush()
 
 
 @contextmanager
@@ -213,4 +206,4 @@ def hashed(stream: IO[bytes]) -> Iterator[_HashedStream]:
     with ThreadPoolExecutor(max_workers=2) as pool:
         hashing = _HashedStream(stream, pool)
         yield hashing
-        hashing.finish()
+        hashing.wait_for_flush()
