@@ -10,8 +10,8 @@ from typing import IO
 
 from redheart import files
 from redheart.errors import UserError
+from redheart.quotas import PARTS
 from redheart.sources import read_items
-from redheart.split import PARTS
 from redheart.tasks import Record
 
 COLUMNS = ("id", "part")

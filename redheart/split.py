@@ -9,29 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_flow
 
 from redheart.dedup import connected_components
 from redheart.errors import UserError
 from redheart.near_duplicates import LOWEST_THRESHOLD
-from redheart.split_balance import balance, indicators, ks_distance
-from redheart.tasks import Record, Task, lookup
+from redheart.quotas import FILL_ORDER, PARTS, SHARED_CLASS, TRAIN, by_name, class_quotas, deal
+from redheart.split_balance import Targets, mend
+from redheart.tasks import Record, Task, lookup, target_matrix
 
-PARTS = ("train", "val_select", "val_confirm", "test")
-TRAIN = PARTS.index("train")
-# The order in which parts get a record where there are too few to share out.
-FILL_ORDER = tuple(PARTS.index(part) for part in ("train", "test", "val_select", "val_confirm"))
-# A class of at least this many records is shared out by the fractions.
-SHARED_CLASS = 4
 # The report looks for the highest similarity across parts so far below the audit threshold: near
 # enough to be found in a time like the audit's, far above what unrelated texts have in common.
 LOOKED_BELOW = 0.05
-# In a corpus of so many records, no part's text lengths are further from the whole's than this
-# (Kolmogorov-Smirnov distance).
-LENGTHS_CLAIMED_FROM, MAX_KS_DISTANCE = 500, 0.05
-# Should they be, lengths count so many times as much, at so many more quantiles, until not.
-EMPHASES = (1, 2, 4, 8, 16)
+# The records of a stage: so many, or this share of those before if that is more.
+STAGE_RECORDS, STAGE_GROWTH = 50, 0.1
 # Of a part, a linked group is at most this share where it can be: near-duplicates are alike in
 # length and label, and would be felt there.
 LARGEST_GROUP = 0.04
@@ -109,8 +99,8 @@ def split_records(
 
     Every class gets its quota in each part, and so does every quantile bin of the class's text
     lengths; within a bin a seeded hash of the id decides. Then records of one class are swapped
-    where that makes the parts more alike in lengths and targets. So the order of the records does
-    not matter, and a record more moves few of the others.
+    where that makes the parts more alike in lengths and targets. All this is done in stages, from
+    the first records on, and a stage moves few of those before it: so does a record at the end.
 
     Parameters
     ----------
@@ -129,21 +119,97 @@ def split_records(
     UserError
         There are too few records to fill each part.
     """
-    ranks = [_rank(str(record["id"]), options.seed) for record in records]
-    lengths = [len(record["text"]) for record in records]
-    quotas = class_quotas(Counter(strata), options.fractions)
-    groups = linked_groups(len(records), links)
-    fixed = _place_groups(records, groups, strata, quotas, options, kept or {})
-    placed = dict(fixed)
-    for value, members in classes_of(strata).items():
-        ordered = sorted(members, key=lambda i: (lengths[i], ranks[i]))
-        placed |= _deal_class(ordered, fixed, quotas[value], options, ranks)
-    part_of = np.array([placed[i] for i in range(len(records))], dtype=int)
+    facts = _Facts.of(records, strata, tasks, options.seed)
+    whole = class_quotas(Counter(strata), options.fractions)
+    part_of = np.zeros(0, dtype=int)
+    for end in [len(records)] if kept else _stages(len(records)):
+        inside = [(i, j) for i, j in links if max(i, j) < end]
+        given = {i: part for i, part in (kept or {}).items() if i < end}
+        part_of = _dealt(facts.first(end), inside, options, given, part_of, whole)
     _refuse_empty(part_of, strata)
-    part_of = _swapped(records, part_of, fixed, strata, tasks, options)
     parts = {part: np.flatnonzero(part_of == p).tolist() for p, part in enumerate(PARTS)}
     check_split(parts, links)
     return parts
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is to be known of records, one after the other."""
+
+    ids: list[str]
+    strata: list[str | None]
+    lengths: list[int]
+    ranks: list[float]
+    """Their places in the seeded order by which they are dealt, 0 to 1."""
+    places: list[float]
+    """The same for swaps: an order of its own, since in that of the deal parts stand together."""
+    targets: list[Targets]
+
+    @classmethod
+    def of(
+        cls,
+        records: Sequence[Record],
+        strata: Sequence[str | None],
+        tasks: Sequence[Task],
+        seed: int,
+    ) -> _Facts:
+        ids = [str(record["id"]) for record in records]
+        return cls(
+            ids=ids,
+            strata=list(strata),
+            lengths=[len(record["text"]) for record in records],
+            ranks=[_rank(name, seed) for name in ids],
+            places=[_rank(f"swaps:{name}", seed) for name in ids],
+            targets=[(task, target_matrix(task, records)) for task in tasks],
+        )
+
+    def first(self, count: int) -> _Facts:
+        targets = [(task, matrix[:count]) for task, matrix in self.targets]
+        return _Facts(
+            self.ids[:count],
+            self.strata[:count],
+            self.lengths[:count],
+            self.ranks[:count],
+            self.places[:count],
+            targets,
+        )
+
+
+def _stages(count: int) -> list[int]:
+    """Return how many records are dealt at the end of each stage; the last stage may be short."""
+    ends = [0]
+    while ends[-1] < count:
+        more = max(STAGE_RECORDS, math.ceil(ends[-1] * STAGE_GROWTH))
+        ends.append(min(count, ends[-1] + more))
+    return ends[1:]
+
+
+def _dealt(
+    facts: _Facts,
+    links: Sequence[tuple[int, int]],
+    options: SplitOptions,
+    kept: Mapping[int, int],
+    before: np.ndarray,
+    whole: Mapping[str | None, np.ndarray],
+) -> np.ndarray:
+    """Return each record's part; the first `len(before)` have one, which most of them keep.
+
+    Groups are placed by the quotas of the whole corpus: those of a stage have no room for them.
+    """
+    strata = facts.strata
+    quotas = class_quotas(Counter(strata), options.fractions)
+    fixed = _place_groups(facts, linked_groups(len(strata), links), whole, options, kept, before)
+    stay = _staying(facts, before, fixed, quotas)
+    placed = fixed | stay
+    classes = np.zeros(len(strata), dtype=int)
+    for number, (value, members) in enumerate(classes_of(strata).items()):
+        classes[members] = number
+        placed |= _deal_class(facts, members, placed, quotas[value], options)
+    part_of = np.array([placed[i] for i in range(len(strata))], dtype=int)
+    if len(set(placed.values())) < len(PARTS):
+        return part_of
+    free = sorted(set(range(len(strata))) - set(fixed), key=lambda i: facts.places[i])
+    return mend(part_of, classes, free, stay, facts.lengths, facts.targets)
 
 
 def check_split(parts: Mapping[str, Sequence[int]], links: Iterable[tuple[int, int]]) -> None:
@@ -182,67 +248,6 @@ def _components(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
     return list(connected_components(count, first, second).tolist())
 
 
-# --- quotas -----------------------------------------------------------------------------------
-
-
-def class_quotas(
-    sizes: Mapping[str | None, int], fractions: Sequence[float]
-) -> dict[str | None, np.ndarray]:
-    """Return how many records of each class go to each part: int arrays in the order of `PARTS`.
-
-    A class of 1 goes to train; classes of 2 and 3 fill train, test, val_select in that order. What
-    these leave of the parts is shared out among the other classes: a quota is the class's share of
-    the part's total, rounded down or up, and all totals hold.
-    """
-    quotas = {}
-    for value in (value for value, size in sizes.items() if size < SHARED_CLASS):
-        quotas[value] = np.zeros(len(PARTS), dtype=int)
-        quotas[value][list(FILL_ORDER[: sizes[value]])] = 1
-    shared = sorted((value for value in sizes if value not in quotas), key=_by_name)
-    counts = np.array([sizes[value] for value in shared], dtype=int)
-    left = np.array(fractions) * sum(sizes.values()) - sum(quotas.values())
-    return quotas | dict(zip(shared, _shared_out(counts, np.maximum(left, 0)), strict=True))
-
-
-def _shared_out(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Share classes of `counts` records out by the parts' weights: int array (classes, parts).
-
-    A table of which cells, rows and columns are all rounded to a neighbour exists always (Cox
-    1987, A constructive procedure for unbiased controlled rounding); the largest flow of ones from
-    the classes to the parts through the cells that are no whole numbers finds it.
-    """
-    if not len(counts):
-        return np.zeros((0, len(PARTS)), dtype=int)
-    share = (weights / weights.sum() * counts.sum()).round(9)
-    down = np.floor(share).astype(int)
-    totals = down + _deal(counts.sum() - down.sum(), share - down, share > down)
-    exact = (np.outer(counts, totals) / counts.sum()).round(9)
-    floor = np.floor(exact).astype(int)
-    # Nodes: the classes, the parts, a source, a sink.
-    rows, nodes = np.arange(len(counts)), np.arange(len(counts) + len(PARTS) + 2)
-    columns, source, sink = nodes[len(rows) : -2], nodes[-2], nodes[-1]
-    row, column = np.nonzero(exact > floor)
-    tails = np.concatenate([np.full(len(rows), source), row, columns])
-    heads = np.concatenate([rows, columns[column], np.full(len(columns), sink)])
-    room = [counts - floor.sum(axis=1), np.ones(len(row)), totals - floor.sum(axis=0)]
-    edges = csr_array(
-        (np.concatenate(room).astype(np.int32), (tails, heads)), shape=(len(nodes),) * 2
-    )
-    flow = maximum_flow(edges, source, sink).flow
-    return floor + flow[rows][:, columns].toarray()
-
-
-def _deal(count: int, lag: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """Deal `count` records one by one, each to the part that lags most and has room left."""
-    dealt = np.zeros(len(PARTS), dtype=int)
-    # Where parts lag equally, train is the last to get one: it can best do without.
-    order = (*FILL_ORDER[1:], TRAIN)
-    for _ in range(count):
-        open_parts = [part for part in order if dealt[part] < room[part]]
-        dealt[max(open_parts, key=lambda part: round(float(lag[part] - dealt[part]), 9))] += 1
-    return dealt
-
-
 # --- placing ----------------------------------------------------------------------------------
 
 
@@ -257,11 +262,7 @@ def classes_of(strata: Sequence[str | None]) -> dict[str | None, list[int]]:
     members = defaultdict(list)
     for i, value in enumerate(strata):
         members[value].append(i)
-    return {value: members[value] for value in sorted(members, key=_by_name)}
-
-
-def _by_name(value: str | None) -> tuple[bool, str]:
-    return value is None, value or ""
+    return {value: members[value] for value in sorted(members, key=by_name)}
 
 
 def is_oversized(group: Sequence[int], count: int, options: SplitOptions) -> bool:
@@ -270,12 +271,12 @@ def is_oversized(group: Sequence[int], count: int, options: SplitOptions) -> boo
 
 
 def _place_groups(
-    records: Sequence[Record],
+    facts: _Facts,
     groups: Sequence[Sequence[int]],
-    strata: Sequence[str | None],
     quotas: Mapping[str | None, np.ndarray],
     options: SplitOptions,
     kept: Mapping[int, int],
+    before: np.ndarray,
 ) -> dict[int, int]:
     """Place the linked groups: the oversized in train, each other by its hash where it fits.
 
@@ -289,16 +290,17 @@ def _place_groups(
     for group in groups:
         for part in {kept[i] for i in group if i in kept}:
             placed |= dict.fromkeys(group, part)
+    count = sum(int(quota.sum()) for quota in quotas.values())
     left = {value: quota.copy() for value, quota in quotas.items()}
     for i, part in placed.items():
-        left[strata[i]][part] -= 1
-    sizes = np.array(options.fractions) * len(records)
+        left[facts.strata[i]][part] -= 1
+    sizes = np.array(options.fractions) * count
     bounds = np.cumsum(options.fractions)[:-1]
     # The smallest id stands for the group, so that one more member rarely moves it.
-    ids = [min(str(records[i]["id"]) for i in group) for group in groups]
+    ids = [min(facts.ids[i] for i in group) for group in groups]
     queue = [
         (
-            not is_oversized(group, len(records), options),
+            not is_oversized(group, count, options),
             -len(group),
             _rank(name, options.seed),
             group,
@@ -307,43 +309,66 @@ def _place_groups(
         if group[0] not in placed
     ]
     for movable, _, rank, group in sorted(queue):
-        counts = Counter(strata[i] for i in group)
-        over = np.sum([np.maximum(0, count - left[c]) for c, count in counts.items()], axis=0)
+        counts = Counter(facts.strata[i] for i in group)
+        over = np.sum([np.maximum(0, held - left[c]) for c, held in counts.items()], axis=0)
         large = len(group) > (LARGEST_GROUP * sizes).round(9)
-        choices = (int(np.searchsorted(bounds, rank, side="right")), *FILL_ORDER)
+        home = (
+            before[group[0]] if group[0] < len(before) else np.searchsorted(bounds, rank, "right")
+        )
+        choices = (int(home), *FILL_ORDER)
         room = np.sum(list(left.values()), axis=0)
         order = sorted(choices, key=lambda p: (over[p], over[p] and -room[p], large[p]))
         part = order[0] if movable else TRAIN
-        for value, count in counts.items():
-            left[value][part] -= count
+        for value, held in counts.items():
+            left[value][part] -= held
         placed |= dict.fromkeys(group, part)
     return placed
 
 
+def _staying(
+    facts: _Facts,
+    before: np.ndarray,
+    fixed: Mapping[int, int],
+    quotas: Mapping[str | None, np.ndarray],
+) -> dict[int, int]:
+    """Return the single records that keep their part: of each class as many as its quota lets."""
+    left = {value: quota.copy() for value, quota in quotas.items()}
+    for i, part in fixed.items():
+        left[facts.strata[i]][part] -= 1
+    stay = {}
+    for i in sorted(set(range(len(before))) - set(fixed), key=lambda i: facts.ranks[i]):
+        room = left[facts.strata[i]]
+        if room[before[i]] > 0:
+            room[before[i]] -= 1
+            stay[i] = int(before[i])
+    return stay
+
+
 def _deal_class(
-    ordered: Sequence[int],
+    facts: _Facts,
+    members: Sequence[int],
     placed: Mapping[int, int],
     quota: np.ndarray,
     options: SplitOptions,
-    ranks: Sequence[float],
 ) -> dict[int, int]:
     """Place a class's free records, bin by bin of their lengths.
 
     After each bin every part has its share of the records so far, the placed ones counted; which
     of a bin's records go where follows from their ranks.
     """
+    ordered = sorted(members, key=lambda i: (facts.lengths[i], facts.ranks[i]))
     shares = np.array(options.fractions)
     given = np.zeros(len(PARTS), dtype=int)
     held = Counter(placed[i] for i in ordered if i in placed)
     room = np.array([max(0, quota[part] - held[part]) for part in range(len(PARTS))])
     dealt: dict[int, int] = {}
     done = 0
-    for members in _length_bins(ordered, options):
-        done += len(members)
-        given += np.bincount([placed[i] for i in members if i in placed], minlength=len(PARTS))
-        free = sorted((i for i in members if i not in placed), key=lambda i: ranks[i])
+    for bin_ in _length_bins(ordered, options):
+        done += len(bin_)
+        given += np.bincount([placed[i] for i in bin_ if i in placed], minlength=len(PARTS))
+        free = sorted((i for i in bin_ if i not in placed), key=lambda i: facts.ranks[i])
         due = quota if done == len(ordered) else shares * done
-        counts = _deal(len(free), due - given, room)
+        counts = deal(len(free), due - given, room)
         dealt |= dict(zip(free, np.repeat(range(len(PARTS)), counts).tolist(), strict=True))
         given += counts
         room -= counts
@@ -364,33 +389,6 @@ def _length_bins(ordered: Sequence[int], options: SplitOptions) -> list[Sequence
     return [
         ordered[low:high] for low, high in zip([0, *edges], [*edges, len(ordered)], strict=True)
     ]
-
-
-def _swapped(
-    records: Sequence[Record],
-    part_of: np.ndarray,
-    fixed: Mapping[int, int],
-    strata: Sequence[str | None],
-    tasks: Sequence[Task],
-    options: SplitOptions,
-) -> np.ndarray:
-    """Return each record's part after swaps of free records that make the parts alike."""
-    lengths = np.array([len(record["text"]) for record in records])
-    numbers = {value: number for number, value in enumerate(classes_of(strata))}
-    classes = np.array([numbers[value] for value in strata])
-    # An order of its own: by the hashes that records were dealt by, parts would stand together.
-    order = [_rank(f"swaps:{record['id']}", options.seed) for record in records]
-    free = sorted(set(range(len(records))) - set(fixed), key=lambda i: order[i])
-    best, distance = part_of, math.inf
-    for emphasis in EMPHASES:
-        matrix, weights = indicators(records, tasks, emphasis)
-        part_of = balance(part_of, classes, np.array(free, dtype=int), matrix, weights)
-        found = max(ks_distance(lengths[part_of == p], lengths) for p in range(len(PARTS)))
-        if found < distance:
-            best, distance = part_of, found
-        if len(records) < LENGTHS_CLAIMED_FROM or distance <= MAX_KS_DISTANCE:
-            break
-    return best
 
 
 def _refuse_empty(part_of: np.ndarray, strata: Sequence[str | None]) -> None:

@@ -10,19 +10,15 @@ from typing import Any
 import numpy as np
 
 from redheart.errors import UserError
+from redheart.quotas import FILL_ORDER, PARTS, SHARED_CLASS
 from redheart.records import text_statistics
 from redheart.split import (
-    FILL_ORDER,
-    LENGTHS_CLAIMED_FROM,
-    MAX_KS_DISTANCE,
-    PARTS,
-    SHARED_CLASS,
     SplitOptions,
     classes_of,
     is_oversized,
     linked_groups,
 )
-from redheart.split_balance import ks_distance
+from redheart.split_balance import LENGTHS_CLAIMED_FROM, MAX_KS_DISTANCE, ks_distance
 from redheart.tasks import Record, Task, target_matrix
 
 # Of the pairs found across parts, the report lists the most similar.

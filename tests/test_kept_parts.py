@@ -18,7 +18,8 @@ from redheart import files
 from redheart.cli import main
 from redheart.errors import UserError
 from redheart.kept_parts import kept_indices, read_kept, refuse_torn, write_parts
-from redheart.split import PARTS, SplitOptions, split_records
+from redheart.quotas import PARTS
+from redheart.split import SplitOptions, split_records
 from redheart.split_report import split_report
 
 
@@ -41,9 +42,9 @@ def split(records, kept=None, links=(), tasks=(TAGS, RATING)):
 
 @pytest.mark.parametrize("added", [1, 60, 600])
 def test_a_growing_corpus_moves_no_record_and_stays_certified(added) -> None:
-    records = corpus(600, 0)
+    records = corpus(600, 1)
     before, _ = split(records)
-    grown = corpus(added, 1, prefix="new") + records
+    grown = corpus(added, 2, prefix="new") + records
     kept = {added + i: int(part) for i, part in enumerate(before)}
     after, report = split(grown, kept)
     assert (after[added:] == before).all()

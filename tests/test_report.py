@@ -25,6 +25,7 @@ from redheart import (
     comparison,
     data_figures,
     dedup,
+    quotas,
     split,
     split_report,
     sweep,
@@ -406,7 +407,7 @@ def test_the_certificate_says_what_was_measured():
     rows = build_tables(synthetic())["certificate"].rows
     assert ("records not in exactly one part", None, 0, 0, "yes") in rows
     distances = [row for row in rows if row[0].startswith("Kolmogorov-Smirnov")]
-    assert {row[1] for row in distances} <= set(split.PARTS)
+    assert {row[1] for row in distances} <= set(quotas.PARTS)
     assert all((measured <= bound) == (holds == "yes") for _, _, measured, bound, holds in rows)
 
 

@@ -15,13 +15,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from redheart.errors import UserError
+from redheart.quotas import FILL_ORDER, PARTS, class_quotas
 from redheart.records import read_jsonl
 from redheart.split import (
-    FILL_ORDER,
-    PARTS,
     SplitOptions,
     check_split,
-    class_quotas,
     clusters_by_part,
     linked_groups,
     split_records,
@@ -61,12 +59,8 @@ def report(records, parts, pairs=(), **options: Any) -> dict[str, Any]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.integers(60, 300), st.integers(1, 6), st.integers(0, 99), st.integers(0, 2**32), st.data()
-)
-def test_a_partition_that_keeps_links_and_ignores_order(
-    count, classes, seed, shuffle, data
-) -> None:
+@given(st.integers(60, 300), st.integers(1, 6), st.integers(0, 99), st.data())
+def test_a_partition_that_keeps_links(count, classes, seed, data) -> None:
     records = corpus(count, classes, seed)
     index = st.integers(0, count - 1)
     links = data.draw(st.lists(st.tuples(index, index), max_size=count // 2))
@@ -74,12 +68,6 @@ def test_a_partition_that_keeps_links_and_ignores_order(
     assert sorted(i for members in parts.values() for i in members) == list(range(count))
     assert all(members == sorted(members) and members for members in parts.values())
     check_split(parts, links)
-
-    order = np.random.default_rng(shuffle).permutation(count)
-    place = {int(old): new for new, old in enumerate(order)}
-    shuffled = [records[i] for i in order]
-    moved = split(shuffled, [(place[j], place[i]) for i, j in links], seed=seed)
-    assert part_by_id(shuffled, moved) == part_by_id(records, parts)
 
 
 @settings(max_examples=100, deadline=None)
@@ -123,19 +111,26 @@ def test_same_seed_same_split_and_another_seed_another() -> None:
 
 
 @pytest.mark.parametrize("classes", [1, 5])
-@pytest.mark.parametrize("removed", [False, True])
-def test_one_record_more_or_less_moves_few_others(classes, removed) -> None:
-    records = corpus(500, classes)
+@pytest.mark.parametrize("count", [500, 700, 1200])
+def test_a_record_at_the_end_moves_few_others(classes, count) -> None:
+    records = corpus(count, classes)
     before = part_by_id(records, split(records))
     moved = []
-    for trial in range(8):
+    for trial in range(4):
         changed = records + corpus(1, classes, seed=trial + 1, prefix="new")
-        if removed:
-            changed = records[:trial] + records[trial + 1 :]
         after = part_by_id(changed, split(changed))
-        moved.append(sum(after.get(name, part) != part for name, part in before.items()))
-    assert np.mean(moved) < 0.10 * 500
-    assert max(moved) < 0.15 * 500
+        moved.append(sum(after[name] != part for name, part in before.items()))
+    assert np.mean(moved) < 0.04 * count
+
+
+def test_a_corpus_that_grows_leaves_most_records_where_they_were() -> None:
+    """By 500 records in 50 steps: each step moves few, and what has moved often comes back."""
+    records = corpus(1000, 4)
+    parts = [part_by_id(records, split(records[:count])) for count in range(500, 1001, 10)]
+    moved = [sum(b[name] != part for name, part in a.items()) for a, b in pairwise(parts)]
+    assert np.mean(moved) < 0.05 * 750
+    first, last = parts[0], parts[-1]
+    assert sum(last[name] != part for name, part in first.items()) < 0.2 * 500
 
 
 @pytest.mark.parametrize(("classes", "seed"), [(1, 0), (1, 1), (3, 0), (5, 0)])

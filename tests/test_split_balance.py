@@ -14,9 +14,10 @@ from sklearn.model_selection import train_test_split
 
 from redheart import split_report
 from redheart.errors import UserError
-from redheart.split import PARTS, SplitOptions, split_records
+from redheart.quotas import PARTS
+from redheart.split import SplitOptions, split_records
 from redheart.split_balance import balance, indicators, ks_distance
-from redheart.tasks import Task
+from redheart.tasks import Task, target_matrix
 
 FRACTIONS = np.array(SplitOptions().fractions)
 TAGS = Task("tags", "multilabel", "tags", tuple(f"t{k}" for k in range(10)))
@@ -55,6 +56,12 @@ def split(records, seed: int = 0, tasks=(TAGS, RATING), links=()) -> np.ndarray:
     for number, part in enumerate(PARTS):
         part_of[parts[part]] = number
     return part_of
+
+
+def facts(records, tasks):
+    """Return lengths and targets as the balance takes them."""
+    lengths = [len(record["text"]) for record in records]
+    return lengths, [(task, target_matrix(task, records)) for task in tasks]
 
 
 def iterative(tags: np.ndarray, seed: int) -> np.ndarray:
@@ -116,33 +123,20 @@ def test_lengths_are_within_the_claim_from_500_records_on(classes, seed) -> None
     assert max(distances(split(records, seed), lengths)) <= 0.05
 
 
-def test_one_record_more_moves_few_others_with_targets_too() -> None:
-    records = corpus(2000, 0)
-    before = split(records)
+@pytest.mark.parametrize(("count", "most"), [(500, 0.05), (980, 0.03), (2000, 0.03)])
+def test_one_record_more_moves_few_others_with_targets_too(count, most) -> None:
+    records = corpus(count, 0)
+    before = split(records, tasks=(TAGS, RATING, MOOD))
     moved = [
-        (split(records + corpus(1, trial, prefix="new"))[:-1] != before).mean()
+        (split(records + corpus(1, trial, prefix="new"), tasks=(TAGS, RATING, MOOD))[:-1] != before)
         for trial in range(1, 5)
     ]
-    assert max(moved) < 0.15
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(60, 300), st.integers(0, 99), st.integers(0, 2**32), st.data())
-def test_the_order_of_records_changes_nothing(count, seed, shuffle, data) -> None:
-    records = corpus(count, seed)
-    index = st.integers(0, count - 1)
-    links = data.draw(st.lists(st.tuples(index, index), max_size=10))
-    part_of = split(records, seed, links=links)
-    order = np.random.default_rng(shuffle).permutation(count)
-    place = np.argsort(order).tolist()
-    moved = split([records[i] for i in order], seed, links=[(place[j], place[i]) for i, j in links])
-    assert (moved == part_of[order]).all()
-    assert all(part_of[i] == part_of[j] for i, j in links)
+    assert np.mean(moved) < most
 
 
 def test_balancing_keeps_counts_and_only_improves() -> None:
     records = corpus(300, 0)
-    matrix, weights = indicators(records, (TAGS, RATING))
+    matrix, weights = indicators(*facts(records, (TAGS, RATING)))
     generator = np.random.default_rng(0)
     part = generator.choice(4, 300, p=FRACTIONS)
     classes = generator.integers(3, size=300)
@@ -173,7 +167,7 @@ def test_indicators_are_told_once_and_never_constant() -> None:
         for i in range(12)
     ]
     two = Task("tags", "multilabel", "tags", ("a", "b"))
-    matrix, weights = indicators(records, (two, RATING))
+    matrix, weights = indicators(*facts(records, (two, RATING)))
     assert len(weights) == matrix.shape[1] == len(np.unique(matrix, axis=1).T)
     assert matrix.any(axis=0).all() and not matrix.all(axis=0).any()
     columns = {tuple(column) for column in matrix.T.astype(int).tolist()}
