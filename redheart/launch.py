@@ -6,8 +6,8 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from multiprocessing import active_children, get_context
 from multiprocessing.synchronize import Barrier
@@ -17,6 +17,7 @@ from typing import Any
 from redheart import files, memory
 from redheart.device import open_device
 from redheart.errors import UserError
+from redheart.memory_plan import TIERS, Tier
 from redheart.ranks import Alone, Result
 from redheart.snapshots import SAVING, STOPPING, answering
 from redheart.training_options import TrainOptions
@@ -26,7 +27,21 @@ Handlers = Mapping[signal.Signals, Any]
 Group = Callable[[Any], AbstractContextManager[Alone]]
 
 
-def on_devices(work: Work[Result], devices: int, options: TrainOptions) -> Result:
+@contextmanager
+def alone(options: TrainOptions, tier: Tier) -> Iterator[Alone]:
+    """Yield the one process of a training on one device, as a tier of memory wants it."""
+    if not tier.weights_on_cpu:
+        yield Alone()
+        return
+    from redheart import sharding  # it takes a second to import
+
+    with sharding.group_of_one(open_device(options)) as ranks:
+        yield ranks
+
+
+def on_devices(
+    work: Work[Result], devices: int, options: TrainOptions, tier: Tier = TIERS[0]
+) -> Result:
     """Do `work` in one process for each device; return what it returns in rank 0.
 
     One device needs no other process. Those of several are forks of this one, so they hold the
@@ -39,7 +54,8 @@ def on_devices(work: Work[Result], devices: int, options: TrainOptions) -> Resul
         One of a process; or a signal came, or one was killed.
     """
     if devices == 1:
-        return work(Alone())
+        with alone(options, tier) as ranks:
+            return work(ranks)
     # Not before, since one device does without; and not after, or each process would import it, as
     # torch's compiler, which FSDP takes up in its first pass.
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from memory_meter import peak_bytes
 
-from redheart import config, plan, training, training_state
+from redheart import config, launch, plan, training, training_state
 from redheart.errors import UserError
 from redheart.memory_plan import (
     AUTO,
@@ -182,12 +182,14 @@ def peaks(recipe, texts, max_tokens, tier):
     )
     planned = MemoryPlan(tier, predict(recipe, part.sizes, tier))
 
-    def train():
-        state = training_state.prepare(recipe, part, 1e-3, 0, planned)
-        training.train_epoch(state, part)
-        return state
+    with launch.alone(recipe.train, tier) as ranks:
 
-    return planned.peak, peak_bytes(train)
+        def train():
+            state = training_state.prepare(recipe, part, 1e-3, 0, planned, ranks=ranks)
+            training.train_epoch(state, part)
+            return state
+
+        return planned.peak, peak_bytes(train)
 
 
 @pytest.fixture(scope="module")
