@@ -99,8 +99,9 @@ class MemoryPlan:
         if switches or device_type(options) != "cpu":
             switches.append("states_on_cpu")
         if device_type(options) != "cpu":
-            # The last one only where it is on, as keys were before there was one.
-            switches += ["average_on_cpu", "weights_on_cpu"][: 1 + self.tier.weights_on_cpu]
+            switches.append("average_on_cpu")
+            if self.tier.weights_on_cpu:  # else no word of it: older keys have none
+                switches.append("weights_on_cpu")
         changed = {name: getattr(self.tier, name) for name in switches}
         usual = {name: getattr(TIERS[0], name) for name in switches}
         return {"memory": changed} if changed != usual else {}

@@ -33,7 +33,9 @@ def train(folder):
     data = tokens.load_encoded(job.input.train)
     validation = tokens.load_encoded(job.input.val_select)
     with launch.alone(recipe.train, memory.tier) as ranks:
-        state = training_state.prepare(recipe, data, rate, seed, memory, *job.input.trunk, ranks=ranks)
+        state = training_state.prepare(
+            recipe, data, rate, seed, memory, *job.input.trunk, ranks=ranks
+        )
         job.check_space(state.network, uses["train"])
         progress = sweep_training.resume_trial(state, *state_of(start))
         title = f"rate {rate}, seed {seed}"

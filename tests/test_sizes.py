@@ -23,9 +23,7 @@ def counted(network):
     compact = sum(values for values in linear if values >= SMALLEST_COMPACT)
     layers = [m for m in network.modules() if isinstance(m, EncoderLayer)]
     inside = {id(block) for layer in layers for block in layer.modules()}
-    blocks = [
-        m for m in network.modules() if isinstance(m, FeedForward) and id(m) not in inside
-    ]
+    blocks = [m for m in network.modules() if isinstance(m, FeedForward) and id(m) not in inside]
     parts = [sum(weight.numel() for weight in part.parameters()) for part in (*layers, *blocks)]
     own = sum(weight.numel() for weight in network.backbone.parameters())
     trunk = own - sum(parts[: len(layers)])
