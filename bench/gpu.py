@@ -160,21 +160,18 @@ def train_leg(given: argparse.Namespace) -> Json:
     """Train a leg of the demo with a snapshot after each step; return the hashes of its weights."""
     from step_profile import make_part
 
-    from redheart import checkpoint, launch, training, training_state
+    from redheart import checkpoint, training, training_state
     from redheart.legs import Leg
     from redheart.snapshots import Snapshots
 
     recipe, config = demo_recipe(given)
     recipe = replace(recipe, train=replace(recipe.train, deterministic=True))
     part = make_part(recipe, config, 64, 1)
-    planned = memory_plan.choose(recipe, part.sizes, math.inf, given.tier)
-    with launch.alone(recipe.train, planned.tier) as ranks:
-        state = training_state.prepare(recipe, part, 1e-3, 0, planned, ranks=ranks)
-        snapshots = Snapshots(Path(given.folder) / "snapshot", minutes=0)
-        with snapshots.listening():
-            training.train_leg(state, part, Leg(0, 2), None, None, snapshots)
-        weights = training_state.capture(state)["weights"]
-    return {"step": state.step, **checkpoint.hash_modules(weights)}
+    state = training_state.prepare(recipe, part, 1e-3, 0)
+    snapshots = Snapshots(Path(given.folder) / "snapshot", minutes=0)
+    with snapshots.listening():
+        training.train_leg(state, part, Leg(0, 2), None, None, snapshots)
+    return {"step": state.step, **checkpoint.hash_modules(checkpoint.module_states(state.network))}
 
 
 CHILDREN: dict[str, Callable[[argparse.Namespace], Json]] = {
@@ -254,10 +251,10 @@ def page(given: argparse.Namespace) -> Iterator[str]:
         f"`bench/gpu.sh`, preset {given.preset}, {given.tokens} tokens.\n"
     )
     yield from _step_lines(children, given, device["name"])
-    yield from _streamed_lines(children, device["name"])
     yield from _planner_lines(children)
     yield from _kill_lines(children)
     yield from _loss_lines(children, given)
+    yield from _streamed_lines(children, device["name"])
 
 
 def _step_lines(children: Children, given: argparse.Namespace, name: str) -> Iterator[str]:
@@ -285,10 +282,9 @@ def _step_lines(children: Children, given: argparse.Namespace, name: str) -> Ite
 def _streamed_lines(children: Children, name: str) -> Iterator[str]:
     """Yield a step of the full-size plan with its weights streamed, under a cap of its own."""
     row = children.run("steps", cap=1, tier="streamed", budget=STREAMED_GB, steps=1)
-    yield f"## With weights streamed, under a cap of {STREAMED_GB:g} GB\n"
+    yield f"\n## With weights streamed, under a cap of {STREAMED_GB:g} GB\n"
     yield STEP_HEADER
     yield _step_row("streamed", row, None, name)
-    yield ""
 
 
 def _step_row(title: str, row: Json, flops: float | None, device: str) -> str:
