@@ -32,6 +32,8 @@ BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 class Ranks(Alone):
     """The processes of the open group, of which this is one.
 
+    A process alone calls no collective: the memory that NCCL takes of a GPU may be short there.
+
     Parameters
     ----------
     device
@@ -69,13 +71,10 @@ class Ranks(Alone):
         if self.streamed:
             _keep_no_casts(layers, blocks)
         # What is still gathered after a forward pass would hide the shares from who asks for them.
-        always = True if self.streamed else None
+        away = self.streamed or None
         for part in (*layers, *blocks, *modules, network):
             fully_shard(
-                part,
-                mesh=self.mesh,
-                reshard_after_forward=always,
-                offload_policy=self.offload,
+                part, mesh=self.mesh, reshard_after_forward=away, offload_policy=self.offload
             )
         for module in network.modules():
             if isinstance(module, FSDPModule) and self.count > 1:
@@ -94,6 +93,8 @@ class Ranks(Alone):
 
     def sum(self, value: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes."""
+        if self.count == 1:
+            return value
         total = value.to(self.device, copy=True)
         distributed.all_reduce(total)
         return total.to(value.device)
@@ -104,12 +105,16 @@ class Ranks(Alone):
 
     def largest(self, value: int) -> int:
         """Return the largest of a number over all processes."""
+        if self.count == 1:
+            return value
         largest = torch.tensor(value, device=self.device)
         distributed.all_reduce(largest, distributed.ReduceOp.MAX)
         return int(largest)
 
     def everyones(self, value: Result) -> list[Result]:
         """Return a small value of each process, by rank."""
+        if self.count == 1:
+            return [value]
         values: list[Any] = [None] * self.count
         distributed.all_gather_object(values, value)
         return values

@@ -221,7 +221,7 @@ def test_the_predicted_peak_is_within_10_percent(demo, tier, precision, preset, 
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("tier", ["fp32", "bf16_8bit_checkpointed"])
+@pytest.mark.parametrize("tier", ["fp32", "bf16_8bit_checkpointed", "streamed"])
 def test_so_it_is_with_layers_as_wide_and_texts_as_long_as_those_of_730_m(large, tier):
     wide = {"dimension": 768, "layers": 3, "attention_heads": 12, "feedforward": 3200}
     recipe = replace(large, model=replace(large.model, preset="small", **wide))
