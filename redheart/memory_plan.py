@@ -55,7 +55,7 @@ TIERS = (
     Tier("bf16_8bit_checkpointed", "bf16", "8bit", average_on_cpu=True, recompute=True),
     Tier("offloaded", states_on_cpu=True, average_on_cpu=True, recompute=True),
     Tier("bf16_offloaded", "bf16", states_on_cpu=True, average_on_cpu=True, recompute=True),
-    Tier("streamed", "fp32", "fp32", True, True, recompute=True, weights_on_cpu=True),
+    Tier("streamed", states_on_cpu=True, average_on_cpu=True, recompute=True, weights_on_cpu=True),
 )
 
 
