@@ -43,6 +43,12 @@ PEAK_FLOPS = {"H200": 989e12, "H100 80GB HBM3": 989e12, "A100": 312e12}
 PLAN_EPOCHS, PLAN_TEXTS, DESIGN_HOURS = 25 + 60, 10_000, "170 to 200"
 # Training of the loss's comparison: steps, of which the last count; seeds.
 LOSS_STEPS, LAST_STEPS, LOSS_SEEDS = 200, 20, (0, 1, 2)
+STEP_HEADER = (
+    "| | tier | predicted peak | peak | step | tokens/s | utilisation | the whole plan |\n"
+    "|---|---|---:|---:|---:|---:|---:|---:|"
+)
+# The cap of the tier that streams weights, in 10^9 bytes: a tenth above what 730m is planned at.
+STREAMED_GB = 1.1
 # How long a leg trains before it is killed, after its first snapshot, in seconds.
 KILL_AFTER = 0.3
 
@@ -91,7 +97,7 @@ def measure_steps(given: argparse.Namespace) -> Json:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from redheart import meter, training, training_state
+    from redheart import launch, meter, training, training_state
 
     recipe, config = full_recipe(given)
     if given.cap:
@@ -104,11 +110,12 @@ def measure_steps(given: argparse.Namespace) -> Json:
     ]
     budget = given.budget if given.cap else math.inf
     planned = memory_plan.choose(recipe, parts[0].sizes, budget, given.tier)
-    state = training_state.prepare(recipe, parts[0], 1e-4, 0, planned)
-    with FlopCounterMode(display=False) as counter:
-        training.train_epoch(state, parts[0])
-    times = [time.monotonic()]
-    training.train_epoch(state, parts[1], lambda *_: times.append(time.monotonic()))
+    with launch.alone(recipe.train, planned.tier) as ranks:
+        state = training_state.prepare(recipe, parts[0], 1e-4, 0, planned, ranks=ranks)
+        with FlopCounterMode(display=False) as counter:
+            training.train_epoch(state, parts[0])
+        times = [time.monotonic()]
+        training.train_epoch(state, parts[1], lambda *_: times.append(time.monotonic()))
     seconds = median(after - before for before, after in pairwise(times))
     return {
         "parameters": sum(weight.numel() for weight in state.network.parameters()),
@@ -132,7 +139,7 @@ def measure_loss(given: argparse.Namespace) -> Json:
     """Train on the demo's texts; return the mean loss of the last steps."""
     from step_profile import make_part
 
-    from redheart import training, training_state
+    from redheart import launch, training, training_state
 
     recipe, config = demo_recipe(given)
     recipe = replace(recipe, model=replace(recipe.model, preset=given.preset))
@@ -141,9 +148,10 @@ def measure_loss(given: argparse.Namespace) -> Json:
         cap_memory(given.budget)
     budget = given.budget if given.cap else math.inf
     planned = memory_plan.choose(recipe, part.sizes, budget, given.tier)
-    state = training_state.prepare(recipe, part, 1e-4, given.seed, planned)
-    while state.step < given.loss_steps:
-        training.train_epoch(state, part)
+    with launch.alone(recipe.train, planned.tier) as ranks:
+        state = training_state.prepare(recipe, part, 1e-4, given.seed, planned, ranks=ranks)
+        while state.step < given.loss_steps:
+            training.train_epoch(state, part)
     losses = [row["loss"] for row in state.steps[: given.loss_steps]]
     return {"tier": planned.tier.name, "loss": mean(losses[-LAST_STEPS:])}
 
@@ -246,13 +254,13 @@ def page(given: argparse.Namespace) -> Iterator[str]:
     yield from _planner_lines(children)
     yield from _kill_lines(children)
     yield from _loss_lines(children, given)
+    yield from _streamed_lines(children, device["name"])
 
 
 def _step_lines(children: Children, given: argparse.Namespace, name: str) -> Iterator[str]:
     capped, free = children.run("steps", cap=1), children.run("steps", cap=0)
     yield f"## A step under a cap of {given.budget:g} GB, and without\n"
-    yield "| | tier | predicted peak | peak | step | tokens/s | utilisation | the whole plan |"
-    yield "|---|---|---:|---:|---:|---:|---:|---:|"
+    yield STEP_HEADER
     # Operations that recompute activations are no model's.
     flops = next((row["flops"] for row in (free, capped) if not row.get("recompute", True)), None)
     for title, row in (("capped", capped), ("free", free)):
@@ -269,6 +277,14 @@ def _step_lines(children: Children, given: argparse.Namespace, name: str) -> Ite
         f"The whole plan: {PLAN_EPOCHS} epochs of {PLAN_TEXTS:,} texts; its first design said "
         f"{DESIGN_HOURS} hours on a card of 8 GB.\n"
     )
+
+
+def _streamed_lines(children: Children, name: str) -> Iterator[str]:
+    """Yield a step of the full-size plan with its weights streamed, under a cap of its own."""
+    row = children.run("steps", cap=1, tier="streamed", budget=STREAMED_GB, steps=1)
+    yield f"\n## With weights streamed, under a cap of {STREAMED_GB:g} GB\n"
+    yield STEP_HEADER
+    yield _step_row("streamed", row, None, name)
 
 
 def _step_row(title: str, row: Json, flops: float | None, device: str) -> str:

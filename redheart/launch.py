@@ -6,27 +6,100 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import active_children, get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redheart import files, memory
 from redheart.device import open_device
 from redheart.errors import UserError
+from redheart.legs import Ancestor, Leg
+from redheart.memory_plan import TIERS, MemoryPlan, Tier
 from redheart.ranks import Alone, Result
-from redheart.snapshots import SAVING, STOPPING, answering
-from redheart.training_options import TrainOptions
+from redheart.snapshots import SAVING, STOPPING, Snapshots, answering
+from redheart.store import Store
+from redheart.training_options import CheckpointOptions, Recipe, TrainOptions
+
+if TYPE_CHECKING:
+    from redheart.model.network import Network
 
 Work = Callable[[Alone], Result]
 Handlers = Mapping[signal.Signals, Any]
 Group = Callable[[Any], AbstractContextManager[Alone]]
 
 
-def on_devices(work: Work[Result], devices: int, options: TrainOptions) -> Result:
+@contextmanager
+def alone(options: TrainOptions, tier: Tier) -> Iterator[Alone]:
+    """Yield the one process of a training on one device, as a tier of memory wants it."""
+    if not tier.weights_on_cpu:
+        yield Alone()
+        return
+    from redheart import sharding  # it takes a second to import
+
+    with sharding.group_of_one(open_device(options)) as ranks:
+        yield ranks
+
+
+@dataclass(frozen=True)
+class LegTraining:
+    """The training of a leg, as each of its processes does it."""
+
+    recipe: Recipe
+    """What is learned, and how."""
+    memory: MemoryPlan
+    """What is kept in memory, and where."""
+    rate: float
+    """The learning rate at the schedule's beginning."""
+    seed: int
+    """Seed of weights, order and dropout."""
+    leg: Leg
+    """Its epochs."""
+    ancestor: Ancestor | None
+    """The checkpoint that it goes on from; None: it begins."""
+    inputs: Any
+    """Paths: `train`, the encoded part, and `trunk`, a list of none or a trunk that learns."""
+    store: Store
+    """Where the training state goes."""
+    keys: Mapping[str, str | None]
+    """The leg's own `key` and its `parent`'s."""
+    folder: Path
+    """Where its files go."""
+    saved: CheckpointOptions
+    """What its checkpoint holds."""
+    snapshots: Snapshots
+    """Those within the leg."""
+    check: Callable[[Network], None]
+    """Refuses a network before it is trained."""
+
+    def __call__(self, ranks: Alone) -> tuple[dict[str, str], dict[str, Any]]:
+        """Train and save; return the hashes of files, and the columns of the ledger."""
+        from redheart import tokens, training, training_state
+        from redheart.progress import training_progress
+
+        data = tokens.load_encoded(self.inputs.train)
+        trunk = next(iter(self.inputs.trunk), "")
+        state = training_state.prepare(
+            self.recipe, data, self.rate, self.seed, self.memory, trunk, ranks
+        )
+        self.check(state.network)
+        leg, ancestor = self.leg, self.ancestor
+        title = f"epochs {ancestor.epoch + 1 if ancestor else 1} to {leg.stop}"
+        progress = training_progress(title, leg.stop, ranks.rank)
+        with progress as report, self.snapshots.listening():
+            statistics = training.train_leg(state, data, leg, ancestor, report, self.snapshots)
+        places = (self.folder, self.store.state_path(str(self.keys["key"])))
+        hashes = training_state.save_leg(state, statistics, *places, self.keys, self.saved)
+        return hashes, state.facts()
+
+
+def on_devices(
+    work: Work[Result], devices: int, options: TrainOptions, tier: Tier = TIERS[0]
+) -> Result:
     """Do `work` in one process for each device; return what it returns in rank 0.
 
     One device needs no other process. Those of several are forks of this one, so they hold the
@@ -39,7 +112,8 @@ def on_devices(work: Work[Result], devices: int, options: TrainOptions) -> Resul
         One of a process; or a signal came, or one was killed.
     """
     if devices == 1:
-        return work(Alone())
+        with alone(options, tier) as ranks:
+            return work(ranks)
     # Not before, since one device does without; and not after, or each process would import it, as
     # torch's compiler, which FSDP takes up in its first pass.
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

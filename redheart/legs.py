@@ -64,6 +64,11 @@ def parent_values(manifest: Mapping[str, Any] | None) -> dict[str, Any] | None:
     )
 
 
+def trained_values(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a leg's evaluation uses of its training: the values of its weights and more."""
+    return {name: manifest[name] for name in ("weights", "ema", "training")}
+
+
 def nearest_ancestor(store: Store, key: str | None) -> Ancestor | None:
     """Return the nearest checkpoint, from `key` backwards, whose training state is still there.
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from redheart.device import device_type, precision
 from redheart.errors import UserError
 from redheart.model.options import Architecture, BackboneSize, resolve
-from redheart.model.sizes import Sizes, network_sizes
+from redheart.model.sizes import Sizes, network_sizes, stacks
 from redheart.tokens import PartSizes
 from redheart.training_options import Recipe, TrainOptions
 
@@ -40,6 +40,9 @@ class Tier:
     """Whether the moving average lies in main memory."""
     recompute: bool = False
     """Whether the activations of a backbone's layer are computed anew for its gradients."""
+    weights_on_cpu: bool = False
+    """Whether weights and gradients lie in main memory, and a layer or block of them comes to the
+    device for as long as it is computed."""
 
 
 # From the fastest to the slowest. Where nothing is lost by it, results stay those of the first.
@@ -52,6 +55,7 @@ TIERS = (
     Tier("bf16_8bit_checkpointed", "bf16", "8bit", average_on_cpu=True, recompute=True),
     Tier("offloaded", states_on_cpu=True, average_on_cpu=True, recompute=True),
     Tier("bf16_offloaded", "bf16", states_on_cpu=True, average_on_cpu=True, recompute=True),
+    Tier("streamed", states_on_cpu=True, average_on_cpu=True, recompute=True, weights_on_cpu=True),
 )
 
 
@@ -96,6 +100,8 @@ class MemoryPlan:
             switches.append("states_on_cpu")
         if device_type(options) != "cpu":
             switches.append("average_on_cpu")
+            if self.tier.weights_on_cpu:  # else no word of it: older keys have none
+                switches.append("weights_on_cpu")
         changed = {name: getattr(self.tier, name) for name in switches}
         usual = {name: getattr(TIERS[0], name) for name in switches}
         return {"memory": changed} if changed != usual else {}
@@ -175,6 +181,8 @@ def _clash(tier: Tier, options: TrainOptions, devices: int) -> str | None:
             "holds weights in 16 bits, which train.precision: fp32 does not multiply; set "
             "train.precision: bf16, or auto"
         )
+    if tier.weights_on_cpu and options.precision == "fp16":
+        return "does not go with train.precision: fp16; set train.precision: bf16, or auto"
     if devices > 1 and (tier.weights != "fp32" or tier.states_on_cpu or tier.average_on_cpu):
         return f"is for one device, and train.devices is {devices}; set memory.tier: {AUTO}"
     return None
@@ -216,9 +224,16 @@ def predict(recipe: Recipe, part: PartSizes, tier: Tier, devices: int = 1) -> di
     sizes = network_sizes(architecture, recipe.tasks)
     moved = device_type(options) != "cpu"
     held = _held(sizes, tier)
+    # Beside the layer or block that is computed there is what is in none: what of that learns from
+    # detached features waits with its gradients for the end of the backward pass. Embeddings get
+    # theirs, twice for a moment, when no activations are left.
+    streamed = tier.weights_on_cpu
+    gathered = 4 * (sizes.apart + sizes.largest_layer) if streamed else 0
+    trunk = 4 * sizes.trunk_apart if streamed else 0
+    whole = 0 if streamed and moved else held
     kept = {
-        "weights": held,
-        "gradients": held,
+        "weights": whole + gathered + trunk,
+        "gradients": whole + gathered,
         "optimizer": _states(sizes, tier, moved),
         "average": 0 if tier.average_on_cpu and moved else 4 * sizes.total,
     }
@@ -228,7 +243,7 @@ def predict(recipe: Recipe, part: PartSizes, tier: Tier, devices: int = 1) -> di
     updating = _update_temporaries(sizes, tier, moved)
     # The ratios of an epoch's last update take three float32 copies of a tensor, without gradients.
     ratios = 12 * sizes.largest - held
-    step = max(casts + acting, updating, ratios)
+    step = max(casts + acting, updating, ratios, trunk)
     copies = min(casts, step)
     kept = {name: -(-size // devices) for name, size in kept.items()}
     return {**kept, "16-bit copies": copies, "activations and temporaries": step - copies}
@@ -270,6 +285,8 @@ def _casts(sizes: Sizes, tier: Tier, options: TrainOptions) -> int:
     """Return the bytes of the 16-bit copies that autocast makes of weights for a micro-batch."""
     if precision(options) == "fp32":
         return 0
+    if tier.weights_on_cpu:
+        return 2 * sizes.largest_layer
     as_they_are = tier.weights == precision(options)
     return 2 * (sizes.linear - (sizes.compact if as_they_are else 0))
 
@@ -310,14 +327,11 @@ def _activations(
 
 def _per_text(sizes: Architecture, a: int) -> int:
     """Return what the modules behind the backbone keep of a text, whatever its length."""
-    stacks = [*sizes.heads.values(), *sizes.neural.values()]
-    stacks += [queries.perceptron for queries in sizes.advanced.values()]
     signal = sizes.signal
     kept = 0
     if sizes.signal_task:
-        stacks += [signal.dsp, signal.kalman]
         # Complex spectra, envelopes and their smoothing; a filter's prediction, gain and state.
         kept += 32 * signal.segments * signal.channels * signal.filters
         kept += 20 * signal.segments * signal.states
     # Input of a block's norm, what it gives, and twice the doubled width around GELU.
-    return kept + sum(stack.width * (8 + stack.blocks * (4 + 5 * a)) for stack in stacks)
+    return kept + sum(each.width * (8 + each.blocks * (4 + 5 * a)) for each in stacks(sizes))

@@ -57,7 +57,7 @@ def build_optimizer(
     The rate of a group is `multiplier` times the common one plus `own_rate`.
     """
     groups = _parameter_groups(network, options)
-    if tier.states_on_cpu:
+    if tier.states_on_cpu and not tier.weights_on_cpu:
         return OffloadedAdamW(groups, options.weight_decay)
     if tier.states == "8bit":
         return AdamW8bit(groups, options.weight_decay, seed)

@@ -208,12 +208,12 @@ def measure(recipe: Recipe, part: Encoded, trunk: Path, planned: MemoryPlan) -> 
     planned
         What is kept in memory.
     """
-    from redheart import training, training_state
+    from redheart import launch, training, training_state
     from redheart.inference import contributions
     from redheart.meter import peak_memory
 
-    with memory.explained():
-        state = training_state.prepare(recipe, part, 1e-4, 0, planned, trunk)
+    with memory.explained(), launch.alone(recipe.train, planned.tier) as ranks:
+        state = training_state.prepare(recipe, part, 1e-4, 0, planned, trunk, ranks)
         times = [time.monotonic()]
         training.train_epoch(state, part, lambda *_: times.append(time.monotonic()))
         few = part.head(min(len(part), 64))

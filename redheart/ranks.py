@@ -25,6 +25,8 @@ class Alone:
     """Its number; 0 writes all files."""
     count: int = 1
     """Processes that train together."""
+    shards: bool = False
+    """Whether a layer's weights are gathered for as long as it is computed."""
 
     def device_of(self, network: Network) -> torch.device:
         """Return where a network computes; its weights may lie elsewhere."""

@@ -61,7 +61,9 @@ STEPS: dict[str, Step] = {
         ("redheart.features", "redheart.model.pretrained"),
     ),
     # phase 1
-    "sweep_rate": Step((*_TRAINING, "sweep.epochs"), ("redheart.sweep_training",)),
+    "sweep_rate": Step(
+        (*_TRAINING, "sweep.epochs"), ("redheart.sweep_training", "redheart.sharding")
+    ),
     "decide_rung": Step(("sweep.criterion", "sweep.reduction_factor"), ("redheart.halving",)),
     "join_sweep": Step((), ("redheart.sweep",)),
     "choose_rate": Step(_keys("sweep", ChoiceOptions), ("redheart.sweep",)),

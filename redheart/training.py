@@ -103,8 +103,8 @@ def _accumulate(
 
     Each task's sum is divided by its labelled records in the whole window, so the micro-batch's
     size changes no result. Where a GPU has no memory for one, the window begins anew with halves,
-    from the same random numbers, and so do all that follow; but not with several processes, of
-    which one alone would.
+    from the same random numbers, and so do all that follow; but not where weights are divided:
+    of several processes one alone would, and FSDP's pass is left in its midst.
     """
     rows = torch.from_numpy(np.concatenate(window))
     counts = {name: max(1, int(labelled(t[rows]).sum())) for name, t in targets.items()}
@@ -115,7 +115,7 @@ def _accumulate(
         try:
             return _add_gradients(state, data, targets, pieces, counts)
         except torch.OutOfMemoryError:
-            if size == 1 or state.ranks.count > 1:
+            if size == 1 or state.ranks.shards:
                 raise
         # Not in the handler, where the error's frames keep what they had allocated.
         state.optimizer.zero_grad()

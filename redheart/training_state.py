@@ -95,7 +95,8 @@ def prepare(
     trunk
         Weights of the pretrained trunk, where the data is made for one that learns.
     ranks
-        The processes that train together, each with its share of every weight; None: one.
+        The processes that train together, each with its share of every weight; None: one. Those of
+        `launch.alone` where the plan's weights lie in main memory.
 
     Raises
     ------
@@ -105,19 +106,21 @@ def prepare(
     plan.check()
     plan.tell()
     tier, options = plan.tier, training_precision(recipe.train, plan.tier)
-    device = open_device(options)
+    device, ranks = open_device(options), ranks or Alone()
+    if tier.weights_on_cpu and not ranks.shards:
+        raise ValueError("weights in main memory are brought to the device by launch.alone")
+    home = "cpu" if tier.weights_on_cpu else device
     sizes = (data.vocab_size, data.max_tokens)
     backbone = backbone_for(data)
     if backbone and data.trunk:
         load_weights(backbone, trunk)
     network = build_network(
-        recipe.model, recipe.tasks, *sizes, seed, device, data.lexicon_size, backbone
+        recipe.model, recipe.tasks, *sizes, seed, home, data.lexicon_size, backbone
     )
     if tier.recompute:
         network.backbone.recompute_activations()
     if tier.weights == "bf16":
         hold_in_bfloat16(network)
-    ranks = ranks or Alone()
     ranks.shard(network)
     parameters = parameters_by_module(network)
     optimizer = optim.build_optimizer(network, options, tier, seed)

@@ -27,24 +27,27 @@ def state_of(epochs):
 
 
 def train(folder):
-    from redheart import sweep_training, training_state
+    from redheart import launch, sweep_training, training_state
     from redheart.progress import training_progress
 
     data = tokens.load_encoded(job.input.train)
     validation = tokens.load_encoded(job.input.val_select)
-    state = training_state.prepare(recipe, data, rate, seed, memory, *job.input.trunk)
-    job.check_space(state.network, uses["train"])
-    progress = sweep_training.resume_trial(state, *state_of(start))
-    title = f"rate {rate}, seed {seed}"
-    with training_progress(title, stop) as report, snapshots.listening():
-        trial = sweep_training.train_rate(
-            state, data, validation, stop, report, progress, snapshots
+    with launch.alone(recipe.train, memory.tier) as ranks:
+        state = training_state.prepare(
+            recipe, data, rate, seed, memory, *job.input.trunk, ranks=ranks
         )
-    files.write_json(folder / "trial", trial)
-    if stop < job.settings["sweep"]["epochs"] and not trial["diverged"]:
-        path, _ = state_of(stop)
-        sweep_training.save_trial(state, progress, path, folder / "state")
-    job.note(**state.facts())
+        job.check_space(state.network, uses["train"])
+        progress = sweep_training.resume_trial(state, *state_of(start))
+        title = f"rate {rate}, seed {seed}"
+        with training_progress(title, stop) as report, snapshots.listening():
+            trial = sweep_training.train_rate(
+                state, data, validation, stop, report, progress, snapshots
+            )
+        files.write_json(folder / "trial", trial)
+        if stop < job.settings["sweep"]["epochs"] and not trial["diverged"]:
+            path, _ = state_of(stop)
+            sweep_training.save_trial(state, progress, path, folder / "state")
+        job.note(**state.facts())
 
 
 def stand_still(folder):

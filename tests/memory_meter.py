@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+
 import torch
 
 
 def peak_bytes(work):
     """Return the most that is allocated at once by `work()`; what lives before does not count."""
+    gc.collect()  # or what earlier work left in cycles may be freed, and so count, in this one
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
     ) as found:

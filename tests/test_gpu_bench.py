@@ -32,6 +32,8 @@ def test_every_path_without_a_gpu(tmp_path):
     assert "NO GPU, a trial of the script" in page
     assert "| capped | fp32, fp32 |" in page
     assert "| bf16_offloaded | 0." in page
+    assert "| streamed | streamed, fp32 |" in page
+    assert "| streamed | 0." in page
     assert "the weights are the same, bit for bit" in page
     assert "Mean difference +0.0000" in page
     assert not any(word in page for word in ("failed", "Error", "not run"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from memory_meter import peak_bytes
 
-from redheart import config, plan, training, training_state
+from redheart import config, launch, plan, training, training_state
 from redheart.errors import UserError
 from redheart.memory_plan import (
     AUTO,
@@ -79,6 +79,8 @@ def test_730_m_parameters_fit_8_gigabytes_with_every_feature_on(large):
         (8.0, "bf16_8bit_average_on_cpu"),
         (6.0, "bf16_8bit_checkpointed"),
         (4.0, "bf16_offloaded"),
+        (3.0, "streamed"),
+        (1.1, "streamed"),
     ],
 )
 def test_the_fastest_tier_that_fits_is_chosen(large, budget, tier):
@@ -93,17 +95,17 @@ def test_weights_stay_in_float32_where_the_precision_is_that(large):
 
 
 def test_what_fits_in_no_way_is_refused_with_what_to_change(large):
-    found = choose(large, CORPUS, 3.0)
+    found = choose(large, CORPUS, 1.0)
     with pytest.raises(
         UserError,
-        match=r"^training takes 3\.4 GB at its peak even with memory\.tier: bf16_offloaded, and "
-        r"memory\.budget_gb is 3 .*lower train\.batch_size or train\.max_tokens, choose a smaller "
+        match=r"^training takes 0\.93 GB at its peak even with memory\.tier: streamed, and "
+        r"memory\.budget_gb is 1 .*lower train\.batch_size or train\.max_tokens, choose a smaller "
         r"model\.preset, or raise the budget",
     ) as error:
         found.check()
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match=r"choose train\.precision: auto, a smaller model\.preset"):
-        choose(on(large, "cuda", precision="fp32"), CORPUS, 3.0).check()
+        choose(on(large, "cuda", precision="fp32"), CORPUS, 1.0).check()
 
 
 def test_on_a_cpu_another_place_saves_nothing(large):
@@ -131,6 +133,12 @@ def test_a_tier_that_there_is_not_is_refused(large):
 def test_16_bits_do_not_go_with_fp32(large):
     with pytest.raises(UserError, match=r"bf16_8bit holds weights in 16 bits, which train\.prec"):
         choose(on(large, "cuda", precision="fp32"), CORPUS, 8.0, "bf16_8bit")
+
+
+def test_streamed_weights_do_not_go_with_fp16(large):
+    with pytest.raises(UserError, match=r"streamed does not go with train\.precision: fp16; set"):
+        choose(on(large, "cuda", precision="fp16"), CORPUS, 8.0, "streamed")
+    assert choose(on(large, "cuda", precision="fp16"), CORPUS, 2.0).refused
 
 
 def test_auto_becomes_bf16_where_weights_are_that(large):
@@ -164,6 +172,7 @@ def test_on_a_cpu_only_fewer_bits_are_part_of_the_key(large, tier):
 def test_on_a_gpu_arithmetic_in_main_memory_is_part_of_the_key(large):
     keys = {tier.name: MemoryPlan(tier).key(large.train) for tier in TIERS}
     assert keys["fp32"] == keys["checkpointed"] == {}
+    assert keys["streamed"] != keys["offloaded"]
     others = [key for name, key in keys.items() if name not in ("fp32", "checkpointed")]
     assert all(others)
     # With or without activations kept, 8 bits give the same.
@@ -182,12 +191,14 @@ def peaks(recipe, texts, max_tokens, tier):
     )
     planned = MemoryPlan(tier, predict(recipe, part.sizes, tier))
 
-    def train():
-        state = training_state.prepare(recipe, part, 1e-3, 0, planned)
-        training.train_epoch(state, part)
-        return state
+    with launch.alone(recipe.train, tier) as ranks:
 
-    return planned.peak, peak_bytes(train)
+        def train():
+            state = training_state.prepare(recipe, part, 1e-3, 0, planned, ranks=ranks)
+            training.train_epoch(state, part)
+            return state
+
+        return planned.peak, peak_bytes(train)
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +221,7 @@ def test_the_predicted_peak_is_within_10_percent(demo, tier, precision, preset, 
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("tier", ["fp32", "bf16_8bit_checkpointed"])
+@pytest.mark.parametrize("tier", ["fp32", "bf16_8bit_checkpointed", "streamed"])
 def test_so_it_is_with_layers_as_wide_and_texts_as_long_as_those_of_730_m(large, tier):
     wide = {"dimension": 768, "layers": 3, "attention_heads": 12, "feedforward": 3200}
     recipe = replace(large, model=replace(large.model, preset="small", **wide))

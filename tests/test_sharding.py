@@ -16,6 +16,7 @@ from redheart import checkpoint, files, launch, legs, sharding, training, traini
 from redheart.config import read
 from redheart.errors import UserError
 from redheart.legs import Ancestor, Leg
+from redheart.memory_plan import TIERS, MemoryPlan
 from redheart.snapshots import Snapshots
 from redheart.store import Action, Store
 from redheart.training_options import TrainOptions
@@ -175,18 +176,31 @@ def test_another_number_goes_on_from_a_snapshot(steady, part, tmp_path, others):
     assert_alike(tmp_path / "whole", tmp_path / "leg")
 
 
-def train_listening(recipe, part, folder, processes, snapshots, report=None):
+def test_a_signal_to_a_leg_that_streams_saves_and_any_tier_goes_on(recipe, part, tmp_path):
+    """In the midst of an epoch, with dropout: bit for bit as if nothing had been."""
+    train(recipe, part, tmp_path / "whole", Leg(0, 2), 1)
+    snapshots = Snapshots(tmp_path / "leg.snapshot", minutes=10)
+    stopping = signalling(os.getpid(), signal.SIGTERM, STEPS + 1)
+    with pytest.raises(UserError, match=r"^training stopped by SIGTERM; its state is saved"):
+        train_listening(recipe, part, tmp_path / "leg", 1, snapshots, stopping, TIERS[-1])
+    for tier in (TIERS[0], TIERS[-1]):
+        train_listening(recipe, part, tmp_path / "leg", 1, snapshots, None, tier)
+        assert hashes(tmp_path / "leg") == hashes(tmp_path / "whole")
+
+
+def train_listening(recipe, part, folder, processes, snapshots, report=None, tier=TIERS[0]):
     """Train a leg of two epochs whose processes answer signals, as the script's do."""
 
     def work(ranks):
-        state = training_state.prepare(recipe, part, 1e-2, seed=0, ranks=ranks)
+        plan = MemoryPlan(tier)
+        state = training_state.prepare(recipe, part, 1e-2, seed=0, plan=plan, ranks=ranks)
         own = report if ranks.rank == 0 else None
         with snapshots.listening():
             statistics = training.train_leg(state, part, Leg(0, 2), None, own, snapshots)
         keys = {"key": "k", "parent": None}
         training_state.save_leg(state, statistics, folder, folder / "state", keys)
 
-    launch.on_devices(work, processes, recipe.train)
+    launch.on_devices(work, processes, recipe.train, tier)
 
 
 @pytest.mark.slow

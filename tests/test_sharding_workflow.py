@@ -80,3 +80,16 @@ def test_a_killed_leg_goes_on_and_another_number_of_devices_goes_on_from_there(p
     outcomes = [line["outcome"] for line in trained(project)[before:]]
     assert sorted(outcomes) == ["computed", "restored", "restored", "restored"]
     assert {name: checkpoints(project)[name] for name in interrupted} == interrupted
+
+
+@pytest.mark.slow
+@pytest.mark.full
+def test_streamed_weights_make_the_same_sweep_and_legs(tmp_path):
+    made = {}
+    for tier in ("fp32", "streamed"):
+        project = Project(tmp_path / tier)
+        project.set(train={"device": "cpu"}, memory={"tier": tier})
+        project.snakemake("train")
+        assert {line["memory_tier"] for line in trained(project)} == {tier}
+        made[tier] = checkpoints(project), project.result("sweep/best_lr.json").read_bytes()
+    assert made["streamed"] == made["fp32"]

@@ -10,6 +10,7 @@ from torch import nn
 
 from redheart import config, plan, tokens
 from redheart.memory_plan import network_of
+from redheart.model.backbone import EncoderLayer, FeedForward
 from redheart.model.sizes import SMALLEST_COMPACT, Sizes, network_sizes
 from redheart.options import read_recipe
 
@@ -20,7 +21,16 @@ def counted(network):
     every = [weight.numel() for weight in network.parameters()]
     linear = [m.weight.numel() for m in network.modules() if isinstance(m, nn.Linear)]
     compact = sum(values for values in linear if values >= SMALLEST_COMPACT)
-    return Sizes(sum(every), sum(linear), compact, max(every), max(linear))
+    layers = [m for m in network.modules() if isinstance(m, EncoderLayer)]
+    inside = {id(block) for layer in layers for block in layer.modules()}
+    blocks = [m for m in network.modules() if isinstance(m, FeedForward) and id(m) not in inside]
+    parts = [sum(weight.numel() for weight in part.parameters()) for part in (*layers, *blocks)]
+    own = sum(weight.numel() for weight in network.backbone.parameters())
+    trunk = own - sum(parts[: len(layers)])
+    apart = sum(every) - sum(parts) - trunk
+    return Sizes(
+        sum(every), sum(linear), compact, max(every), max(linear), max(parts), trunk, apart
+    )
 
 
 @pytest.mark.parametrize("preset", ["tiny", "small", "730m"])

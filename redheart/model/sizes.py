@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from redheart.model.options import Architecture, BackboneSize, SignalSize, StackSize
 from redheart.tasks import Task
@@ -30,19 +30,50 @@ class Sizes:
     """Those of the largest tensor."""
     largest_compact: int
     """Those of the largest linear layer without its bias."""
+    largest_layer: int
+    """Those of the backbone's layer or perceptron's block that has most."""
+    trunk_apart: int
+    """Those of the backbone in no layer: its embeddings and a norm."""
+    apart: int
+    """Those of the other modules in no block of a perceptron."""
 
 
 def network_sizes(sizes: Architecture, tasks: Sequence[Task]) -> Sizes:
     """Return the numbers of weights of the network that these make."""
     tensors = list(_network(sizes, {task.name: task.width for task in tasks}))
     linear = [values for values, is_linear in tensors if is_linear]
+    total, layers = _sum(tensors), list(_layers(sizes))
+    trunk = replace(sizes.backbone, layers=0)
+    trunk_apart = _sum(_backbone(trunk, sizes.vocab_size)) if sizes.freeze_after != 0 else 0
     return Sizes(
-        sum(values for values, _ in tensors),
+        total,
         sum(linear),
         sum(values for values in linear if values >= SMALLEST_COMPACT),
         max(values for values, _ in tensors),
         max(linear),
+        max(layers, default=0),
+        trunk_apart,
+        total - trunk_apart - sum(layers),
     )
+
+
+def stacks(sizes: Architecture) -> list[StackSize]:
+    """Return the sizes of all perceptrons."""
+    signal = [sizes.signal.dsp, sizes.signal.kalman] if sizes.signal_task else []
+    advanced = [queries.perceptron for queries in sizes.advanced.values()]
+    return [*sizes.heads.values(), *sizes.neural.values(), *advanced, *signal]
+
+
+def _layers(sizes: Architecture) -> Iterator[int]:
+    """Yield the numbers of weights of the backbone's layers and of the perceptrons' blocks."""
+    if sizes.freeze_after != 0:
+        yield from [_sum(_layer(sizes.backbone))] * sizes.backbone.layers
+    for stack in stacks(sizes):
+        yield from [_sum(_feedforward(stack.width, 2 * stack.width))] * stack.blocks
+
+
+def _sum(tensors: Iterable[Tensor]) -> int:
+    return sum(values for values, _ in tensors)
 
 
 def _network(sizes: Architecture, width: dict[str, int]) -> Iterator[Tensor]:
@@ -67,14 +98,18 @@ def _network(sizes: Architecture, width: dict[str, int]) -> Iterator[Tensor]:
 
 
 def _backbone(size: BackboneSize, vocab_size: int) -> Iterator[Tensor]:
-    d = size.dimension
-    yield vocab_size * d, False
+    yield vocab_size * size.dimension, False
     for _ in range(size.layers):
-        yield from _norm(d)
-        yield from _linear(d, 3 * d)
-        yield from _linear(d, d)
-        yield from _feedforward(d, size.feedforward)
+        yield from _layer(size)
+    yield from _norm(size.dimension)
+
+
+def _layer(size: BackboneSize) -> Iterator[Tensor]:
+    d = size.dimension
     yield from _norm(d)
+    yield from _linear(d, 3 * d)
+    yield from _linear(d, d)
+    yield from _feedforward(d, size.feedforward)
 
 
 def _perceptron(inputs: int, size: StackSize, outputs: int) -> Iterator[Tensor]:
