@@ -28,7 +28,9 @@ def padding(lengths, most_tokens=tokens.CPU_TOKENS, batch_size=32, accumulation=
     return 1 - lengths.sum() / padded
 
 
-@pytest.mark.parametrize(("kind", "count"), [("titles", 5000), ("texts", 1000)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [pytest.param("titles", 5000, marks=pytest.mark.slow), ("texts", 1000)]
+)
 def test_of_what_training_reads_2_percent_at_most_is_padding(generated, kind, count):
     lengths = [len(r["text"].split()) for r in training_corpora.read_or_generate(kind, count)]
     lengths = np.minimum(lengths, training_corpora.MAX_TOKENS[kind])

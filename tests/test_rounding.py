@@ -57,6 +57,7 @@ def train(recipe, part, folder, ends, options):
     return state, files.read_json(here / "manifest"), checkpoint.load_tensors(here / "weights")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ema", [True, False])
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_what_a_checkpoint_holds_changes_no_bit_of_training(recipe, part, tmp_path, dtype, ema):

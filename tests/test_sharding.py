@@ -176,6 +176,7 @@ def test_another_number_goes_on_from_a_snapshot(steady, part, tmp_path, others):
     assert_alike(tmp_path / "whole", tmp_path / "leg")
 
 
+@pytest.mark.slow
 def test_a_signal_to_a_leg_that_streams_saves_and_any_tier_goes_on(recipe, part, tmp_path):
     """In the midst of an epoch, with dropout: bit for bit as if nothing had been."""
     train(recipe, part, tmp_path / "whole", Leg(0, 2), 1)

@@ -123,6 +123,7 @@ def test_lengths_are_within_the_claim_from_500_records_on(classes, seed) -> None
     assert max(distances(split(records, seed), lengths)) <= 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "most"), [(500, 0.05), (980, 0.03), (2000, 0.03)])
 def test_one_record_more_moves_few_others_with_targets_too(count, most) -> None:
     records = corpus(count, 0)
@@ -196,7 +197,7 @@ def test_the_certificate_lists_every_claim() -> None:
     assert not any(claim["claim"].startswith("Kolmogorov") for claim in claims)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(60, 450), st.integers(1, 40), st.integers(0, 99), st.data())
 def test_every_split_is_certified(count, classes, seed, data) -> None:
     records = corpus(count, seed, classes)

@@ -29,6 +29,8 @@ COMPACT = [t for t in TIERS if t.weights == "bf16"]
 STREAMED = TIER["streamed"]
 RATE = 1e-2
 OPENED = ExitStack()
+# Each trains a network.
+pytestmark = pytest.mark.slow
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="takes a GPU")
 
 
