@@ -56,7 +56,9 @@ def open_device(options: TrainOptions) -> torch.device:
     import torch
 
     torch.set_num_threads(options.cpu_threads)
-    torch.use_deterministic_algorithms(options.deterministic)
+    # Whatever it sets, it imports torch's compiler, for a second.
+    if options.deterministic != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(options.deterministic)
     if options.deterministic:
         # cuBLAS reads it when it is first used, and without it adds up in no fixed order.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -36,7 +36,9 @@ def test_the_costs_of_a_leg_are_told_apart(recipe, part, tmp_path, monkeypatch):
 def test_a_leg_imports_nothing_large_but_torch():
     large = "'scipy', 'sklearn', 'numba', 'tokenizers', 'matplotlib', 'rich', 'torch._dynamo'"
     code = (
-        "import sys; from redheart import progress, scoring, training; "
+        "import sys; from redheart import device, progress, scoring, training; "
+        "from redheart.training_options import TrainOptions; "
+        "device.open_device(TrainOptions()); "
         f"print([name for name in ({large}) if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
