@@ -280,6 +280,7 @@ def _place_groups(
 ) -> dict[int, int]:
     """Place the linked groups: the oversized in train, each other by its hash where it fits.
 
+    One whose first record has had a part before goes there rather than by its hash.
     The largest come first. A group goes where every class of its records has room, and where it
     is a small share of the part, if it can; else where it exceeds the quotas least. One with a
     kept record goes where that is.
