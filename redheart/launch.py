@@ -13,20 +13,18 @@ from importlib import import_module
 from multiprocessing import active_children, get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from redheart import files, memory
 from redheart.device import open_device
 from redheart.errors import UserError
 from redheart.legs import Ancestor, Leg
-from redheart.memory_plan import TIERS, MemoryPlan, Tier
+from redheart.memory_plan import TIERS, MemoryPlan, Tier, keeps_of
 from redheart.ranks import Alone, Result
 from redheart.snapshots import SAVING, STOPPING, Snapshots, answering
+from redheart.space import Kept
 from redheart.store import Store
 from redheart.training_options import CheckpointOptions, Recipe, TrainOptions
-
-if TYPE_CHECKING:
-    from redheart.model.network import Network
 
 Work = Callable[[Alone], Result]
 Handlers = Mapping[signal.Signals, Any]
@@ -73,8 +71,8 @@ class LegTraining:
     """What its checkpoint holds."""
     snapshots: Snapshots
     """Those within the leg."""
-    check: Callable[[Network], None]
-    """Refuses a network before it is trained."""
+    check: Callable[[Kept], None]
+    """Refuses a training before it begins."""
 
     def __call__(self, ranks: Alone) -> tuple[dict[str, str], dict[str, Any]]:
         """Train and save; return the hashes of files, and the columns of the ledger."""
@@ -86,7 +84,7 @@ class LegTraining:
         state = training_state.prepare(
             self.recipe, data, self.rate, self.seed, self.memory, trunk, ranks
         )
-        self.check(state.network)
+        self.check(keeps_of(self.memory.tier, state.network))
         leg, ancestor = self.leg, self.ancestor
         title = f"epochs {ancestor.epoch + 1 if ancestor else 1} to {leg.stop}"
         progress = training_progress(title, leg.stop, ranks.rank)

@@ -16,6 +16,7 @@ from redheart.device import device_type, precision
 from redheart.errors import UserError
 from redheart.model.options import Architecture, BackboneSize, resolve
 from redheart.model.sizes import Sizes, network_sizes, stacks
+from redheart.space import Kept
 from redheart.tokens import PartSizes
 from redheart.training_options import Recipe, TrainOptions
 
@@ -223,7 +224,8 @@ def predict(recipe: Recipe, part: PartSizes, tier: Tier, devices: int = 1) -> di
     architecture = network_of(recipe, part)
     sizes = network_sizes(architecture, recipe.tasks)
     moved = device_type(options) != "cpu"
-    held = _held(sizes, tier)
+    kept = keeps(tier, sizes.total, sizes.compact)
+    held = kept.weight_bytes
     # Beside the layer or block that is computed there is what is in none: what of that learns from
     # detached features waits with its gradients for the end of the backward pass. Embeddings get
     # theirs, twice for a moment, when no activations are left.
@@ -231,10 +233,10 @@ def predict(recipe: Recipe, part: PartSizes, tier: Tier, devices: int = 1) -> di
     gathered = 4 * (sizes.apart + sizes.largest_layer) if streamed else 0
     trunk = 4 * sizes.trunk_apart if streamed else 0
     whole = 0 if streamed and moved else held
-    kept = {
+    parts = {
         "weights": whole + gathered + trunk,
         "gradients": whole + gathered,
-        "optimizer": _states(sizes, tier, moved),
+        "optimizer": 0 if tier.states_on_cpu and moved else kept.states,
         "average": 0 if tier.average_on_cpu and moved else 4 * sizes.total,
     }
     casts = _casts(sizes, tier, options)
@@ -245,8 +247,8 @@ def predict(recipe: Recipe, part: PartSizes, tier: Tier, devices: int = 1) -> di
     ratios = 12 * sizes.largest - held
     step = max(casts + acting, updating, ratios, trunk)
     copies = min(casts, step)
-    kept = {name: -(-size // devices) for name, size in kept.items()}
-    return {**kept, "16-bit copies": copies, "activations and temporaries": step - copies}
+    parts = {name: -(-size // devices) for name, size in parts.items()}
+    return {**parts, "16-bit copies": copies, "activations and temporaries": step - copies}
 
 
 def network_of(recipe: Recipe, part: PartSizes) -> Architecture:
@@ -265,20 +267,30 @@ def network_of(recipe: Recipe, part: PartSizes) -> Architecture:
     return replace(own, backbone=backbone, vocab_size=rows)
 
 
-def _held(sizes: Sizes, tier: Tier) -> int:
-    """Return the bytes of all weights, or of their gradients."""
-    return 4 * sizes.total - (2 * sizes.compact if tier.weights == "bf16" else 0)
+def keeps(tier: Tier, weights: int, compact: int) -> Kept:
+    """Return what training keeps, wherever that lies.
 
-
-def _states(sizes: Sizes, tier: Tier, moved: bool) -> int:
-    """Return the bytes of the optimizer's states on the device."""
-    if tier.states_on_cpu:
-        masters = 4 * sizes.compact if tier.weights == "bf16" else 0
-        return 0 if moved else 8 * sizes.total + masters
-    if tier.states == "fp32":
-        return 8 * sizes.total
+    Parameters
+    ----------
+    weights
+        Number of the network's weights.
+    compact
+        How many of them a tier may keep in bf16.
+    """
+    if tier.weights == "fp32":
+        return Kept(weights, 0, 8 * weights)
+    if tier.states == "fp32":  # and the same weights in float32 beside them
+        return Kept(weights, compact, 8 * weights + 4 * compact)
     # Two codes of 8 bits a weight, and two scales of 32 bits for each block of 256.
-    return 8 * (sizes.total - sizes.compact) + sizes.compact * 2 + sizes.compact * 8 // 256
+    states = 8 * (weights - compact) + compact * 2 + compact * 8 // 256
+    return Kept(weights, compact, states)
+
+
+def keeps_of(tier: Tier, network: Any) -> Kept:
+    """Return what training keeps of a network that is made for a tier."""
+    weights = list(network.parameters())
+    compact = sum(weight.numel() for weight in weights if weight.dtype.itemsize == 2)
+    return keeps(tier, sum(weight.numel() for weight in weights), compact)
 
 
 def _casts(sizes: Sizes, tier: Tier, options: TrainOptions) -> int:

@@ -20,6 +20,7 @@ from redheart.groups import groups
 from redheart.halving import HalvingOptions, plan_rungs
 from redheart.lexicon import Ngrams
 from redheart.memory_plan import MemoryPlan
+from redheart.model.sizes import network_sizes
 from redheart.options import build, read_recipe
 from redheart.sources import input_files, read_items
 from redheart.store import Ledger, Store
@@ -269,7 +270,9 @@ def report(config: Json, run: Path, measured: bool) -> Iterator[str]:
         recipe, one.sizes, devices=config["train"]["devices"], **config["memory"]
     )
     yield from _memory_lines(chosen, device_type(recipe.train))
-    planned = [*space.kinds(config, total), *_data_kinds(config, run, corpus, trunk)]
+    network = memory_plan.network_of(recipe, one.sizes)
+    kept = memory_plan.keeps(chosen.tier, total, network_sizes(network, recipe.tasks).compact)
+    planned = [*space.kinds(config, kept), *_data_kinds(config, run, corpus, trunk)]
     yield from _disk_lines(planned, store, run)
     steps = windows_per_epoch(corpus.train, recipe.train.batch_size, recipe.train.grad_accumulation)
     sweep, main = sweep_epochs(config), len(config["seeds"]) * config["train"]["epochs"]

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from redheart import files, steps
 from redheart.errors import UserError
@@ -19,13 +19,27 @@ from redheart.training_options import PlanOptions, checkpoint_epochs
 
 Json = Mapping[str, Any]
 
-# float32 weights, their moving average, AdamW's two moments.
-WEIGHTS, AVERAGE, MOMENTS = 4, 4, 8
-# A saved number, and what a training state keeps of it beside that (`rounding`).
-SAVED_BYTES = {"fp32": (4, 0), "bf16": (2, 2)}
+# The moving average is float32 whatever the weights are.
+AVERAGE = 4
 # Stitched files and soups of a seed, the variants aside: `STITCHED` in rules/evaluate.smk.
 OF_WEIGHTS, OF_AVERAGES = 5, 3
 CHECKPOINTS = {True: "checkpoints (weights, EMA)", False: "checkpoints (weights)"}
+
+
+class Kept(NamedTuple):
+    """What a training keeps of a network, and its files hold."""
+
+    weights: int
+    """Number of the network's weights."""
+    compact: int
+    """How many of them are kept in bf16, the others in float32."""
+    states: int
+    """Bytes of the optimizer's states."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights."""
+        return 4 * self.weights - 2 * self.compact
 
 
 @dataclass(frozen=True)
@@ -47,31 +61,35 @@ class Kind:
         return self.number * self.file_bytes
 
 
-def kinds(config: Json, parameters: int) -> list[Kind]:
-    """Return what training and crossover write, given the number of the network's weights.
+def kinds(config: Json, kept: Kept) -> list[Kind]:
+    """Return what training and crossover write.
 
     Encoded texts and tables, which are small beside that, are left out.
     """
     seeds, offsets = len(config["seeds"]), len(config["crossover"]["offsets"])
     legs = len(checkpoint_epochs(build(PlanOptions, config["train"])))
-    kept, most = count_states(legs, config["store"]["keep_every"], config["store"]["keep_last"])
+    stay, most = count_states(legs, config["store"]["keep_every"], config["store"]["keep_last"])
     averaged = config["checkpoints"]["ema"]
-    stitched = (OF_WEIGHTS + OF_AVERAGES * averaged + offsets) * seeds
-    each, rest = SAVED_BYTES[config["checkpoints"]["dtype"]]
-    saved = 1 + averaged  # weights, and the average or not
-    state = (MOMENTS + rest * saved + AVERAGE * (not averaged)) * parameters
-    whole_state = (WEIGHTS + AVERAGE + MOMENTS) * parameters
+    weights, average = kept.weight_bytes, AVERAGE * kept.weights
+    whole_state = weights + average + kept.states
+    if config["checkpoints"]["dtype"] == "bf16":
+        weights = average = 2 * kept.weights
+    saved = weights + average * averaged
+    # What it lacks of every bit, the training state has (`rounding`).
+    state = whole_state - saved
+    largest = max(weights, average * averaged)
     # An ensemble of all variants, or a model a task, is the largest that can ship.
     members = max(offsets, len(config["tasks"]))
     return [
-        Kind(CHECKPOINTS[averaged], legs * seeds, saved * each * parameters),
-        Kind("training states that stay", kept * seeds, state, in_results=False),
-        Kind("training states that come and go", (most - kept) * seeds, state, in_results=False),
+        Kind(CHECKPOINTS[averaged], legs * seeds, saved),
+        Kind("training states that stay", stay * seeds, state, in_results=False),
+        Kind("training states that come and go", (most - stay) * seeds, state, in_results=False),
         Kind("training states of trials", _trial_states(config), whole_state, in_results=False),
         # The older one goes when the newer one is complete.
         Kind("snapshots", 2, whole_state, in_results=False),
-        Kind("soups, crossovers and variants", stitched, each * parameters),
-        Kind("model that ships", 1, members * each * parameters),
+        Kind("soups, crossovers and variants", (OF_WEIGHTS + offsets) * seeds, weights),
+        Kind("soups and crossovers of EMA", OF_AVERAGES * averaged * seeds, average),
+        Kind("model that ships", 1, members * largest),
     ]
 
 
@@ -131,13 +149,11 @@ def disks(planned: Sequence[Kind], store: Store, run: Path) -> list[Disk]:
     ]
 
 
-def check(config: Json, parameters: int, store: Store, run: Path, train: str) -> None:
+def check(config: Json, kept: Kept, store: Store, run: Path, train: str) -> None:
     """Refuse to train what the disk cannot hold, counting what is still to be written.
 
     Parameters
     ----------
-    parameters
-        Number of the network's weights.
     run
         The run's folder in `results/`.
     train
@@ -148,7 +164,7 @@ def check(config: Json, parameters: int, store: Store, run: Path, train: str) ->
     UserError
         A file system has not enough room for what the run will write there.
     """
-    planned = kinds(config, parameters)
+    planned = kinds(config, kept)
     if not any(disk.is_full for disk in disks(planned, store, run)):
         return
     for disk in disks(remaining(config, planned, store, run, train), store, run):

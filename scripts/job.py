@@ -84,11 +84,10 @@ class Job:
             self.content() if uses is None else uses,
         )
 
-    def check_space(self, network: Any, train: str) -> None:
-        """Refuse a run that the disk cannot hold, given its network and the hash of *train*."""
-        parameters = sum(weight.numel() for weight in network.parameters())
+    def check_space(self, kept: space.Kept, train: str) -> None:
+        """Refuse a run that the disk cannot hold, given the hash of *train*."""
         config, run = json.loads(os.environ["REDHEART_CONFIG"]), self.ledger.path.parent
-        space.check(config, parameters, self.store, run, train)
+        space.check(config, kept, self.store, run, train)
 
     def content(self, *names: str) -> dict[str, Any]:
         """Return the hashes of the input files, of all or of those named."""

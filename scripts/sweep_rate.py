@@ -36,7 +36,7 @@ def train(folder):
         state = training_state.prepare(
             recipe, data, rate, seed, memory, *job.input.trunk, ranks=ranks
         )
-        job.check_space(state.network, uses["train"])
+        job.check_space(memory_plan.keeps_of(memory.tier, state.network), uses["train"])
         progress = sweep_training.resume_trial(state, *state_of(start))
         title = f"rate {rate}, seed {seed}"
         with training_progress(title, stop) as report, snapshots.listening():

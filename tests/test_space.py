@@ -6,11 +6,23 @@ import json
 import os
 import shutil
 from collections import namedtuple
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from redheart import checkpoint, config, files, legs, space, steps, training, training_state
+from redheart import (
+    checkpoint,
+    config,
+    files,
+    legs,
+    memory_plan,
+    space,
+    steps,
+    training,
+    training_state,
+)
 from redheart.errors import UserError
 from redheart.legs import Leg
 from redheart.store import Action, Store
@@ -41,24 +53,39 @@ def number(kinds, name):
     return next(kind.number for kind in kinds if kind.name == name)
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-@pytest.mark.parametrize("ema", [True, False])
-def test_a_file_is_as_large_as_counted(settings, recipe, part, tmp_path, dtype, ema):
-    state = training_state.prepare(recipe, part, 1e-3, 0)
+def in_fp32(weights):
+    return memory_plan.keeps(memory_plan.TIERS[0], weights, 0)
+
+
+@pytest.mark.parametrize(
+    ("tier", "dtype", "ema"),
+    [
+        *product(["fp32"], ["fp32", "bf16"], [True, False]),
+        *product(["bf16_8bit", "bf16_offloaded"], ["fp32", "bf16"], [True]),
+        ("bf16_8bit", "bf16", False),
+    ],
+)
+def test_a_file_is_as_large_as_counted(settings, recipe, part, tmp_path, tier, dtype, ema):
+    recipe = replace(recipe, train=replace(recipe.train, precision="bf16"))
+    plan = memory_plan.choose(recipe, part.sizes, 100.0, tier)
+    state = training_state.prepare(recipe, part, 1e-3, 0, plan)
     statistics = training.train_leg(state, part, Leg(0, 1))
     keys, options = {"key": "k", "parent": None}, CheckpointOptions(dtype, ema)
     training_state.save_leg(state, statistics, tmp_path, tmp_path / "state", keys, options)
     checkpoint.save_tensors(tmp_path / "snapshot", training_state.capture(state))
-    saved = checkpoint.load_tensors(tmp_path / "weights")["weights"]
+    found = checkpoint.load_tensors(tmp_path / "weights")
+    saved, average = found["weights"], found.get("ema", {})
     checkpoint.save_tensors(tmp_path / "soup", {"weights": saved})
-    parameters = sum(weight.numel() for weight in state.network.parameters())
+    checkpoint.save_tensors(tmp_path / "soup_ema", {"weights": average})
     tensors = len(list(state.network.parameters()))
-    counted = space.kinds({**settings, "checkpoints": vars(options)}, parameters)
+    kept = memory_plan.keeps_of(plan.tier, state.network)
+    counted = space.kinds({**settings, "checkpoints": vars(options)}, kept)
     for name, kind in (
         ("weights", space.CHECKPOINTS[ema]),
         ("state", STATES),
         ("snapshot", "snapshots"),
         ("soup", "soups, crossovers and variants"),
+        *([("soup_ema", "soups and crossovers of EMA")] if ema else []),
     ):
         each = next(k.file_bytes for k in counted if k.name == kind)
         size = (tmp_path / name).stat().st_size
@@ -74,7 +101,8 @@ def test_the_plan_of_the_document_is_counted():
     assert found[STATES].number == 1
     assert found["training states that come and go"].number == 1
     assert found["training states of trials"].number == 0
-    assert found["soups, crossovers and variants"].number == 4 + 4 + 5
+    assert found["soups, crossovers and variants"].number == 5 + 5
+    assert found["soups and crossovers of EMA"].number == 3
     whole = planned_730m(checkpoints={"dtype": "fp32", "ema": True}, store=DEFAULT_STORE)
     assert whole[CHECKPOINTS].bytes == 30 * 8 * PARAMETERS
     # 5, 10, 15, 20, 25 and 30, 29, and the one that is being written.
@@ -82,20 +110,23 @@ def test_the_plan_of_the_document_is_counted():
     assert whole["training states that come and go"].number == 1
 
 
+@pytest.mark.parametrize("tier", memory_plan.TIERS)
 @pytest.mark.parametrize(("ema", "gigabytes"), [(True, 100), (False, 60)])
-def test_thirty_checkpoints_of_730m_and_the_state_that_stays_fit(ema, gigabytes):
-    found = planned_730m(checkpoints={"dtype": "bf16", "ema": ema})
+def test_thirty_checkpoints_of_730m_and_the_state_that_stays_fit(tier, ema, gigabytes):
+    found = planned_730m(tier, checkpoints={"dtype": "bf16", "ema": ema})
     kept = found[space.CHECKPOINTS[ema]], found[STATES]
     assert [kind.number for kind in kept] == [30, 1]
     assert sum(kind.bytes for kind in kept) <= gigabytes * 1e9
 
 
-def planned_730m(**sections):
+def planned_730m(tier=memory_plan.TIERS[0], **sections):
     settings = {**config.read([DOCUMENT]), **sections}
-    return {kind.name: kind for kind in space.kinds(settings, PARAMETERS)}
+    kept = memory_plan.keeps(tier, PARAMETERS, COMPACT)
+    return {kind.name: kind for kind in space.kinds(settings, kept)}
 
 
-PARAMETERS = 739_264_826  # as `redheart plan` counts them
+# As `redheart plan` counts them, and those of large linear layers.
+PARAMETERS, COMPACT = 739_264_826, 713_806_848
 DEFAULT_STORE = {"keep_last": 2, "keep_every": 5}
 DOCUMENT = ROOT / "config" / "redheart-730m.yaml"
 
@@ -119,7 +150,7 @@ def test_there_are_never_more_states_than_counted(tmp_path, count, keep_every, k
 
 def test_trials_wait_with_their_state_for_another_rung(settings):
     sweep = {**settings["sweep"], "epochs": 5, "rungs": 2, "learning_rates": [1e-4, 1e-3, 1e-2]}
-    kinds = space.kinds({**settings, "sweep": sweep}, 1000)
+    kinds = space.kinds({**settings, "sweep": sweep}, in_fp32(1000))
     assert number(kinds, "training states of trials") == 4
 
 
@@ -142,34 +173,34 @@ def test_two_file_systems_hold_a_copy_each(store):
 
 
 def test_a_run_that_fits_passes(settings, store, tmp_path):
-    space.check(settings, 1000, store, tmp_path, "train")
+    space.check(settings, in_fp32(1000), store, tmp_path, "train")
 
 
 def test_a_run_that_cannot_fit_is_refused_in_one_line(settings, store, tmp_path, monkeypatch):
     limit_disk(monkeypatch, 50_000_000)
     with pytest.raises(UserError) as error:
-        space.check(settings, 1_000_000, store, tmp_path, "train")
+        space.check(settings, in_fp32(1_000_000), store, tmp_path, "train")
     message = str(error.value)
     assert "\n" not in message
-    assert f"to {tmp_path} (soups, crossovers and variants 44.0 MB, " in message
+    assert f"to {tmp_path} (snapshots 32.0 MB, soups, crossovers and variants 32.0 MB, " in message
     assert "and 50.0 MB are free; make room, move store.path" in message
 
 
 def test_only_what_is_still_to_be_written_counts(settings, store, tmp_path, monkeypatch):
     for epoch in (2, 4, 6):
         make_checkpoint(settings, store, tmp_path, epoch)
-    planned = space.kinds(settings, 1_000_000)
+    planned = space.kinds(settings, in_fp32(1_000_000))
     left = space.remaining(settings, planned, store, tmp_path, "train")
     assert number(left, CHECKPOINTS) == 0
     assert number(planned, STATES) - number(left, STATES) == 1
     # Whole it would not fit, but it has been written for the most part.
     limit_disk(monkeypatch, sum(kind.bytes for kind in left))
-    space.check(settings, 1_000_000, store, tmp_path, "train")
+    space.check(settings, in_fp32(1_000_000), store, tmp_path, "train")
     # Other data, settings or code: all of it comes anew, beside what is there.
     changed = {**settings, "train": {**settings["train"], "clip_norm": 2.0}}
     for now, train in ((changed, "train"), (settings, "other")):
         with pytest.raises(UserError, match="the run would write"):
-            space.check(now, 1_000_000, store, tmp_path, train)
+            space.check(now, in_fp32(1_000_000), store, tmp_path, train)
 
 
 def make_checkpoint(settings, store, run, epoch):
