@@ -5,8 +5,9 @@
     python bench/training.py --quick         some titles in under a minute: does everything run?
 
 `redheart` is a leg as the workflow runs it (scripts/train_leg.py); `plain` the PyTorch loop that a
-careful person writes, with batches of similar length; `trainer` is Hugging Face's, `lightning` is
-Lightning's, both as they come and, `_grouped`, with batches of similar length: Trainer's own
+careful person writes, with torch's dropout and batches of similar length, `plain_own_dropout` the
+same with Red Heart's dropout, as all that follow have it; `trainer` is Hugging Face's, `lightning`
+is Lightning's, both as they come and, `_grouped`, with batches of similar length: Trainer's own
 `group_by_length`, the plain loop's for Lightning. All train the same network on the same texts by
 the same loss (R-Drop) in the same effective batch, in fp32 with fused AdamW; all go on from the
 checkpoint before, evaluate weights and moving average, and save. Legs of all contestants take
@@ -50,6 +51,7 @@ QUICK_TEXTS = 150
 NEEDS = {
     "redheart": (),
     "plain": (),
+    "plain_own_dropout": (),
     "trainer": ("transformers", "accelerate"),
     "trainer_grouped": ("transformers", "accelerate"),
     "lightning": ("lightning",),

@@ -27,6 +27,7 @@ from redheart import files, optim, tokens
 from redheart.batch import Batch, make_batch
 from redheart.inference import module_scores
 from redheart.losses import labelled, training_losses
+from redheart.model.backbone import TextDropout
 from redheart.model.network import build_network
 from redheart.options import read_recipe
 
@@ -193,6 +194,20 @@ class Leg:
 
 def plain(leg: Leg) -> None:
     """Train by the loop that a careful person writes: batches of similar length, nothing twice."""
+    drop_by_element(leg.model)
+    plain_own_dropout(leg)
+
+
+def drop_by_element(network: nn.Module) -> None:
+    """Put torch's dropout, which draws a number for every element, where Red Heart has its own."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, TextDropout):
+                setattr(module, name, nn.Dropout(child.probability))
+
+
+def plain_own_dropout(leg: Leg) -> None:
+    """Train by the same loop with Red Heart's dropout, which draws a number a text and feature."""
     model, average = leg.model, leg.average()
     optimizer, cosine = leg.optimizer()
     owners = {"model": model, "average": average, "optimizer": optimizer, "cosine": cosine}
@@ -380,6 +395,7 @@ def lightning(leg: Leg, grouped: bool) -> None:
 
 RIVALS: dict[str, Callable[[Leg], None]] = {
     "plain": plain,
+    "plain_own_dropout": plain_own_dropout,
     "trainer": lambda leg: trainer(leg, "random"),
     "trainer_grouped": lambda leg: trainer(leg, "group_by_length"),
     "lightning": lambda leg: lightning(leg, False),
