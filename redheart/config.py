@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from redheart import files
+from redheart import files, sentences
 from redheart.corpus import CorpusOptions
 from redheart.crossover import CrossoverOptions
 from redheart.dedup import DedupOptions
@@ -333,6 +333,8 @@ def _trunk_problems(model: Mapping[str, Any]) -> Iterator[Problem]:
     if model["freeze_after"] == 0 and not model["pretrained"]:
         text = "0 freezes a trunk that has learned nothing; set model.pretrained, or 1 and more"
         yield ["model", "freeze_after"], text
+    if model["pretrained"] == sentences.ENCODER and model["freeze_after"] != 0:
+        yield ["model", "freeze_after"], "a sentence encoder never learns; set 0"
     for key in ("dimension", "layers", "attention_heads", "feedforward"):
         if model["pretrained"] and model[key] is not None:
             yield ["model", key], "a pretrained trunk has its own size; remove the key"

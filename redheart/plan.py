@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from redheart import files, memory, memory_plan, space
+from redheart import files, memory, memory_plan, sentences, space
 from redheart.device import device_type
 from redheart.errors import UserError
 from redheart.groups import groups
@@ -112,6 +112,8 @@ def trunk_config(config: Json, run: Path) -> dict[str, Any] | None:
     name = config["model"]["pretrained"]
     if not name:
         return None
+    if name == sentences.ENCODER:
+        return {"hidden_size": sentences.DIMENSION}
     for path in (run / "trunk" / "config.json", Path(name) / "config.json"):
         if path.is_file():
             return dict(files.read_json(path))
@@ -322,7 +324,7 @@ def _data_kinds(config: Json, run: Path, corpus: Corpus, trunk: Json | None) -> 
         source = Path(config["model"]["pretrained"])
         found = [run / "trunk" / "weights.pt", *sorted(source.glob("*.safetensors"))]
         size = max((path.stat().st_size for path in found if path.is_file()), default=0)
-        kinds.append(space.Kind("weights of the trunk", 1, size))
+        kinds += [space.Kind("weights of the trunk", 1, size)] if size else []
     if trunk and config["model"]["freeze_after"] == 0:
         size = corpus.records * max_tokens * trunk["hidden_size"] * 2
         kinds.append(space.Kind("features of the trunk, at most", 1, size))

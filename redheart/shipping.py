@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from redheart import files
+import numpy as np
+
+from redheart import files, sentences
 from redheart.comparison import REFERENCES, noise_sentence
 from redheart.lexicon import load_lexicon
 from redheart.options import read_recipe
@@ -114,8 +116,11 @@ class ShippedModel:
         recipe = read_recipe(files.read_json(self.folder / "config.json"))
         # It may have been trained on a device that this machine lacks.
         recipe = replace(recipe, train=replace(recipe.train, device="auto"))
-        part = self._encoded(texts)
-        trunk = read_trunk(*self._trunk_files) if recipe.model.frozen else None
+        part, trunk = self._encoded(texts), None
+        if recipe.model.frozen and sentences.is_encoder(self._trunk_files[0]):
+            part = replace(part, features=self._sentence_features(texts, part.max_tokens))
+        elif recipe.model.frozen:
+            trunk = read_trunk(*self._trunk_files)
         network = inference.empty_network(recipe, part, trunk)
         members = checkpoint.load_verified(self.folder / "weights.pt")["members"]
         made = files.read_json(self.folder / "recipe.json")
@@ -135,6 +140,11 @@ class ShippedModel:
             }
             for row in range(len(texts))
         ]
+
+    def _sentence_features(self, texts: Sequence[str], most: int) -> tuple[np.ndarray, ...]:
+        tokenizer = self.folder / "tokenizer.json"
+        found = sentences.sentence_features(self._trunk_files[0], tokenizer, texts, most)
+        return tuple(features for some in found for features in some)
 
     @property
     def _trunk_files(self) -> tuple[Path, Path]:

@@ -58,7 +58,7 @@ STEPS: dict[str, Step] = {
     "encode_part": Step(("labels", "train.max_tokens"), ("redheart.tokens",)),
     "extract_features": Step(
         ("train.device", "train.precision", "train.cpu_threads", "train.deterministic"),
-        ("redheart.features", "redheart.model.pretrained"),
+        ("redheart.features", "redheart.model.pretrained", "redheart.sentences"),
     ),
     # phase 1
     "sweep_rate": Step(

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from redheart import files
+from redheart import files, sentences
 from redheart.errors import UserError
 
 # What of a model's folder is read; whatever else lies there changes nothing.
@@ -25,17 +25,20 @@ class TrunkOptions:
     """Where a pretrained trunk comes from."""
 
     pretrained: str | None = None
-    """A folder that `save_pretrained` wrote, or a model id; None: the trunk is the preset's own."""
+    """A folder that `save_pretrained` wrote, a model id, or the name of the sentence encoder; None:
+    the trunk is the preset's own."""
 
 
 def source_files(name: str) -> list[str]:
-    """Return the files of a trunk's folder, sorted; none for a model id.
+    """Return the files that a trunk comes from, sorted; none for a model id.
 
     Raises
     ------
     UserError
         The extra is not installed, or the folder holds no trunk that can be read safely.
     """
+    if name == sentences.ENCODER:
+        return sentences.resources()
     if find_spec("transformers") is None:
         raise UserError(NOT_INSTALLED)
     folder = Path(name)
@@ -65,7 +68,7 @@ def import_trunk(name: str, max_tokens: int, folder: Path) -> None:
     Parameters
     ----------
     name
-        Folder or model id.
+        Folder, model id or the sentence encoder's name.
     max_tokens
         Tokens kept per text; the trunk must be able to read as many.
 
@@ -76,6 +79,9 @@ def import_trunk(name: str, max_tokens: int, folder: Path) -> None:
     """
     from redheart import checkpoint
 
+    if name == sentences.ENCODER:
+        sentences.import_encoder(folder)
+        return
     with _loading(name) as transformers:
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         model, loaded = transformers.AutoModel.from_pretrained(

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from redheart import config as settings
-from redheart import files, sources, steps, trunk
+from redheart import files, sentences, sources, steps, trunk
 from redheart.errors import UserError
 from redheart.options import build
 from redheart.store import Store
@@ -41,6 +41,7 @@ if CONFIG["split"]["keep"]:
 # folder; of one that does not, all that is left are the features of the texts.
 PRETRAINED = CONFIG["model"]["pretrained"]
 FROZEN = CONFIG["model"]["freeze_after"] == 0
+SENTENCES = PRETRAINED == sentences.ENCODER
 TRUNK_SOURCE = []
 if PRETRAINED:
     try:

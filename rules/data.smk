@@ -135,6 +135,7 @@ rule encode_part:
 rule extract_features:
     input:
         encoded=f"{RUN}/data/encoded/{{part}}.npz",
+        sentences=[f"{RUN}/data/split/{{part}}.json", TOKENIZER] if SENTENCES else [],
         config=f"{RUN}/trunk/config.json",
         weights=f"{RUN}/trunk/weights.pt",
     output:

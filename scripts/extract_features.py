@@ -2,7 +2,7 @@
 
 from job import Job
 
-from redheart import device
+from redheart import device, files
 from redheart.options import build
 from redheart.training_options import TrainOptions
 
@@ -10,16 +10,29 @@ job = Job(snakemake)
 options = build(TrainOptions, job.settings["train"])
 
 
-def compute(folder):
-    from redheart import features, tokens
+def of_tokens(part):
+    from redheart import features
     from redheart.model.pretrained import read_trunk
 
-    trunk, part = (
-        read_trunk(job.input.config, job.input.weights),
-        tokens.load_encoded(job.input.encoded),
-    )
-    rows = features.trunk_features(trunk, part, options)
-    tokens.save_encoded(folder / "features", part, rows, trunk.dimension)
+    trunk = read_trunk(job.input.config, job.input.weights)
+    return features.trunk_features(trunk, part, options), trunk.dimension
+
+
+def of_sentences(part):
+    from redheart import sentences
+
+    records, splitter = job.input.sentences
+    texts = [record["text"] for record in files.read_json(records)]
+    rows = sentences.sentence_features(job.input.config, splitter, texts, part.max_tokens)
+    return rows, sentences.DIMENSION
+
+
+def compute(folder):
+    from redheart import tokens
+
+    part = tokens.load_encoded(job.input.encoded)
+    rows, dimension = (of_sentences if job.input.sentences else of_tokens)(part)
+    tokens.save_encoded(folder / "features", part, rows, dimension)
 
 
 job.build(compute, extra={"environment": device.environment(options)})
