@@ -14,7 +14,7 @@ test: .venv/ready           ## the whole suite, the demo end to end once in it
 test-full: .venv/ready      ## and what takes longer: every edit of the rebuild table, runs on a pretrained trunk
 	$(BIN)/pytest --numprocesses 2 -m "not kill"
 
-test-kill: .venv/ready      ## ten whole runs, each killed twenty times, against one left alone
+test-kill: .venv/ready      ## kill whole runs two hundred times, and compare each with one left alone
 	REDHEART_KILLS=200 $(BIN)/pytest -m kill --capture=no tests/test_kill.py
 
 check: .venv/ready          ## format, lint, types and the millisecond tests
