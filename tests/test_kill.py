@@ -20,7 +20,7 @@ from redheart.store import Action, Store
 
 LEGS = (Leg(0, 2), Leg(2, 4))
 # The longest that a training, and a whole run, lives before it is killed, in seconds.
-LONGEST_LIFE, LONGEST_RUN = 1.0, 12.0
+LONGEST_LIFE, LONGEST_RUN = 1.0, 6.0
 # Of a run's files, those that hold the clock, as the ledger does.
 CLOCKED = ("logs", "benchmarks", "ledger.jsonl", "final_results.json", "report.html", "model")
 
