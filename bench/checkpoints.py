@@ -39,7 +39,7 @@ from redheart.options import read_recipe
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = (2, 4, 6, 8, 10)
-REPEATS, ROUNDS = 3, 6
+REPEATS, ROUNDS = 3, 7
 # What is read to find how well and how fast it is compressed, and the longest time per method.
 PART_BYTES = 60_000_000
 States = dict[str, dict[str, Tensor]]

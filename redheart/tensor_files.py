@@ -21,9 +21,10 @@ from redheart import files
 from redheart.errors import UserError
 
 # What is written before the disk is told to take it; otherwise it idles until the end.
-FLUSHED_BYTES = 32_000_000
-# What is hashed by another thread at once, and what is too little to ask another thread for.
-PIECE_BYTES, SMALL_BYTES = 16_000_000, 65_536
+FLUSHED_BYTES = 16_000_000
+# What is hashed by another thread while it is written, small enough that the caches hold it for
+# both, and what is too little to ask another thread for.
+PIECE_BYTES, SMALL_BYTES = 1_000_000, 65_536
 
 
 @dataclass(frozen=True)
