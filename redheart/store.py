@@ -174,11 +174,14 @@ class Store:
                 (work / name).chmod(0o444)
             entry = {"ingredients": action.ingredients, "outputs": hashes}
             files.write_json(work / "entry.json", entry)
-            final = self.folder(action.key)
+            # Written in there, it leaves nothing behind where a kill cuts it short.
+            files.write_text(work / "code", action.code)
+            final, latest = self.folder(action.key), self.root / "latest" / action.step
             with files.writable(self.root):
+                latest.parent.mkdir(parents=True, exist_ok=True)
                 final.parent.mkdir(parents=True, exist_ok=True)
+                (work / "code").rename(latest)
                 work.rename(final)
-            files.write_text(self.root / "latest" / action.step, action.code)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 

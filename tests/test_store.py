@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -98,6 +99,35 @@ def test_what_a_killed_process_left_behind_is_swept_away(store, tmp_path):
     store.run(ACTION, {"weights": tmp_path / "a"}, Writer())
     assert (tmp_path / "a").read_bytes() == b"result"
     assert not left.exists()
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "rename", "chmod"])
+def test_a_death_at_any_call_leaves_nothing_once_it_is_run_again(store, tmp_path, call):
+    """It dies at its first such call, at its second one, and so on, until it comes through."""
+    for number in itertools.count(1):
+        action = replace(ACTION, params={"number": number})
+        outputs = {"weights": tmp_path / "results" / f"{number}.pt"}
+        survived = survives(number, call, lambda a=action, o=outputs: store.run(a, o, Writer()))
+        store.run(action, outputs, Writer())
+        left = [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+        assert not left
+        assert not list((store.root / "work").iterdir())
+        assert store.latest_code(action.step) == action.code
+        if survived:
+            return
+
+
+def survives(number, call, work):
+    """Run `work` in a process that dies at that call of a function of `os`; tell if none came."""
+    process = os.fork()
+    if process:
+        return os.waitpid(process, 0)[1] == 0
+    calls, real = itertools.count(1), getattr(os, call)
+    setattr(os, call, lambda *given: os._exit(9) if next(calls) == number else real(*given))
+    try:
+        work()
+    finally:
+        os._exit(0)
 
 
 def flip_a_byte(file):
