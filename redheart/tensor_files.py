@@ -22,9 +22,8 @@ from redheart.errors import UserError
 
 # What is written before the disk is told to take it; otherwise it idles until the end.
 FLUSHED_BYTES = 16_000_000
-# What is hashed by another thread while it is written, small enough that the caches hold it for
-# both, and what is too little to ask another thread for.
-PIECE_BYTES, SMALL_BYTES = 1_000_000, 65_536
+# What is too little to ask another thread to hash it.
+SMALL_BYTES = 65_536
 
 
 @dataclass(frozen=True)
@@ -162,8 +161,8 @@ def _read(path: str | Path, offset: int, dtype: torch.dtype, shape: tuple[int, .
 class _HashedStream:
     """A file that is hashed and flushed to the disk while it is written, in threads beside it.
 
-    The bytes are the writer's own, never copied: a piece is hashed while it is written, and both
-    have ended before the next.
+    The bytes are the writer's own, never copied: one thread hashes them while this one writes them,
+    and both have ended before the writer goes on.
     """
 
     def __init__(self, stream: IO[bytes], pool: ThreadPoolExecutor) -> None:
@@ -174,20 +173,20 @@ class _HashedStream:
 
     def write(self, data: bytes) -> int:
         view = memoryview(data)
-        for start in range(0, len(view), PIECE_BYTES):
-            self._pass_on(view[start : start + PIECE_BYTES])
+        if len(view) < SMALL_BYTES:
+            self.digest.update(view)
+            self._pass_on(view)
+            return len(view)
+        hashing = self.pool.submit(self.digest.update, view)
+        try:
+            for start in range(0, len(view), FLUSHED_BYTES):
+                self._pass_on(view[start : start + FLUSHED_BYTES])
+        finally:  # the writer frees the bytes, whether the disk took them or not
+            hashing.result()
         return len(view)
 
     def _pass_on(self, piece: memoryview) -> None:
-        if len(piece) < SMALL_BYTES:
-            self.digest.update(piece)
-            self.stream.write(piece)
-        else:
-            hashing = self.pool.submit(self.digest.update, piece)
-            try:
-                self.stream.write(piece)
-            finally:  # the writer frees the bytes, whether the disk took them or not
-                hashing.result()
+        self.stream.write(piece)
         self._unflushed += len(piece)
         if self._unflushed > FLUSHED_BYTES and (not self._flushing or self._flushing.done()):
             self.wait_for_flush()

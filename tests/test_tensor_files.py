@@ -44,11 +44,11 @@ def saved_by_torch(value):
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("piece", [100, 10_000, tensor_files.PIECE_BYTES])
+@pytest.mark.parametrize("flushed", [100, 10_000, tensor_files.FLUSHED_BYTES])
 def test_the_bytes_are_those_of_torch_and_their_hash_is_told(
-    tmp_path, without_crc, monkeypatch, piece
+    tmp_path, without_crc, monkeypatch, flushed
 ):
-    monkeypatch.setattr(tensor_files, "PIECE_BYTES", piece)
+    monkeypatch.setattr(tensor_files, "FLUSHED_BYTES", flushed)
     value = checkpoint._interned(VALUES)
     sha256 = checkpoint.save_tensors(tmp_path / "a.pt", VALUES)
     content = (tmp_path / "a.pt").read_bytes()
@@ -114,7 +114,6 @@ def test_a_disk_that_fails_while_bytes_are_flushed_beside_is_told(tmp_path, monk
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tensor_files, "FLUSHED_BYTES", 100_000)
-    monkeypatch.setattr(tensor_files, "PIECE_BYTES", 1000)
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
         checkpoint.save_tensors(tmp_path / "a.pt", VALUES)
