@@ -24,6 +24,15 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path not in slow)
 
 
+def pytest_configure():
+    """Give each worker cores of its own: threads that share one with others wait for each other."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[int(worker) % len(cores) :: workers])
+
+
 TEXT = "she lied about the money and I told him why nobody came 그는 돈을 빌려 갔다 😀 to dinner"
 
 

@@ -27,7 +27,7 @@ class Project:
             source = ROOT / name
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
-                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(source, folder / name)  # what numba has compiled is in there
             else:
                 shutil.copy(source, folder / name)
         shutil.copy(folder / "tests/configs/smoke.yaml", self.config)
