@@ -7,6 +7,12 @@ import shutil
 
 # As the workflow sets it, and before anything imports torch.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    # Each worker has cores of its own: threads that share one with others' wait for each other.
+    # Before anything imports numpy, which starts as many threads as there are cores.
+    worker, workers = os.environ["PYTEST_XDIST_WORKER"], os.environ["PYTEST_XDIST_WORKER_COUNT"]
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) % len(cores) :: int(workers)])
 
 import numpy as np
 import pytest
@@ -17,20 +23,17 @@ from redheart.model.options import ModelOptions
 from redheart.tasks import Task
 from redheart.training_options import Recipe, TrainOptions
 
+LONGEST = ("workflow", "demo", "rebuild", "halving_workflow")
+
 
 def pytest_collection_modifyitems(items):
-    """Begin with the files that hold slow tests: the quick ones fill the last minute."""
+    """Begin with the files that take longest, then those that hold slow tests.
+
+    The quick ones fill the last minute of whichever worker comes first to its end.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
-
-
-def pytest_configure():
-    """Give each worker cores of its own: threads that share one with others wait for each other."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, cores[int(worker) % len(cores) :: workers])
+    order = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (order.get(item.path.name, len(order)), item.path not in slow))
 
 
 TEXT = "she lied about the money and I told him why nobody came 그는 돈을 빌려 갔다 😀 to dinner"
