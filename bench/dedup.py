@@ -67,7 +67,8 @@ def measure_first_use(options: argparse.Namespace) -> dict[str, float]:
 
 def first_use(options: argparse.Namespace) -> None:
     print("## First search of a process\n\n| numba's cache | seconds added | bar |\n|---|---|---|")
-    colds, warms = [], []
+    colds: list[float] = []
+    warms: list[float] = []
     for _ in range(options.repeats):
         with tempfile.TemporaryDirectory() as cache:
             for seconds in (colds, warms):

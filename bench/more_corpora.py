@@ -114,7 +114,7 @@ def descriptions(folder: Path) -> Iterator[Record]:
         package = min(of_it, key=lambda p: (p["Package"] != source, p["Package"]))
         name, size = package["Package"], max(1, int(package["Installed-Size"]))  # KiB
         text = unwrapped(texts[name, package["Description-md5"]])
-        record = {"id": name, "text": text, "section": package["Section"]}
+        record: dict[str, Any] = {"id": name, "text": text, "section": package["Section"]}
         record["log_size"] = round(math.log10(size), 4)
         if "Tag" in package:  # others were never tagged, which is not the same as no tag
             given = set(re.split(r",\s*", package["Tag"]))

@@ -18,7 +18,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 import numpy as np
 import torch
 
-from redheart import candidates, checkpoint, crossover, groups, metrics, recombination
+from redheart import candidates, checkpoint, crossover, groups, inference, metrics, recombination
 from redheart.model.network import build_network
 from redheart.model.options import ModelOptions
 from redheart.search import START
@@ -69,7 +69,7 @@ def make_checkpoints() -> dict[int | str, checkpoint.ModuleStates]:
 def main() -> None:
     """Time both, and print."""
     part, saved = make_part(), make_checkpoints()
-    network = candidates.empty_network(RECIPE, part)
+    network = inference.empty_network(RECIPE, part)
     units = groups.units(saved[START])
     epochs = [option for option in saved if isinstance(option, int)]
     began = time.perf_counter()

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,7 +82,7 @@ def make_part(
 
 
 @contextmanager
-def timed(seconds: dict[str, float]):
+def timed(seconds: dict[str, float]) -> Iterator[None]:
     """Add up the CPU seconds of every part while this is open."""
 
     def wrap(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

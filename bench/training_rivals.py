@@ -97,10 +97,10 @@ class Texts(torch.utils.data.Dataset):
     def __getitem__(self, row: int) -> dict[str, Any]:
         return {"row": row, "input_ids": self.part.ids[row]}
 
-    def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         return self.batch([item["row"] for item in items])
 
-    def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
+    def batch(self, rows: Sequence[int]) -> dict[str, Any]:
         batch = make_batch(self.part, rows)
         self.padded += batch.ids.numel()
         views = {"mask": batch.mask, "ngrams": batch.ngrams, "ngram_values": batch.ngram_values}
@@ -172,7 +172,7 @@ class Leg:
         most = self.recipe.train.ema_decay
 
         @torch.no_grad()
-        def move(averaged: Any, current: Any, count: Tensor) -> None:
+        def move(averaged: Any, current: Any, count: Any) -> None:
             decay = min(most, (1 + int(count)) / (10 + int(count)))
             torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
 
@@ -210,7 +210,12 @@ def plain_own_dropout(leg: Leg) -> None:
     """Train by the same loop with Red Heart's dropout, which draws a number a text and feature."""
     model, average = leg.model, leg.average()
     optimizer, cosine = leg.optimizer()
-    owners = {"model": model, "average": average, "optimizer": optimizer, "cosine": cosine}
+    owners: dict[str, Any] = {
+        "model": model,
+        "average": average,
+        "optimizer": optimizer,
+        "cosine": cosine,
+    }
     if leg.number > 1:
         saved = torch.load(leg.checkpoint(leg.number - 1), weights_only=True)
         for name, owner in owners.items():
@@ -243,7 +248,7 @@ def plain_own_dropout(leg: Leg) -> None:
 
 
 @torch.inference_mode()
-def evaluate_by_length(model: Supervised, texts: Texts) -> dict[str, Any]:
+def evaluate_by_length(model: Any, texts: Texts) -> dict[str, Any]:
     model.eval()
     order = np.argsort(texts.part.lengths).tolist()
     batches = [order[i : i + EVALUATION_BATCH] for i in range(0, len(order), EVALUATION_BATCH)]
