@@ -145,7 +145,7 @@ def show_saving(states: States, folder: Path) -> None:
 
 
 def show_loading(paths: list[Path]) -> None:
-    """Print what it takes to map a file and read 15 % of its bytes."""
+    """Print what it takes to map a file, read 15 % of its bytes and add them up."""
     times = []
     for _ in range(REPEATS):
         started = time.perf_counter()
@@ -156,7 +156,7 @@ def show_loading(paths: list[Path]) -> None:
                 tensor.flatten().view(torch.int16).sum()
                 read += tensor.nbytes
         times.append(time.perf_counter() - started)
-    print(f"\nmap the file and read {read / 1e6:.0f} MB of it: {median(times):.2f} s, warm")
+    print(f"\nmap the file, add up {read / 1e6:.0f} MB of it: {median(times):.2f} s, warm")
 
 
 STITCH = """
