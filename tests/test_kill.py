@@ -54,11 +54,14 @@ def lives(work, seconds):
     if not process:
         try:
             work()
-        finally:
             os._exit(0)
+        finally:
+            os._exit(1)
     time.sleep(seconds)
     os.kill(process, signal.SIGKILL)
-    return os.waitpid(process, 0)[1] == 0
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    assert code in (0, -signal.SIGKILL), "it failed by itself"
+    return code == 0
 
 
 @pytest.mark.slow
