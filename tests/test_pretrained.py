@@ -393,7 +393,7 @@ def test_minilm_gives_what_its_authors_publish(tmp_path):
 
 
 def test_the_overlay_for_minilm_is_a_frozen_trunk():
-    names = ("scruples", "scruples-cpu", "minilm")
+    names = ("scruples", "minilm")
     found = config.read([ROOT / "config" / f"{name}.yaml" for name in names])["model"]
     assert found["freeze_after"] == 0
     docs = (ROOT / "docs" / "pretrained.md").read_text()
