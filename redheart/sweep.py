@@ -235,7 +235,7 @@ def _choose_by_one_standard_error(
     leader, scores, errors = ranking.order[0], ranking.scores, noise.errors
     tie = sorted(r for r in ranking.order if scores[r] - scores[leader] <= errors[r])
     reason = (
-        f"{leader} has the lowest mean validation loss of the last {LAST_EPOCHS} epochs, "
+        f"{leader} has the lowest mean validation loss of its last epochs ({LAST_EPOCHS} at most), "
         f"{scores[leader]:.4g}"
     )
     if len(tie) > 1:

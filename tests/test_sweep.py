@@ -141,7 +141,9 @@ def test_the_smallest_of_the_tied_rates_is_taken():
     best, _ = choose_rate(rates)
     assert best["best_learning_rate"] == 1e-4
     assert best["tie"] == [1e-4, 1e-3, 1e-2]
-    assert "0.001 has the lowest" in best["reason"]
+    assert (
+        "0.001 has the lowest mean validation loss of its last epochs (3 at most)" in best["reason"]
+    )
     assert "of the difference over the validation records; with one seed" in best["reason"]
     assert "0.0001 (1.005), 0.01 (1.009)" in best["reason"]
     assert "the smallest, 0.0001, is taken: a short sweep flatters large rates" in best["reason"]
