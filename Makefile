@@ -15,7 +15,7 @@ test-full: .venv/ready      ## and what takes longer: every edit of the rebuild 
 	$(BIN)/pytest --numprocesses 2 -m "not kill"
 
 test-kill: .venv/ready      ## kill whole runs two hundred times, and compare each with one left alone
-	REDHEART_KILLS=200 $(BIN)/pytest -m kill --capture=no tests/test_kill.py
+	REDHEART_KILLS=200 $(BIN)/pytest -m kill --capture=no tests/runs/test_kill.py
 
 check: .venv/ready          ## format, lint, types and the millisecond tests
 	$(BIN)/ruff format --check .

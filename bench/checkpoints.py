@@ -33,9 +33,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from torch import Tensor
 
-from redheart import archive, checkpoint, config, crossover, files, plan
-from redheart.groups import groups, parameters_by_module
-from redheart.options import read_recipe
+from redheart.crossover import stitch_recipe
+from redheart.model.states import parameters_by_module
+from redheart.recipe.build import read_recipe
+from redheart.recipe.groups import groups
+from redheart.storage import archive, files
+from redheart.storage.tensors import hash_modules, load_tensors, save_tensors
+from redheart.workflow import config, plan_sizes
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = (2, 4, 6, 8, 10)
@@ -48,15 +52,17 @@ States = dict[str, dict[str, Tensor]]
 def make_weights(seed: int) -> States:
     """Return weights of the 730m preset in bf16, normal with a deviation of 0.02."""
     settings = config.read([str(ROOT / "config" / "redheart-730m.yaml")])
-    recipe, corpus = read_recipe(settings), plan.read_corpus(settings, Path("results/none"))
-    part = plan.synthetic_part(recipe, corpus, settings["train"]["max_tokens"], None, 1)
+    recipe, corpus = read_recipe(settings), plan_sizes.read_corpus(settings, Path("results/none"))
+    part = plan_sizes.synthetic_part(recipe, corpus, settings["train"]["max_tokens"], None, 1)
     generator = torch.Generator().manual_seed(seed)
     return {
         module: {
             name: torch.empty(p.shape, dtype=torch.bfloat16).normal_(0, 0.02, generator=generator)
             for name, p in parameters.items()
         }
-        for module, parameters in parameters_by_module(plan.empty_network(recipe, part)).items()
+        for module, parameters in parameters_by_module(
+            plan_sizes.empty_network(recipe, part)
+        ).items()
     }
 
 
@@ -109,15 +115,15 @@ def saving(states: States, folder: Path) -> dict[str, float]:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(max_workers=1) as pool:
-            hashing = pool.submit(checkpoint.hash_modules, states)
-            checkpoint.save_tensors(path, {"weights": states})
+            hashing = pool.submit(hash_modules, states)
+            save_tensors(path, {"weights": states})
             hashing.result()
 
     return in_turns(
         folder,
         {
             "raw write and fsync, no hash": raw,
-            "Red Heart: save with the file's hash": lambda path: checkpoint.save_tensors(
+            "Red Heart: save with the file's hash": lambda path: save_tensors(
                 path, {"weights": states}
             ),
             "Red Heart: and a hash per module": with_module_hashes,
@@ -149,7 +155,7 @@ def show_loading(paths: list[Path]) -> None:
     times = []
     for _ in range(REPEATS):
         started = time.perf_counter()
-        tensors = tensors_of(checkpoint.load_tensors(paths[0])["weights"])
+        tensors = tensors_of(load_tensors(paths[0])["weights"])
         wanted, read = 0.15 * sum(t.nbytes for t in tensors), 0
         for tensor in tensors:
             if read < wanted:
@@ -162,7 +168,7 @@ def show_loading(paths: list[Path]) -> None:
 STITCH = """
 import json, sys, time
 from pathlib import Path
-from redheart import stitching
+from redheart.crossover import stitching
 recipe, paths = json.loads(Path(sys.argv[1]).read_text()), sys.argv[3:]
 def memory(key):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -178,11 +184,11 @@ print(time.perf_counter() - started, read() - read_before, memory("VmHWM") - bef
 
 def show_stitching(states: States, paths: list[Path], folder: Path) -> None:
     """Print what stitching five groups takes, each from a checkpoint of its own, by a process."""
-    hashes = {epoch: {"weights": checkpoint.hash_modules(states)} for epoch in EPOCHS}
+    hashes = {epoch: {"weights": hash_modules(states)} for epoch in EPOCHS}
     by_group = groups(states)
     epochs = dict(zip(by_group, cycle(EPOCHS), strict=False))
     recipe, target = folder / "recipe.json", folder / "stitched.pt"
-    files.write_json(recipe, crossover.make_recipe(epochs, by_group, hashes))
+    files.write_json(recipe, stitch_recipe.make_recipe(epochs, by_group, hashes))
     command = [sys.executable, "-c", STITCH, str(recipe), str(target), *map(str, paths)]
     rows = []
     for _ in range(REPEATS):
@@ -244,7 +250,7 @@ def main() -> None:
         states = make_weights(seed=0)
         show_saving(states, folder)
         paths = [folder / f"epoch_{epoch:03d}.pt" for epoch in EPOCHS]
-        checkpoint.save_tensors(paths[0], {"weights": states})
+        save_tensors(paths[0], {"weights": states})
         for path in paths[1:]:
             os.link(paths[0], path)
         show_loading(paths)

@@ -30,7 +30,7 @@ import dedup_corpora
 import dedup_methods
 from dedup_methods import Found
 
-from redheart import meter
+from redheart.machine import meter
 
 GROWTH = (0.3, 1, 3, 10)
 HOSTILE = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from rapidfuzz import fuzz, process
 
-from redheart.dedup import near_duplicate_pairs
+from redheart.duplicates.search import near_duplicate_pairs
 
 CDIST_ROWS = 256
 

@@ -27,12 +27,14 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-from redheart import config as configs
-from redheart import files, memory_plan, plan
-from redheart.device import precision
-from redheart.options import read_recipe
-from redheart.tokens import windows_per_epoch
-from redheart.training_options import Recipe
+from redheart.encoding.tokens import windows_per_epoch
+from redheart.machine import memory_plan, tiers
+from redheart.machine.device import precision
+from redheart.recipe.build import read_recipe
+from redheart.recipe.training_options import Recipe
+from redheart.storage import files
+from redheart.workflow import config as configs
+from redheart.workflow import plan_sizes
 
 ROOT = Path(__file__).parents[1]
 Json = dict[str, Any]
@@ -97,15 +99,18 @@ def measure_steps(given: argparse.Namespace) -> Json:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from redheart import launch, meter, training, training_state
+    from redheart.machine import meter
+    from redheart.training import launch
+    from redheart.training import state as training_state
+    from redheart.training.epochs import train_epoch
 
     recipe, config = full_recipe(given)
     if given.cap:
         cap_memory(given.budget)
     window = recipe.train.batch_size * recipe.train.grad_accumulation
-    corpus = plan.read_corpus(config, ROOT / "results" / config["run"])
+    corpus = plan_sizes.read_corpus(config, ROOT / "results" / config["run"])
     parts = [
-        plan.synthetic_part(recipe, corpus, given.tokens, None, window * steps)
+        plan_sizes.synthetic_part(recipe, corpus, given.tokens, None, window * steps)
         for steps in (1, given.steps)
     ]
     budget = given.budget if given.cap else math.inf
@@ -113,9 +118,9 @@ def measure_steps(given: argparse.Namespace) -> Json:
     with launch.alone(recipe.train, planned.tier) as ranks:
         state = training_state.prepare(recipe, parts[0], 1e-4, 0, planned, ranks=ranks)
         with FlopCounterMode(display=False) as counter:
-            training.train_epoch(state, parts[0])
+            train_epoch(state, parts[0])
         times = [time.monotonic()]
-        training.train_epoch(state, parts[1], lambda *_: times.append(time.monotonic()))
+        train_epoch(state, parts[1], lambda *_: times.append(time.monotonic()))
     seconds = median(after - before for before, after in pairwise(times))
     return {
         "parameters": sum(weight.numel() for weight in state.network.parameters()),
@@ -139,7 +144,9 @@ def measure_loss(given: argparse.Namespace) -> Json:
     """Train on the demo's texts; return the mean loss of the last steps."""
     from step_profile import make_part
 
-    from redheart import launch, training, training_state
+    from redheart.training import launch
+    from redheart.training import state as training_state
+    from redheart.training.epochs import train_epoch
 
     recipe, config = demo_recipe(given)
     recipe = replace(recipe, model=replace(recipe.model, preset=given.preset))
@@ -151,7 +158,7 @@ def measure_loss(given: argparse.Namespace) -> Json:
     with launch.alone(recipe.train, planned.tier) as ranks:
         state = training_state.prepare(recipe, part, 1e-4, given.seed, planned, ranks=ranks)
         while state.step < given.loss_steps:
-            training.train_epoch(state, part)
+            train_epoch(state, part)
     losses = [row["loss"] for row in state.steps[: given.loss_steps]]
     return {"tier": planned.tier.name, "loss": mean(losses[-LAST_STEPS:])}
 
@@ -160,9 +167,12 @@ def train_leg(given: argparse.Namespace) -> Json:
     """Train a leg of the demo with a snapshot after each step; return the hashes of its weights."""
     from step_profile import make_part
 
-    from redheart import checkpoint, training, training_state
-    from redheart.legs import Leg
-    from redheart.snapshots import Snapshots
+    from redheart.model.states import module_states
+    from redheart.storage.tensors import hash_modules
+    from redheart.training import epochs
+    from redheart.training import state as training_state
+    from redheart.training.legs import Leg
+    from redheart.training.snapshots import Snapshots
 
     recipe, config = demo_recipe(given)
     recipe = replace(recipe, train=replace(recipe.train, deterministic=True))
@@ -170,8 +180,8 @@ def train_leg(given: argparse.Namespace) -> Json:
     state = training_state.prepare(recipe, part, 1e-3, 0)
     snapshots = Snapshots(Path(given.folder) / "snapshot", minutes=0)
     with snapshots.listening():
-        training.train_leg(state, part, Leg(0, 2), None, None, snapshots)
-    return {"step": state.step, **checkpoint.hash_modules(checkpoint.module_states(state.network))}
+        epochs.train_leg(state, part, Leg(0, 2), None, None, snapshots)
+    return {"step": state.step, **hash_modules(module_states(state.network))}
 
 
 CHILDREN: dict[str, Callable[[argparse.Namespace], Json]] = {
@@ -309,7 +319,7 @@ def _planner_lines(children: Children) -> Iterator[str]:
     yield "## The planner's error, by tier\n"
     yield "| tier | predicted | measured | error |"
     yield "|---|---:|---:|---:|"
-    for tier in memory_plan.TIERS:
+    for tier in tiers.TIERS:
         row = children.run("steps", cap=0, preset=children.given.small, tier=tier.name, steps=1)
         if "failed" in row:
             yield f"| {tier.name} | {row['failed']} | | |"

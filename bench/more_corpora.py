@@ -44,7 +44,7 @@ from typing import Any
 
 import yaml
 
-from redheart import files
+from redheart.storage import files
 
 SHORTEST, LONGEST = 20, 1000  # characters
 OF_A_GROUP = 200

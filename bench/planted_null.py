@@ -28,9 +28,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from redheart.bootstrap import bootstrap_scores, holm_of_differences
-from redheart.selection import DEFAULT, choose
-from redheart.tasks import Task
+from redheart.selection.bootstrap import bootstrap_scores, holm_of_differences
+from redheart.selection.choice import DEFAULT, choose
+from redheart.tasks.task import Task
 
 TASKS = (
     Task("verdict", "multiclass", "verdict", ("a", "b", "c", "d")),

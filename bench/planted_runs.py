@@ -28,29 +28,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from redheart import (
-    candidate_plan,
-    candidates,
-    checkpoint,
-    groups,
-    metrics,
-    optim,
-    recombination,
-    scoring,
-)
-from redheart.batch import Batch
-from redheart.bootstrap import Interval, Predictions, bootstrap_scores, interval
+from redheart.crossover import candidate_plan, candidates, recombination
+from redheart.crossover.search import START, Option
+from redheart.crossover.soups import make_soups
+from redheart.encoding.batch import Batch
+from redheart.encoding.tokens import Encoded
+from redheart.evaluation import scoring
 from redheart.model.backbone import Backbone, Features, masked_mean
 from redheart.model.network import Network
-from redheart.model.options import ModelOptions, resolve
-from redheart.search import START, Option
-from redheart.sweet_spots import SweetSpotOptions
-from redheart.tasks import Task
-from redheart.tokens import Encoded
-from redheart.training import train_epoch
-from redheart.training_options import Recipe, TrainOptions
-from redheart.training_state import TrainingState
-from redheart.unit_spots import find_unit_spots
+from redheart.model.states import module_states, parameters_by_module
+from redheart.recipe import groups
+from redheart.recipe.model_options import ModelOptions, resolve
+from redheart.recipe.training_options import Recipe, TrainOptions
+from redheart.selection.bootstrap import Interval, Predictions, bootstrap_scores, interval
+from redheart.storage.tensors import MaybeDeferred, ModuleStates
+from redheart.sweet_spots.choice import SweetSpotOptions
+from redheart.sweet_spots.units import find_unit_spots
+from redheart.tasks import metrics
+from redheart.tasks.task import Task
+from redheart.training.epochs import train_epoch
+from redheart.training.optimizer import MovingAverage, build_optimizer, clipping_units
+from redheart.training.state import TrainingState
 
 TASKS = tuple(Task(name, "multiclass", name, ("no", "yes")) for name in ("quick", "slow"))
 # Words of the vocabulary and of a text; words that a bit tilts, half of them up, by this factor's
@@ -153,11 +151,11 @@ def run(plan: Plan, parts: Mapping[str, Encoded], seed: int) -> Run:
     network = _network(recipe, seed)
     saved, tables = _train(network, plan, recipe, parts, seed)
     validation = parts["val_select"]
-    soups: dict[str, checkpoint.MaybeDeferred] = {}
+    soups: dict[str, MaybeDeferred] = {}
     load_epoch = saved.__getitem__
-    candidates.make_soups(network, load_epoch, tables, validation, recipe, soups.__setitem__)
+    make_soups(network, load_epoch, tables, validation, recipe, soups.__setitem__)
 
-    def load(option: Option) -> checkpoint.MaybeDeferred:
+    def load(option: Option) -> MaybeDeferred:
         return soups["greedy"] if option == START else saved[int(option)]["weights"]
 
     units = groups.units(soups["greedy"], frozen_trunk=True)
@@ -186,7 +184,7 @@ def _stitched(
     units: Mapping[str, Sequence[str]],
     load: Any,
     selector: Any,
-) -> checkpoint.ModuleStates:
+) -> ModuleStates:
     """Return the crossover by units, each from the epoch that a selector chooses."""
     spots = find_unit_spots(tables, units, SweetSpotOptions(unit_selector=selector))["units"]
     modules = {module: spot["epoch"] for spot in spots.values() for module in spot["modules"]}
@@ -203,23 +201,23 @@ def _train(
     network: Network, plan: Plan, recipe: Recipe, parts: Mapping[str, Encoded], seed: int
 ) -> tuple[dict[int, Any], list[dict[str, Any]]]:
     """Return the checkpoints by epoch, `weights` and `ema` by module, and their tables."""
-    parameters = groups.parameters_by_module(network)
+    parameters = parameters_by_module(network)
     state = TrainingState(
         network,
-        optim.build_optimizer(network, recipe.train),
-        optim.MovingAverage(parameters, recipe.train.ema_decay),
+        build_optimizer(network, recipe.train),
+        MovingAverage(parameters, recipe.train.ema_decay),
         torch.amp.GradScaler("cpu", enabled=False),
         recipe.tasks,
         recipe.train,
         plan.rate,
         seed,
-        units=optim.clipping_units(parameters),
+        units=clipping_units(parameters),
     )
     judge, saved, tables = _network(recipe, seed), {}, []
     while state.epoch < plan.epochs:
         statistics = train_epoch(state, parts["train"])
         if state.epoch % 2 == 0:
-            both = {"weights": checkpoint.module_states(network), "ema": state.average.state()}
+            both = {"weights": module_states(network), "ema": state.average.state()}
             saved[state.epoch] = {name: _copied(states) for name, states in both.items()}
             manifest = {"epoch": state.epoch, "weights": both["weights"], "training": [statistics]}
             part = parts["train"].head(100), parts["val_select"]
@@ -231,7 +229,7 @@ def _train(
     return saved, tables
 
 
-def _copied(states: checkpoint.ModuleStates) -> dict[str, dict[str, Tensor]]:
+def _copied(states: ModuleStates) -> dict[str, dict[str, Tensor]]:
     return {m: {name: t.clone() for name, t in part.items()} for m, part in states.items()}
 
 

@@ -18,13 +18,18 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 import numpy as np
 import torch
 
-from redheart import candidates, checkpoint, crossover, groups, inference, metrics, recombination
+from redheart.crossover import candidates, recombination, soups
+from redheart.crossover.search import START
+from redheart.encoding.tokens import Encoded
+from redheart.evaluation import inference
 from redheart.model.network import build_network
-from redheart.model.options import ModelOptions
-from redheart.search import START
-from redheart.tasks import Kind, Task
-from redheart.tokens import Encoded
-from redheart.training_options import Recipe, TrainOptions
+from redheart.model.states import module_states
+from redheart.recipe import groups
+from redheart.recipe.model_options import ModelOptions
+from redheart.recipe.training_options import Recipe, TrainOptions
+from redheart.storage.tensors import ModuleStates
+from redheart.tasks import metrics
+from redheart.tasks.task import Kind, Task
 
 CHECKPOINTS, TEXTS, TOKENS, VOCABULARY = 30, 1000, 64, 2000
 KINDS: tuple[Kind, ...] = ("distribution", "multiclass", "multilabel", "regression")
@@ -52,18 +57,18 @@ def make_part() -> Encoded:
     return Encoded(ids, {task.name: targets[task.kind] for task in TASKS}, VOCABULARY, TOKENS)
 
 
-def make_checkpoints() -> dict[int | str, checkpoint.ModuleStates]:
+def make_checkpoints() -> dict[int | str, ModuleStates]:
     """Return weights that drift from epoch to epoch, and their mean as the soup."""
     torch.manual_seed(0)
     network = build_network(RECIPE.model, TASKS, VOCABULARY, TOKENS, seed=0)
-    saved: dict[int | str, checkpoint.ModuleStates] = {}
+    saved: dict[int | str, ModuleStates] = {}
     for number in range(1, CHECKPOINTS + 1):
         with torch.no_grad():
             for weight in network.parameters():
                 weight.add_(0.02 * torch.randn_like(weight))
-        states = checkpoint.module_states(network)
+        states = module_states(network)
         saved[2 * number] = {m: {n: t.clone() for n, t in s.items()} for m, s in states.items()}
-    return {**saved, START: crossover.average(saved.values())}
+    return {**saved, START: soups.average(saved.values())}
 
 
 def main() -> None:

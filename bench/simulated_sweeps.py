@@ -31,16 +31,9 @@ from typing import Any
 
 import numpy as np
 
-from redheart.halving import HalvingOptions, decide_rung, plan_rungs
-from redheart.sweep import (
-    LAST_EPOCHS,
-    ChoiceOptions,
-    choose_rate,
-    derive,
-    eliminated_trial,
-    join_repeats,
-    summarise,
-)
+from redheart.sweep.choice import ChoiceOptions, choose_rate
+from redheart.sweep.halving import HalvingOptions, decide_rung, plan_rungs
+from redheart.sweep.trials import LAST_EPOCHS, derive, eliminated_trial, join_repeats, summarise
 
 RATES = [float(f"{rate:.2g}") for rate in np.geomspace(1e-5, 10**-3.5, 10)]
 SEEDS = (0, 1, 2)

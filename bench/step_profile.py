@@ -30,28 +30,35 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 import numpy as np
 import torch
 
-from redheart import corpus, files, inference, optim, scoring, tokens, training, training_state
-from redheart.adamw import AdamW
-from redheart.config import read
-from redheart.legs import Ancestor, Leg
-from redheart.lexicon import LexiconOptions, fit_lexicon, load_lexicon, save_lexicon
+from redheart.data import corpus
+from redheart.encoding import tokens
+from redheart.encoding.lexicon import LexiconOptions, fit_lexicon, load_lexicon, save_lexicon
+from redheart.evaluation import inference, scoring
 from redheart.model.network import Network
-from redheart.options import build, read_recipe
-from redheart.training_options import Recipe, ScoringOptions
+from redheart.recipe.build import build, read_recipe
+from redheart.recipe.training_options import Recipe, ScoringOptions
+from redheart.storage import files
+from redheart.training import epochs, optimizer
+from redheart.training import state as training_state
+from redheart.training.adamw import AdamW
+from redheart.training.epochs import train_epoch, train_leg
+from redheart.training.legs import Ancestor, Leg
+from redheart.training.optimizer import MovingAverage
+from redheart.workflow.config import read
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 5
 STORED = ("weights", "manifest", "steps")
 # What is timed, by the name under which it is shown: where it is looked up, and its name there.
 PARTS: dict[str, tuple[Any, str]] = {
-    "batches": (training, "make_batch"),
+    "batches": (epochs, "make_batch"),
     "forward": (Network, "forward"),
-    "losses": (training, "training_losses"),
+    "losses": (epochs, "training_losses"),
     "backward": (torch.Tensor, "backward"),
-    "clipping": (optim, "clip"),
+    "clipping": (optimizer, "clip"),
     "AdamW": (AdamW, "step"),
-    "average": (optim.MovingAverage, "update"),
-    "update ratios, once an epoch": (optim, "update_ratios"),
+    "average": (MovingAverage, "update"),
+    "update ratios, once an epoch": (optimizer, "update_ratios"),
 }
 
 
@@ -107,13 +114,13 @@ def timed(seconds: dict[str, float]) -> Iterator[None]:
 
 def epoch_shares(state: training_state.TrainingState, part: tokens.Encoded) -> dict[str, float]:
     """Return the median CPU seconds of an epoch by part, the `whole` first."""
-    training.train_epoch(state, part)  # the first one allocates
+    train_epoch(state, part)  # the first one allocates
     rows = []
     for _ in range(EPOCHS):
         seconds: dict[str, float] = defaultdict(float)
         with timed(seconds):
             started = time.process_time()
-            training.train_epoch(state, part)
+            train_epoch(state, part)
             whole = time.process_time() - started
         rows.append({"whole": whole, **seconds, "all else": whole - sum(seconds.values())})
     return {name: float(np.median([row[name] for row in rows])) for name in rows[0]}
@@ -134,7 +141,7 @@ def leg_seconds(recipe: Recipe, part: tokens.Encoded, folder: Path) -> dict[str,
     data, saved, state = folder / "part.npz", folder / "leg", folder / "state"
     tokens.save_encoded(data, part)
     trained = training_state.prepare(recipe, part, 1e-2, 0)
-    statistics = training.train_leg(trained, part, Leg(0, 1))
+    statistics = train_leg(trained, part, Leg(0, 1))
     inputs = SimpleNamespace(train=data, val_select=data, parent_metrics=[])
     outputs = SimpleNamespace(weights=saved / "weights", manifest=saved / "manifest")
 
@@ -148,7 +155,7 @@ def leg_seconds(recipe: Recipe, part: tokens.Encoded, folder: Path) -> dict[str,
     work: dict[str, Callable[[], Any]] = {
         "start: Python, numpy and torch": lambda: _run("import torch"),
         "start: the same and the library": lambda: _run(
-            "import redheart.training, redheart.scoring"
+            "import redheart.training.epochs, redheart.evaluation.scoring"
         ),
         "load the part": lambda: tokens.load_encoded(data),
         "save checkpoint, state, steps, manifest": save,
@@ -197,7 +204,7 @@ def main() -> None:
             print(f"{seconds:8.3f} s  {seconds / shares['whole']:6.1%}  {name}")
         if given.ops:
             with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
-                training.train_epoch(state, part)
+                train_epoch(state, part)
             averages = found.key_averages()
             print(averages.table(sort_by="self_cpu_time_total", row_limit=25))
 

@@ -39,7 +39,8 @@ import training_corpora
 import training_job
 from training_corpora import Plan
 
-from redheart import files, tokens
+from redheart.encoding import tokens
+from redheart.storage import files
 
 PEAK = 3e-3
 WINDOW = 64

@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from redheart import config, corpus, files, tokens
-from redheart.lexicon import LexiconOptions, fit_lexicon
-from redheart.options import build, read_recipe
+from redheart.data import corpus
+from redheart.encoding import tokens
+from redheart.encoding.lexicon import LexiconOptions, fit_lexicon
+from redheart.recipe.build import build, read_recipe
+from redheart.storage import files
+from redheart.workflow import config
 
 ROOT = Path(__file__).parents[1]
 SCRUPLES = ROOT / "data" / "scruples.jsonl.gz"

@@ -26,10 +26,11 @@ OF_PARENT = ("weights", "manifest", "metrics")
 
 def write_jobs(folder: Path, settings: Mapping[str, Any], peak: float) -> None:
     """Write what Snakemake tells the rule `train_leg`, leg by leg."""
-    from redheart import files, steps
-    from redheart.options import build
-    from redheart.store import Store
-    from redheart.training_options import PlanOptions, checkpoint_epochs
+    from redheart.recipe.build import build
+    from redheart.recipe.training_options import PlanOptions, checkpoint_epochs
+    from redheart.storage import files
+    from redheart.storage.store import Store
+    from redheart.workflow import steps
 
     store = Store(folder / "store")
 
@@ -81,7 +82,7 @@ def read_job(folder: Path, number: int | str) -> Any:
     """Return the job of a leg, as Snakemake hands it to the script."""
     from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Snakemake, Wildcards
 
-    from redheart import files
+    from redheart.storage import files
 
     job = files.read_json(folder / f"job_{number}")
     return Snakemake(

@@ -23,13 +23,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from redheart import files, optim, tokens
-from redheart.batch import Batch, make_batch
-from redheart.inference import module_scores
-from redheart.losses import labelled, training_losses
+from redheart.encoding import tokens
+from redheart.encoding.batch import Batch, make_batch
+from redheart.evaluation.inference import module_scores
 from redheart.model.backbone import TextDropout
 from redheart.model.network import build_network
-from redheart.options import read_recipe
+from redheart.recipe.build import read_recipe
+from redheart.storage import files
+from redheart.tasks.losses import labelled, training_losses
+from redheart.training.optimizer import build_optimizer, schedule
 
 EVALUATION_BATCH = 64
 # Batches among which texts are sorted by length: as many as Hugging Face's sampler takes.
@@ -154,7 +156,7 @@ class Leg:
 
     def optimizer(self) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
         """Return fused AdamW and the cosine, in the groups and at the rates of the recipe."""
-        found = optim.build_optimizer(self.model.network, self.recipe.train).param_groups
+        found = build_optimizer(self.model.network, self.recipe.train).param_groups
         groups = [
             {name: group[name] for name in ("params", "eps", "weight_decay")}
             | {"lr": self.peak * group["multiplier"] + group["own_rate"]}
@@ -163,7 +165,7 @@ class Leg:
         optimizer = torch.optim.AdamW(groups, fused=True)
         final = self.recipe.train.final_rate
         cosine = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: optim.schedule(step, self.total_steps, final)
+            optimizer, lambda step: schedule(step, self.total_steps, final)
         )
         return optimizer, cosine
 

@@ -97,7 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     restore.set_defaults(run=_restore)
 
     accept = commands.add_parser("accept", help="let a refactoring of a step cost no computation")
-    accept.add_argument("steps", nargs="+", metavar="STEP", help="steps as the ledger names them")
+    accept.add_argument("steps", nargs="*", metavar="STEP", help="steps as the ledger names them")
+    accept.add_argument("--all", action="store_true", help="every step, as after an upgrade")
     accept.add_argument("--why", default="", help="a reason, for the record")
     accept.add_argument("--store", default=".redheart/store", help="the folder of the store")
     accept.set_defaults(run=_accept)
@@ -107,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 def _check(given: argparse.Namespace) -> None:
     import yaml
 
-    from redheart import config
+    from redheart.workflow import config
 
     print(yaml.safe_dump(config.read(given.config), allow_unicode=True, sort_keys=False), end="")
 
@@ -115,7 +116,7 @@ def _check(given: argparse.Namespace) -> None:
 def _plan(given: argparse.Namespace) -> None:
     # As the workflow sets it for training, and before anything imports torch.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    from redheart import config, plan
+    from redheart.workflow import config, plan
 
     settings = config.read(given.config)
     for line in plan.report(settings, Path("results") / settings["run"], given.measure):
@@ -130,10 +131,11 @@ def _column(text: str) -> tuple[str, str]:
 
 
 def _import(given: argparse.Namespace) -> None:
-    from redheart import config
-    from redheart.options import build
-    from redheart.records import RecordOptions, read_source
-    from redheart.tasks import parse_tasks
+    from redheart.data.reading import read_source
+    from redheart.data.records import RecordOptions
+    from redheart.recipe.build import build
+    from redheart.tasks.task import parse_tasks
+    from redheart.workflow import config
 
     if not given.target.endswith(".jsonl"):
         raise UserError(f"{given.target}: JSON Lines are written; give it a name in .jsonl")
@@ -149,7 +151,7 @@ def _import(given: argparse.Namespace) -> None:
 
 
 def _predict(given: argparse.Namespace) -> None:
-    from redheart.shipping import ShippedModel
+    from redheart.selection.shipping import ShippedModel
 
     lines = sys.stdin if given.texts == "-" else _open(given.texts)
     texts = [_text(line, number) for number, line in enumerate(lines, 1) if line.strip()]
@@ -178,13 +180,13 @@ def _text(line: str, number: int) -> str:
 
 
 def _parts(given: argparse.Namespace) -> None:
-    from redheart.kept_parts import write_parts
+    from redheart.split.kept import write_parts
 
     write_parts(given.run_folder, sys.stdout)
 
 
 def _ledger(given: argparse.Namespace) -> None:
-    from redheart.store import Ledger
+    from redheart.storage.ledger import Ledger
 
     path = given.run_folder / "ledger.jsonl"
     lines = Ledger(path).lines()
@@ -205,7 +207,7 @@ def _epoch(row: Mapping[str, Any]) -> str:
 
 
 def _tensorboard(given: argparse.Namespace) -> None:
-    from redheart.event_files import write_event_files
+    from redheart.report.event_files import write_event_files
 
     folder = given.logdir or given.run_folder / "tensorboard"
     written = write_event_files(given.run_folder, folder)
@@ -213,24 +215,26 @@ def _tensorboard(given: argparse.Namespace) -> None:
 
 
 def _archive(given: argparse.Namespace) -> None:
-    from redheart.archive import archive_run
+    from redheart.storage.archive import archive_run
 
     before, after = archive_run(given.run_folder, given.file)
     print(f"{given.file}: {before / 1e6:,.1f} MB in {after / 1e6:,.1f} MB")
 
 
 def _restore(given: argparse.Namespace) -> None:
-    from redheart.archive import restore_run
+    from redheart.storage.archive import restore_run
 
     count = restore_run(given.file, given.run_folder)
     print(f"{given.run_folder}: {count:,} files, each as its hash says")
 
 
 def _accept(given: argparse.Namespace) -> None:
-    from redheart import steps
-    from redheart.store import Store
+    from redheart.storage.store import Store
+    from redheart.workflow import steps
 
-    for step in given.steps:
+    if given.all == bool(given.steps):
+        raise UserError("accept: name the steps, or --all for every step")
+    for step in steps.STEPS if given.all else given.steps:
         print(steps.accept(step, Store(given.store), given.why))
 
 

@@ -5,12 +5,15 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from redheart import config as settings
-from redheart import files, sentences, sources, steps, trunk
+from redheart.data.sources import input_files
+from redheart.encoding import sentences, trunk
 from redheart.errors import UserError
-from redheart.options import build
-from redheart.store import Store
-from redheart.training_options import PlanOptions, checkpoint_epochs
+from redheart.recipe.build import build
+from redheart.recipe.training_options import PlanOptions, checkpoint_epochs
+from redheart.storage import files
+from redheart.storage.store import Store
+from redheart.workflow import config as settings
+from redheart.workflow import steps
 
 if not workflow.overwrite_configfiles:
 
@@ -26,14 +29,14 @@ RUN = f"results/{CONFIG['run']}"
 SOURCE = [f"{RUN}/data/corpus.jsonl"]
 if CONFIG["data"]["source"] != "demo":
     try:
-        SOURCE = sources.input_files(CONFIG["data"]["source"])
+        SOURCE = input_files(CONFIG["data"]["source"])
     except UserError as error:
         sys.exit(f"error: data.source: {error}; name your corpus, or `demo`")
 
 KEPT = []
 if CONFIG["split"]["keep"]:
     try:
-        KEPT = sources.input_files(CONFIG["split"]["keep"])
+        KEPT = input_files(CONFIG["split"]["keep"])
     except UserError as error:
         sys.exit(f"error: split.keep: {error}; `redheart parts` writes it")
 

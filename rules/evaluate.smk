@@ -1,6 +1,6 @@
 # The end: every candidate on held-out data, the decision, the model that ships, the report.
-from redheart.report import FILES as REPORT_FILES
-from redheart.report import TEMPLATE as REPORT_TEMPLATE
+from redheart.report.page import FILES as REPORT_FILES
+from redheart.report.page import TEMPLATE as REPORT_TEMPLATE
 
 # Of a trunk that learned the weights ship with all others, so its config will do.
 SHIPPED_TRUNK = {**TRUNK} if FROZEN else {"trunk_config": TRUNK["trunk_config"]} if PRETRAINED else {}

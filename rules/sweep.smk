@@ -1,5 +1,5 @@
 # Phase 1: every rate and repeat, rung by rung -> metrics of a rate -> the chosen rate.
-from redheart.halving import HalvingOptions, plan_rungs
+from redheart.sweep.halving import HalvingOptions, plan_rungs
 
 SWEEP_SEEDS = CONFIG["sweep"]["seeds"]
 # Without successive halving there is one rung, the whole sweep.

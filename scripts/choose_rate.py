@@ -2,15 +2,16 @@
 
 from job import Job
 
-from redheart import files, sweep
-from redheart.options import build
+from redheart.recipe.build import build
+from redheart.storage import files
+from redheart.sweep.choice import ChoiceOptions, choose_rate
 
 job = Job(snakemake)
 
 
 def compute(folder):
     rates = [files.read_json(path) for path in job.input.metrics]
-    best, curves = sweep.choose_rate(rates, build(sweep.ChoiceOptions, job.settings["sweep"]))
+    best, curves = choose_rate(rates, build(ChoiceOptions, job.settings["sweep"]))
     files.write_json(folder / "best", best)
     files.write_json(folder / "curves", curves)
 

@@ -2,9 +2,11 @@
 
 from job import Job
 
-from redheart import files, predictions, selection
-from redheart.tasks import parse_tasks
-from redheart.tokens import load_encoded
+from redheart.encoding.tokens import load_encoded
+from redheart.evaluation import predictions
+from redheart.selection.choice import compare, count_passes, read_clusters
+from redheart.storage import files
+from redheart.tasks.task import parse_tasks
 
 job = Job(snakemake)
 
@@ -16,14 +18,14 @@ def compute(folder):
             job.params.seeds, job.input.predictions, job.input.test_predictions, strict=True
         )
     }
-    result = selection.compare(
+    result = compare(
         parse_tasks(job.settings["tasks"]),
         files.read_json(job.input.choice),
         tables,
         predictions.load(job.input.baseline),
         {p: load_encoded(job.input[p]).targets for p in ("val_select", "val_confirm", "test")},
-        selection.read_clusters(job.input.clusters)["test"],
-        selection.count_passes([files.read_json(path) for path in job.input.sources]),
+        read_clusters(job.input.clusters)["test"],
+        count_passes([files.read_json(path) for path in job.input.sources]),
         job.settings["evaluation"]["resamples"],
     )
     files.write_json(folder / "comparison", result)

@@ -2,7 +2,8 @@
 
 from job import Job
 
-from redheart import files, halving
+from redheart.storage import files
+from redheart.sweep import halving
 
 job = Job(snakemake)
 number = int(job.wildcards.number)

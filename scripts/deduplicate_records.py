@@ -4,18 +4,21 @@ from functools import partial
 
 from job import Job
 
-from redheart import dedup, files, records, shards
-from redheart.options import build
-from redheart.split import stratum
+from redheart.data.records import read_jsonl
+from redheart.duplicates import shards
+from redheart.duplicates.removal import DedupOptions, deduplicate
+from redheart.recipe.build import build
+from redheart.split.parts import stratum
+from redheart.storage import files
 
 job = Job(snakemake)
 
 
 def compute(folder):
     label_of = partial(stratum, field=job.settings["stratify_by"])
-    kept, report = dedup.deduplicate(
-        records.read_jsonl(job.input.records),
-        build(dedup.DedupOptions, job.settings["dedup"]),
+    kept, report = deduplicate(
+        read_jsonl(job.input.records),
+        build(DedupOptions, job.settings["dedup"]),
         label_of,
         pairs=shards.join_pairs(job.input.pairs) if job.input.pairs else None,
     )

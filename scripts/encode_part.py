@@ -2,8 +2,9 @@
 
 from job import Job
 
-from redheart import files, lexicon, tokens
-from redheart.tasks import parse_tasks
+from redheart.encoding import lexicon, tokens
+from redheart.storage import files
+from redheart.tasks.task import parse_tasks
 
 job = Job(snakemake)
 

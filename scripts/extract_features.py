@@ -2,16 +2,17 @@
 
 from job import Job
 
-from redheart import device, files
-from redheart.options import build
-from redheart.training_options import TrainOptions
+from redheart.machine import device
+from redheart.recipe.build import build
+from redheart.recipe.training_options import TrainOptions
+from redheart.storage import files
 
 job = Job(snakemake)
 options = build(TrainOptions, job.settings["train"])
 
 
 def of_tokens(part):
-    from redheart import features
+    from redheart.evaluation import features
     from redheart.model.pretrained import read_trunk
 
     trunk = read_trunk(job.input.config, job.input.weights)
@@ -19,7 +20,7 @@ def of_tokens(part):
 
 
 def of_sentences(part):
-    from redheart import sentences
+    from redheart.encoding import sentences
 
     records, splitter = job.input.sentences
     texts = [record["text"] for record in files.read_json(records)]
@@ -28,7 +29,7 @@ def of_sentences(part):
 
 
 def compute(folder):
-    from redheart import tokens
+    from redheart.encoding import tokens
 
     part = tokens.load_encoded(job.input.encoded)
     rows, dimension = (of_sentences if job.input.sentences else of_tokens)(part)

@@ -2,7 +2,7 @@
 
 from job import Job
 
-from redheart import shards
+from redheart.duplicates import shards
 
 job = Job(snakemake)
 shard = int(job.wildcards.shard)

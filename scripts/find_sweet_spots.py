@@ -2,8 +2,11 @@
 
 from job import Job, manifests_by_epoch
 
-from redheart import files, groups, sweet_spots, unit_spots
-from redheart.options import build
+from redheart.recipe import groups
+from redheart.recipe.build import build
+from redheart.storage import files
+from redheart.sweet_spots.choice import SweetSpotOptions, find_sweet_spots
+from redheart.sweet_spots.units import find_unit_spots
 
 job = Job(snakemake)
 frozen = groups.trunk_is_frozen(manifests_by_epoch(job.input.manifests).values())
@@ -11,10 +14,10 @@ frozen = groups.trunk_is_frozen(manifests_by_epoch(job.input.manifests).values()
 
 def compute(folder):
     tables = [files.read_json(path) for path in job.input.metrics]
-    options = build(sweet_spots.SweetSpotOptions, job.settings["sweet_spots"])
+    options = build(SweetSpotOptions, job.settings["sweet_spots"])
     modules = tables[0]["parameters"]
-    spots = sweet_spots.find_sweet_spots(tables, groups.groups(modules), options)
-    spots |= unit_spots.find_unit_spots(tables, groups.units(modules, frozen), options)
+    spots = find_sweet_spots(tables, groups.groups(modules), options)
+    spots |= find_unit_spots(tables, groups.units(modules, frozen), options)
     files.write_json(folder / "spots", spots)
 
 

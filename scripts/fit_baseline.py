@@ -2,8 +2,10 @@
 
 from job import Job
 
-from redheart import baseline, files, predictions
-from redheart.tasks import parse_tasks, target_matrix
+from redheart.evaluation import predictions
+from redheart.selection import baseline
+from redheart.storage import files
+from redheart.tasks.task import parse_tasks, target_matrix
 
 job = Job(snakemake)
 

@@ -2,8 +2,9 @@
 
 from job import Job
 
-from redheart import files, lexicon
-from redheart.options import build
+from redheart.encoding import lexicon
+from redheart.recipe.build import build
+from redheart.storage import files
 
 job = Job(snakemake)
 

@@ -2,15 +2,17 @@
 
 from job import Job
 
-from redheart import corpus, files, records
-from redheart.options import build
+from redheart.data import corpus
+from redheart.data.records import write_jsonl
+from redheart.recipe.build import build
+from redheart.storage import files
 
 job = Job(snakemake)
 
 
 def compute(folder):
     generated, truth = corpus.generate(build(corpus.CorpusOptions, job.settings["demo"]))
-    records.write_jsonl(folder / "corpus", generated)
+    write_jsonl(folder / "corpus", generated)
     files.write_json(folder / "truth", truth)
 
 

@@ -2,7 +2,7 @@
 
 from job import Job
 
-from redheart import trunk
+from redheart.encoding import trunk
 
 job = Job(snakemake)
 name = job.settings["model"]["pretrained"]

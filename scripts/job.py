@@ -11,9 +11,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from redheart import files, meter, space, steps
 from redheart.errors import UserError
-from redheart.store import Action, Ledger, Outcome, Store
+from redheart.machine import meter, tiers
+from redheart.storage import files
+from redheart.storage.ledger import Ledger
+from redheart.storage.store import Action, Outcome, Store
+from redheart.workflow import space, steps
 
 VERSIONED = ("redheart", "torch", "snakemake", "numpy", "rapidfuzz", "tokenizers", "scikit-learn")
 
@@ -84,7 +87,7 @@ class Job:
             self.content() if uses is None else uses,
         )
 
-    def check_space(self, kept: space.Kept, train: str) -> None:
+    def check_space(self, kept: tiers.Kept, train: str) -> None:
         """Refuse a run that the disk cannot hold, given the hash of *train*."""
         config, run = json.loads(os.environ["REDHEART_CONFIG"]), self.ledger.path.parent
         space.check(config, kept, self.store, run, train)

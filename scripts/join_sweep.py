@@ -2,14 +2,15 @@
 
 from job import Job
 
-from redheart import files, sweep
+from redheart.storage import files
+from redheart.sweep.trials import join_repeats
 
 job = Job(snakemake)
 
 
 def compute(folder):
     trials = [files.read_json(path) for path in job.input.trials]
-    files.write_json(folder / "metrics", sweep.join_repeats(trials))
+    files.write_json(folder / "metrics", join_repeats(trials))
 
 
 job.build(compute)

@@ -4,12 +4,13 @@ from pathlib import Path
 
 from job import Job
 
-from redheart import files, report
-from redheart.tasks import parse_tasks
+from redheart.report import page
+from redheart.storage import files
+from redheart.tasks.task import parse_tasks
 
 job = Job(snakemake)
 others = [name for name, _ in job.input.items() if name != "results"]
-results = report.without_clock(files.read_json(job.input.results))
+results = page.without_clock(files.read_json(job.input.results))
 
 
 def by_seed(paths):
@@ -20,9 +21,9 @@ def compute(folder):
     tasks = parse_tasks(job.settings["tasks"])
     seeds = [by_seed(job.input.get(kind, ())) for kind in ("sources", "spots", "search")]
     parts = {Path(path).stem: files.read_json(path) for path in job.input.parts}
-    single = {name: files.read_json(job.input[name]) for name in report.SINGLE_FILES}
-    inputs = report.ReportInputs(tasks, results, *seeds, parts=parts, **single)
-    for name, content in report.build_report(inputs).items():
+    single = {name: files.read_json(job.input[name]) for name in page.SINGLE_FILES}
+    inputs = page.ReportInputs(tasks, results, *seeds, parts=parts, **single)
+    for name, content in page.build_report(inputs).items():
         files.write_text(folder / name, content)
 
 

@@ -2,8 +2,9 @@
 
 from job import Job, manifests_by_epoch
 
-from redheart import device, files
-from redheart.options import read_recipe
+from redheart.machine import device
+from redheart.recipe.build import read_recipe
+from redheart.storage import files
 
 job = Job(snakemake)
 recipe = read_recipe(job.settings)
@@ -11,8 +12,10 @@ manifests = manifests_by_epoch(job.input.manifests)
 
 
 def compute(folder):
-    from redheart import candidates, checkpoint, inference
-    from redheart.tokens import load_encoded
+    from redheart.crossover import candidates, soups
+    from redheart.encoding.tokens import load_encoded
+    from redheart.evaluation import inference
+    from redheart.storage.tensors import save_tensors
 
     tables = [files.read_json(path) for path in job.input.metrics]
     validation = load_encoded(job.input.val_select)
@@ -21,9 +24,9 @@ def compute(folder):
     hashes = {}
 
     def save(name, states):
-        hashes[name] = checkpoint.save_tensors(folder / name, {"weights": states})
+        hashes[name] = save_tensors(folder / name, {"weights": states})
 
-    epochs = candidates.make_soups(network, load, tables, validation, recipe, save)
+    epochs = soups.make_soups(network, load, tables, validation, recipe, save)
     files.write_json(folder / "recipe", epochs)
     return hashes
 

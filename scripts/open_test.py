@@ -2,7 +2,8 @@
 
 from job import Job
 
-from redheart import files, openings
+from redheart.selection import openings
+from redheart.storage import files
 
 job = Job(snakemake)
 # Kept beside the store's entries, by what test holds: results may be deleted, runs renamed.

@@ -2,8 +2,10 @@
 
 from job import Job, manifests_by_epoch, member_paths
 
-from redheart import device, files, predictions
-from redheart.options import read_recipe
+from redheart.evaluation import predictions
+from redheart.machine import device
+from redheart.recipe.build import read_recipe
+from redheart.storage import files
 
 job = Job(snakemake)
 recipe = read_recipe(job.settings)
@@ -11,8 +13,9 @@ manifests = manifests_by_epoch(job.input.manifests)
 
 
 def compute(folder):
-    from redheart import candidates, inference
-    from redheart.tokens import load_encoded
+    from redheart.crossover import candidates
+    from redheart.encoding.tokens import load_encoded
+    from redheart.evaluation import inference
 
     test = load_encoded(job.input.test)
     paths = [*job.input.weights, *job.input.stitched]

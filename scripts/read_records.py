@@ -4,9 +4,11 @@ import os
 
 from job import Job
 
-from redheart import files, records
-from redheart.options import build
-from redheart.tasks import parse_tasks
+from redheart.data.reading import read_source
+from redheart.data.records import RecordOptions
+from redheart.recipe.build import build
+from redheart.storage import files
+from redheart.tasks.task import parse_tasks
 
 job = Job(snakemake)
 # A data set in a folder has several files.
@@ -14,9 +16,9 @@ source = os.path.commonpath(job.input.source)
 
 
 def compute(folder):
-    options = build(records.RecordOptions, job.settings["data"])
+    options = build(RecordOptions, job.settings["data"])
     tasks = parse_tasks(job.settings["tasks"])
-    report = records.read_source(source, folder / "records", tasks, options)
+    report = read_source(source, folder / "records", tasks, options)
     files.write_json(folder / "report", report)
 
 

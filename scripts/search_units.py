@@ -2,8 +2,11 @@
 
 from job import Job, manifests_by_epoch
 
-from redheart import device, files, groups, search
-from redheart.options import read_recipe
+from redheart.crossover import search
+from redheart.machine import device
+from redheart.recipe import groups
+from redheart.recipe.build import read_recipe
+from redheart.storage import files
 
 job = Job(snakemake)
 recipe = read_recipe(job.settings)
@@ -11,11 +14,13 @@ manifests = manifests_by_epoch(job.input.manifests)
 
 
 def compute(folder):
-    from redheart import candidates, checkpoint, inference, recombination
-    from redheart.tokens import load_encoded
+    from redheart.crossover import candidates, recombination
+    from redheart.encoding.tokens import load_encoded
+    from redheart.evaluation import inference
+    from redheart.storage.tensors import load_verified, save_tensors
 
     validation = load_encoded(job.input.val_select)
-    soup = checkpoint.load_verified(job.input.greedy)["weights"]
+    soup = load_verified(job.input.greedy)["weights"]
     load_epoch = candidates.loader(job.input.weights)
 
     def load(option):
@@ -27,7 +32,7 @@ def compute(folder):
         network, load, sorted(manifests), units, validation, recipe
     )
     files.write_json(folder / "search", found)
-    return {"weights": checkpoint.save_tensors(folder / "weights", {"weights": states})}
+    return {"weights": save_tensors(folder / "weights", {"weights": states})}
 
 
 uses = {

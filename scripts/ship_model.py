@@ -4,7 +4,8 @@ import shutil
 
 from job import Job, member_paths
 
-from redheart import files, shipping
+from redheart.selection import shipping
+from redheart.storage import files
 
 job = Job(snakemake)
 comparison = files.read_json(job.input.comparison)
@@ -21,7 +22,8 @@ copied = [name for name in AS_THEY_ARE if name in dict(job.output.items())]
 
 
 def compute(folder):
-    from redheart import candidates, checkpoint
+    from redheart.crossover import candidates
+    from redheart.storage.tensors import save_tensors
 
     config = files.read_json(job.input.config)
     weights = {"members": candidates.load_members(members)}
@@ -30,7 +32,7 @@ def compute(folder):
     files.write_json(folder / "config", config)
     files.write_json(folder / "recipe", {**shipped, **source})
     files.write_text(folder / "card", shipping.model_card(job.params.run, config, comparison))
-    return {"weights": checkpoint.save_tensors(folder / "weights", weights)}
+    return {"weights": save_tensors(folder / "weights", weights)}
 
 
 uses = {

@@ -2,20 +2,22 @@
 
 from job import Job
 
-from redheart import files, split
-from redheart.dedup import near_duplicate_pairs
-from redheart.kept_parts import kept_indices, read_kept, refuse_torn
-from redheart.options import build
-from redheart.split_report import split_report
-from redheart.tasks import parse_tasks
+from redheart.duplicates.search import near_duplicate_pairs
+from redheart.recipe.build import build
+from redheart.split.dealing import clusters_by_part, split_records
+from redheart.split.kept import kept_indices, read_kept, refuse_torn
+from redheart.split.parts import SplitOptions, stratum
+from redheart.split.report import split_report
+from redheart.storage import files
+from redheart.tasks.task import parse_tasks
 
 job = Job(snakemake)
 
 
 def compute(folder):
     records = files.read_json(job.input.deduped)
-    options = build(split.SplitOptions, job.settings["split"])
-    strata = [split.stratum(record, job.settings["stratify_by"]) for record in records]
+    options = build(SplitOptions, job.settings["split"])
+    strata = [stratum(record, job.settings["stratify_by"]) for record in records]
     tasks = parse_tasks(job.settings["tasks"])
     texts = [record["text"] for record in records]
     found = near_duplicate_pairs(texts, options.searched_from)
@@ -24,10 +26,10 @@ def compute(folder):
     listed = read_kept(job.input.kept[0]) if job.input.kept else {}
     kept = kept_indices(records, listed)
     refuse_torn(records, links, kept)
-    parts = split.split_records(records, links, strata, options, tasks, kept)
+    parts = split_records(records, links, strata, options, tasks, kept)
     report = split_report(records, parts, strata, pairs, options, tasks, kept)
     files.write_json(folder / "report", report)
-    files.write_json(folder / "clusters", split.clusters_by_part(parts, links))
+    files.write_json(folder / "clusters", clusters_by_part(parts, links))
     for part, members in parts.items():
         files.write_json(folder / part, [records[i] for i in members])
 

@@ -2,15 +2,17 @@
 
 from job import Job, chosen_epochs, manifests_by_epoch
 
-from redheart import crossover, files
+from redheart.crossover import stitch_recipe
+from redheart.storage import files
 
 job = Job(snakemake)
 epochs, modules_by_group = chosen_epochs(job.input.spots)
-recipe = crossover.make_recipe(epochs, modules_by_group, manifests_by_epoch(job.input.manifests))
+manifests = manifests_by_epoch(job.input.manifests)
+recipe = stitch_recipe.make_recipe(epochs, modules_by_group, manifests)
 
 
 def compute(folder):
-    from redheart import stitching
+    from redheart.crossover import stitching
 
     files.write_json(folder / "recipe", recipe)
     return {"weights": stitching.write_stitched(folder / "weights", recipe, job.input.weights)}

@@ -2,9 +2,12 @@
 
 from job import Job
 
-from redheart import device, files, memory_plan, sweep, tokens
-from redheart.options import read_recipe
-from redheart.snapshots import Snapshots
+from redheart.encoding import tokens
+from redheart.machine import device, memory_plan, tiers
+from redheart.recipe.build import read_recipe
+from redheart.storage import files
+from redheart.sweep.trials import eliminated_trial
+from redheart.training.snapshots import Snapshots
 
 job = Job(snakemake)
 recipe = read_recipe(job.settings)
@@ -27,8 +30,10 @@ def state_of(epochs):
 
 
 def train(folder):
-    from redheart import launch, sweep_training, training_state
-    from redheart.progress import training_progress
+    from redheart.sweep import trial_training
+    from redheart.training import launch
+    from redheart.training import state as training_state
+    from redheart.training.progress import training_progress
 
     data = tokens.load_encoded(job.input.train)
     validation = tokens.load_encoded(job.input.val_select)
@@ -36,23 +41,23 @@ def train(folder):
         state = training_state.prepare(
             recipe, data, rate, seed, memory, *job.input.trunk, ranks=ranks
         )
-        job.check_space(memory_plan.keeps_of(memory.tier, state.network), uses["train"])
-        progress = sweep_training.resume_trial(state, *state_of(start))
+        job.check_space(tiers.keeps_of(memory.tier, state.network), uses["train"])
+        progress = trial_training.resume_trial(state, *state_of(start))
         title = f"rate {rate}, seed {seed}"
         with training_progress(title, stop) as report, snapshots.listening():
-            trial = sweep_training.train_rate(
+            trial = trial_training.train_rate(
                 state, data, validation, stop, report, progress, snapshots
             )
         files.write_json(folder / "trial", trial)
         if stop < job.settings["sweep"]["epochs"] and not trial["diverged"]:
             path, _ = state_of(stop)
-            sweep_training.save_trial(state, progress, path, folder / "state")
+            trial_training.save_trial(state, progress, path, folder / "state")
         job.note(**state.facts())
 
 
 def stand_still(folder):
     before = next(map(files.read_json, job.input.before), None)
-    trial = sweep.eliminated_trial(before, rate, seed, eliminated)
+    trial = eliminated_trial(before, rate, seed, eliminated)
     files.write_json(folder / "trial", trial)
     job.note(trained=False)
 

@@ -4,10 +4,13 @@ from functools import partial
 
 from job import Job
 
-from redheart import device, files, launch, legs, memory_plan, tokens
-from redheart.options import build, read_recipe
-from redheart.snapshots import Snapshots
-from redheart.training_options import CheckpointOptions, ScoringOptions
+from redheart.encoding import tokens
+from redheart.machine import device, memory_plan
+from redheart.recipe.build import build, read_recipe
+from redheart.recipe.training_options import CheckpointOptions, ScoringOptions
+from redheart.storage import files
+from redheart.training import launch, legs
+from redheart.training.snapshots import Snapshots
 
 job = Job(snakemake)
 recipe = read_recipe(job.settings)
@@ -36,7 +39,7 @@ def train(folder):
 
 
 def evaluate(folder):
-    from redheart import scoring
+    from redheart.evaluation import scoring
 
     settings = job.settings_of("evaluate_checkpoint")
     options = build(ScoringOptions, settings["train"])

@@ -2,7 +2,8 @@
 
 from job import Job
 
-from redheart import files, tokens
+from redheart.encoding import tokens
+from redheart.storage import files
 
 job = Job(snakemake)
 

@@ -2,6 +2,6 @@
 
 import json
 
-from redheart import files
+from redheart.storage import files
 
 files.write_json(snakemake.output.config, json.loads(snakemake.params.config))

@@ -4,8 +4,9 @@ import os
 
 from job import commit, versions
 
-from redheart import files, openings, results
-from redheart.store import Ledger
+from redheart.selection import openings, results
+from redheart.storage import files
+from redheart.storage.ledger import Ledger
 
 given = snakemake.input
 found = results.gather(

@@ -17,11 +17,12 @@ if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
 import numpy as np
 import pytest
 
-from redheart import files, tokens
-from redheart.lexicon import LexiconOptions, fit_lexicon, load_lexicon, save_lexicon
-from redheart.model.options import ModelOptions
-from redheart.tasks import Task
-from redheart.training_options import Recipe, TrainOptions
+from redheart.encoding import tokens
+from redheart.encoding.lexicon import LexiconOptions, fit_lexicon, load_lexicon, save_lexicon
+from redheart.recipe.model_options import ModelOptions
+from redheart.recipe.training_options import Recipe, TrainOptions
+from redheart.storage import files
+from redheart.tasks.task import Task
 
 LONGEST = ("workflow", "demo", "rebuild", "halving_workflow")
 
@@ -111,7 +112,7 @@ def members(recipe, part):
     """Two networks that ship together, with lexical branches that say something."""
     import torch
 
-    from redheart.training_state import prepare
+    from redheart.training.state import prepare
 
     networks = [prepare(recipe, part, 1e-3, seed).network for seed in (0, 1)]
     generator = torch.Generator().manual_seed(0)
@@ -135,8 +136,8 @@ def shipped_config(tasks, recipe):
 @pytest.fixture(scope="session")
 def member_weights(members, recipe, part):
     """The fusion's weights in each of the two networks."""
-    from redheart.fusion import fit_weights
-    from redheart.inference import contributions
+    from redheart.evaluation.fusion import fit_weights
+    from redheart.evaluation.inference import contributions
 
     each = [contributions(network, part, recipe.train) for network in members]
     return [fit_weights(recipe.tasks, given, part.targets) for given in each]
@@ -147,11 +148,12 @@ def model_folder(
     members, member_weights, shipped_config, tokenizer_path, lexicon_path, tmp_path_factory
 ):
     """A folder as a run ships it: an ensemble of the two members."""
-    from redheart import checkpoint
+    from redheart.model.states import module_states
+    from redheart.storage.tensors import save_tensors
 
     folder = tmp_path_factory.mktemp("model")
-    states = [checkpoint.module_states(network) for network in members]
-    checkpoint.save_tensors(folder / "weights.pt", {"members": states})
+    states = [module_states(network) for network in members]
+    save_tensors(folder / "weights.pt", {"members": states})
     files.write_hash(folder / "weights.pt", files.sha256_file(folder / "weights.pt"))
     shutil.copy(tokenizer_path, folder / "tokenizer.json")
     shutil.copy(lexicon_path, folder / "lexicon.npz")

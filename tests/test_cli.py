@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from redheart import __version__, cli, config, files, steps
-from redheart.store import Action, Ledger, Store
+from redheart import __version__, cli
+from redheart.storage import files
+from redheart.storage.ledger import Ledger
+from redheart.storage.store import Action, Store
+from redheart.workflow import config, steps
 
 ROOT = Path(__file__).parents[1]
 DEMO = str(ROOT / "config" / "config.yaml")

@@ -1,1 +1,1 @@
-"""The network: a backbone, task heads, analyzers and a signal chain, each trained by itself."""
+"""The network: backbone, heads, analyzers, signal chain, lexical branch, and their states."""

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from redheart.model.backbone import Features
 from redheart.model.heads import ResidualMLP
-from redheart.model.options import QuerySize, StackSize
+from redheart.recipe.model_options import QuerySize, StackSize
 
 
 class NeuralAnalyzer(nn.Module):

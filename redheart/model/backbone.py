@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from redheart.batch import Batch
-from redheart.model.options import BackboneSize
+from redheart.encoding.batch import Batch
+from redheart.recipe.model_options import BackboneSize
 
 ROTARY_BASE = 10_000.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from redheart.model.backbone import FeedForward
-from redheart.model.options import StackSize
+from redheart.recipe.model_options import StackSize
 
 
 class ResidualMLP(nn.Module):

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from redheart.batch import Batch
+from redheart.encoding.batch import Batch
 from redheart.model.analyzers import AdvancedAnalyzer, NeuralAnalyzer
 from redheart.model.backbone import Backbone, Features, TransformerBackbone
 from redheart.model.heads import ResidualMLP
 from redheart.model.lexical import LexicalBranch
-from redheart.model.options import Architecture, ModelOptions, resolve
 from redheart.model.signal import KalmanTracker, SignalProcessor
-from redheart.model.sizes import SMALLEST_COMPACT
-from redheart.tasks import Task
+from redheart.recipe.model_options import Architecture, ModelOptions, resolve
+from redheart.recipe.sizes import SMALLEST_COMPACT
+from redheart.tasks.task import Task
 
 Contributions = dict[str, dict[str, Tensor]]
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
-from redheart import checkpoint, files
-from redheart.batch import Batch
+from redheart.encoding.batch import Batch
+from redheart.encoding.tokens import Encoded
+from redheart.encoding.trunk import library, without_pooler
 from redheart.model.backbone import Backbone, Features, masked_mean
-from redheart.tensor_files import made
-from redheart.tokens import Encoded
-from redheart.trunk import library, without_pooler
+from redheart.storage import files
+from redheart.storage.tensor_files import made
+from redheart.storage.tensors import load_verified
 
 
 class PretrainedBackbone(Backbone):
@@ -100,7 +101,7 @@ def load_weights(backbone: Backbone, path: str | Path) -> None:
     UserError
         The file is missing, damaged or foreign.
     """
-    saved = checkpoint.load_verified(path)
+    saved = load_verified(path)
     for name, parameter in backbone.named_parameters():
         parameter.copy_(made(saved[name.removeprefix("encoder.")]))
 

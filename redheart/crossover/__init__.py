@@ -1,0 +1,1 @@
+"""Checkpoints put together: soups, stitched models, the search, all candidates."""

@@ -1,0 +1,154 @@
+"""The candidates of phase 4: soups, and what every candidate predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from redheart.crossover.candidate_plan import Source
+from redheart.encoding.tokens import Encoded
+from redheart.evaluation.fusion import Weights, choose_weights, fused_predictions
+from redheart.evaluation.inference import contributions
+from redheart.model.network import Network
+from redheart.model.states import load_into
+from redheart.recipe.training_options import Recipe
+from redheart.storage import files
+from redheart.storage.tensors import MaybeDeferred, hash_modules, load_verified
+
+Load = Callable[[int], Mapping[str, MaybeDeferred]]
+
+Predictions = dict[str, np.ndarray]
+
+
+def predict(
+    network: Network, states: MaybeDeferred, part: Encoded, recipe: Recipe, weights: Weights
+) -> Predictions:
+    """Return a model's predictions for a part: task -> float32 [n, width]."""
+    load_into(network, states)
+    given = contributions(network, part, recipe.train)
+    return fused_predictions(recipe.tasks, given, weights)
+
+
+def fuse(
+    network: Network, states: MaybeDeferred, validation: Encoded, recipe: Recipe
+) -> tuple[Predictions, Weights]:
+    """Return a model's predictions for val_select, and the fusion's weights, which it decides."""
+    load_into(network, states)
+    given = contributions(network, validation, recipe.train)
+    weights = choose_weights(recipe.tasks, given, validation.targets, recipe.fusion)
+    return fused_predictions(recipe.tasks, given, weights), weights
+
+
+def loader(paths: Sequence[str]) -> Load:
+    """Return a function from an epoch to its checkpoint, given the checkpoints' paths.
+
+    Each is checked once, when it is first asked for.
+    """
+    by_name = {Path(path).stem: path for path in paths}
+    load = cache(load_verified)
+    return lambda epoch: load(by_name[f"epoch_{epoch:03d}"])
+
+
+def load_members(members: Sequence[tuple[str, str]]) -> list[MaybeDeferred]:
+    """Return the weights of each member of a candidate: (path, `weights` or `ema`)."""
+    return [load_verified(path)[which] for path, which in members]
+
+
+def predict_candidates(
+    network: Network,
+    sources: Mapping[str, Source],
+    members: Mapping[str, Sequence[tuple[str, str]]],
+    parts: Mapping[str, Encoded],
+    recipe: Recipe,
+) -> tuple[dict[str, dict[str, Predictions]], dict[str, Source]]:
+    """Let every candidate predict every part, val_select among them; equal weights predict once.
+
+    Parameters
+    ----------
+    members
+        Where the members of each candidate lie: (path, `weights` or `ema`).
+
+    Returns
+    -------
+    Candidate -> part -> predictions; and the sources with `fusion`, the fusion's weights in each
+    member, and `same_as`, an earlier candidate that is made of the very same weights.
+    """
+    known: dict[str, tuple[dict[str, Predictions], Weights]] = {}
+    first: dict[tuple[tuple[str, ...], ...], str] = {}
+    predicted, named = {}, {}
+    for name, source in sources.items():
+        hashes = []
+        for states in load_members(members[name]):
+            hashes.append(files.canonical(hash_modules(states)))
+            if hashes[-1] not in known:
+                known[hashes[-1]] = predict_parts(network, states, parts, recipe)
+        each, fusion = zip(*(known[one] for one in hashes), strict=True)
+        member_of = source.get("tasks")
+        predicted[name] = {part: combine([one[part] for one in each], member_of) for part in parts}
+        named[name] = {**source, "fusion": list(fusion)}
+        made_of = tuple(
+            (hashes[member_of[task.name]],) if member_of else tuple(sorted(hashes))
+            for task in recipe.tasks
+        )
+        if first.setdefault(made_of, name) != name:
+            named[name]["same_as"] = first[made_of]
+    return predicted, named
+
+
+def predict_fused(
+    network: Network,
+    sources: Mapping[str, Source],
+    members: Mapping[str, Sequence[tuple[str, str]]],
+    part: Encoded,
+    recipe: Recipe,
+) -> dict[str, Predictions]:
+    """Let every candidate predict a part that nothing is fitted to; equal weights predict once.
+
+    Parameters
+    ----------
+    sources
+        As `predict_candidates` returned them, with the fusion's weights.
+    members
+        Where the members of each candidate lie: (path, `weights` or `ema`).
+    """
+    known: dict[tuple[str, str], Predictions] = {}
+    predicted: dict[str, Predictions] = {}
+    for name, source in sources.items():
+        if "same_as" in source:
+            predicted[name] = predicted[source["same_as"]]
+            continue
+        for (path, which), weights in zip(members[name], source["fusion"], strict=True):
+            if (path, which) not in known:
+                (states,) = load_members([(path, which)])
+                known[path, which] = predict(network, states, part, recipe, weights)
+        each = [known[member] for member in members[name]]
+        predicted[name] = combine(each, source.get("tasks"))
+    return predicted
+
+
+def predict_parts(
+    network: Network, states: MaybeDeferred, parts: Mapping[str, Encoded], recipe: Recipe
+) -> tuple[dict[str, Predictions], Weights]:
+    """Return a model's predictions by part, val_select among them, and the fusion's weights."""
+    chosen, weights = fuse(network, states, parts["val_select"], recipe)
+    others = {
+        part: predict(network, states, data, recipe, weights)
+        for part, data in parts.items()
+        if part != "val_select"
+    }
+    return {"val_select": chosen, **others}, weights
+
+
+def combine(
+    members: Sequence[Predictions], member_of_task: Mapping[str, int] | None = None
+) -> Predictions:
+    """Return the mean of several models' predictions, or each task's from its own member."""
+    if member_of_task:
+        return {task: members[index][task] for task, index in member_of_task.items()}
+    return {
+        task: np.stack([member[task] for member in members]).mean(axis=0, dtype=np.float32)
+        for task in members[0]
+    }

@@ -1,0 +1,108 @@
+"""Filling the search's cache: each trunk runs once, and every epoch's modules read its features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from redheart.crossover import search
+from redheart.crossover.search import START, Option
+from redheart.encoding.tokens import Encoded
+from redheart.evaluation.fusion import choose_weights, fused_predictions
+from redheart.evaluation.inference import Contributions, contributions, trunk_features
+from redheart.model.network import Network
+from redheart.model.states import load_into
+from redheart.recipe.training_options import Recipe
+from redheart.storage.tensors import MaybeDeferred
+from redheart.tasks import metrics
+
+
+def contributions_on(
+    network: Network,
+    trunk: MaybeDeferred,
+    load: Callable[[Option], MaybeDeferred],
+    options: Sequence[Option],
+    part: Encoded,
+    recipe: Recipe,
+) -> dict[Option, Contributions]:
+    """Return what the modules of each option contribute on one trunk, which runs once."""
+    load_into(network, trunk)
+    features = trunk_features(network, part, recipe.train)
+    cache = {}
+    for option in options:
+        load_into(network, load(option))
+        cache[option] = contributions(network, part, recipe.train, features)
+    return cache
+
+
+def search_checkpoints(
+    network: Network,
+    load: Callable[[Option], MaybeDeferred],
+    epochs: Sequence[int],
+    modules_by_unit: Mapping[str, Sequence[str]],
+    part: Encoded,
+    recipe: Recipe,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Search the units' epochs on the greedy soup's trunk, and map epochs against trunks.
+
+    Parameters
+    ----------
+    load
+        Read the weights of an epoch, or of the greedy soup.
+    epochs
+        The saved ones, ascending.
+    modules_by_unit
+        The units, as `redheart.recipe.groups.units` returns them.
+    part
+        val_select.
+
+    Returns
+    -------
+    The content of `search.json`, and the weights that were found, by module.
+    """
+
+    def cached(trunk: Option, options: Sequence[Option]) -> dict[Option, Contributions]:
+        return contributions_on(network, load(trunk), load, options, part, recipe)
+
+    tasks = {task.name: task for task in recipe.tasks}
+
+    def score(name: str, modules: Mapping[str, Any]) -> float:
+        one, given = [tasks[name]], {name: modules}
+        weights = choose_weights(one, given, part.targets, recipe.fusion)
+        predicted = fused_predictions(one, given, weights)[name]
+        return metrics.main_metric(tasks[name], predicted, part.targets[name])
+
+    found = search.search_units(cached(START, [START, *epochs]), modules_by_unit, score)
+    grid = search.heat_map_epochs(epochs)
+    caches = {trunk: cached(trunk, grid) for trunk in grid}
+    found["cost"] = _cost(len(epochs), len(grid))
+    found["heat_map"] = {"unit": search.heat_map(caches, modules_by_unit, score)}
+    return found, _stitched(load, found["chosen"], modules_by_unit)
+
+
+def _cost(epochs: int, grid: int) -> dict[str, Any]:
+    """Return the passes over val_select, and how many evaluations of all checkpoints they are.
+
+    An evaluation of a checkpoint is a pass of its trunk and one of its modules. The larger of the
+    two counts, as though every pass were of both.
+    """
+    trunks, modules = 1 + grid, 1 + epochs + grid**2
+    return {
+        "trunk_passes": trunks,
+        "module_passes": modules,
+        "forward_evaluations": max(trunks, modules) / epochs,
+    }
+
+
+def _stitched(
+    load: Callable[[Option], MaybeDeferred],
+    chosen: Mapping[str, Option],
+    modules_by_unit: Mapping[str, Sequence[str]],
+) -> dict[str, Any]:
+    """Put the chosen units into the greedy soup."""
+    stitched = dict(load(START))
+    for option in sorted({option for option in chosen.values() if option != START}):
+        state = load(option)
+        for unit in [unit for unit, taken in chosen.items() if taken == option]:
+            stitched |= {module: state[module] for module in modules_by_unit[unit]}
+    return stitched

@@ -1,0 +1,193 @@
+"""Soups: averages of checkpoints, of all of them or of those that help."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from redheart.crossover import candidates
+from redheart.crossover.candidate_plan import ranked_epochs
+from redheart.crossover.stitch_recipe import Load, State, Tensor
+from redheart.encoding.tokens import Encoded
+from redheart.errors import UserError
+from redheart.model.network import Network
+from redheart.recipe.training_options import Recipe
+from redheart.storage.tensors import MaybeDeferred
+from redheart.tasks import metrics
+
+
+def average(states: Iterable[State]) -> dict[str, dict[str, Tensor]]:
+    """Return the mean of several states: the uniform soup (Wortsman et al. 2022, section 2).
+
+    The states are read one by one, added in float32 or wider, and given back in the dtype of
+    the first.
+
+    Raises
+    ------
+    UserError
+        There is no state, or the states do not have the same modules and tensors.
+    """
+    remaining = iter(states)
+    first = next(remaining, None)
+    if first is None:
+        raise UserError("soup: there is no state to average; train at least one checkpoint")
+    total, count = _widened(first), 1
+    for state in remaining:
+        _add(total, state)
+        count += 1
+    return _mean(total, count, first)
+
+
+def greedy_soup(
+    epochs_by_score: Sequence[int], load: Load, score: Callable[[State], float]
+) -> tuple[State, list[int], list[dict[str, Any]]]:
+    """Average the checkpoints that do not lower the average's score.
+
+    Recipe 1 of Wortsman et al. 2022 (arXiv 2203.05482): begin with the best, try the others in
+    the order of their own scores, keep each with which the soup scores no lower. A score of NaN
+    is never kept. A step loads one checkpoint, adds it to a running sum and scores once; in memory
+    are that sum and one mean, tensor by tensor, however many checkpoints there are.
+
+    Parameters
+    ----------
+    epochs_by_score
+        The candidates, best first.
+    load, score
+        Read an epoch's state; score a state, higher is better.
+
+    Returns
+    -------
+    The soup, the epochs in it, and the trace: one `{"epoch", "score", "kept"}` a step, the score
+    null where it is not finite.
+    """
+    if not epochs_by_score:
+        raise UserError("greedy soup: there is no checkpoint to begin with; train at least one")
+    first, *others = epochs_by_score
+    begin = load(first)
+    best = float(score(begin))
+    total, members, trace = _widened(begin), [first], [_step(first, best, kept=True)]
+    for epoch in others:
+        state = load(epoch)
+        value = float(score(_mean_with(total, state, len(members) + 1)))
+        kept = value >= best
+        trace.append(_step(epoch, value, kept))
+        if kept:
+            best = value
+            _add(total, state)
+            members.append(epoch)
+    return _mean(total, len(members), begin), members, trace
+
+
+def _step(epoch: int, score: float, kept: bool) -> dict[str, Any]:
+    return {"epoch": epoch, "score": score if math.isfinite(score) else None, "kept": kept}
+
+
+def _add(total: dict[str, dict[str, Tensor]], state: State) -> None:
+    """Add a state to a sum, tensor by tensor; no tensor that was given is changed."""
+    _check_names(total, state)
+    for module, tensors in total.items():
+        for name in tensors:
+            tensors[name] = tensors[name] + _wide(state[module][name])
+
+
+def _mean_with(total: State, state: State, count: int) -> dict[str, dict[str, Tensor]]:
+    """Return the mean of a sum and one more state, in that one's dtypes."""
+    _check_names(total, state)
+    return {
+        module: {
+            name: _cast((tensor + _wide(state[module][name])) / count, state[module][name].dtype)
+            for name, tensor in tensors.items()
+        }
+        for module, tensors in total.items()
+    }
+
+
+def _check_names(total: State, state: State) -> None:
+    if _names(total) != _names(state):
+        differing = sorted(_names(total) ^ _names(state))
+        raise UserError(
+            f"soup: the states do not have the same tensors ({'.'.join(differing[0])} is in one"
+            " alone); average checkpoints of one model"
+        )
+
+
+def _mean(total: State, count: int, like: State) -> dict[str, dict[str, Tensor]]:
+    """Divide a sum by its number of states, and return the dtypes of `like`."""
+    return {
+        module: {
+            name: _cast(tensor / count, like[module][name].dtype)
+            for name, tensor in tensors.items()
+        }
+        for module, tensors in total.items()
+    }
+
+
+def _widened(state: State) -> dict[str, dict[str, Tensor]]:
+    return {
+        module: {name: _wide(tensor) for name, tensor in tensors.items()}
+        for module, tensors in state.items()
+    }
+
+
+def _names(state: State) -> set[tuple[str, str]]:
+    return {(module, name) for module, tensors in state.items() for name in tensors}
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Return the tensor in float32 or wider: a sum of half-precision numbers loses too much."""
+    tensor = tensor.make() if hasattr(tensor, "make") else tensor
+    if tensor.dtype.itemsize >= 4:
+        return tensor
+    return tensor.float() if hasattr(tensor, "float") else tensor.astype("float32")
+
+
+def _cast(tensor: Tensor, dtype: Any) -> Tensor:
+    return tensor.to(dtype) if hasattr(tensor, "to") else tensor.astype(dtype)
+
+
+Save = Callable[[str, MaybeDeferred], None]
+
+
+def make_soups(
+    network: Network,
+    load: candidates.Load,
+    tables: Sequence[Mapping[str, Any]],
+    validation: Encoded,
+    recipe: Recipe,
+    save: Save,
+) -> dict[str, Any]:
+    """Average checkpoints: all of them (uniform), and those that help on val_select (greedy).
+
+    Wortsman et al. 2022, arXiv 2203.05482, recipe 1; of the weights, and of their moving averages
+    (`_ema`), where those were saved.
+
+    Parameters
+    ----------
+    save
+        Takes each soup's name and weights, before the next is made.
+
+    Returns
+    -------
+    Which epochs went into each soup, with the greedy soups' paths.
+    """
+
+    def score(states: MaybeDeferred) -> float:
+        predicted, _ = candidates.fuse(network, states, validation, recipe)
+        return float(metrics.macro(recipe.tasks, predicted, validation.targets))
+
+    path: dict[str, Any] = {}
+    for suffix, source, scored in (("", "weights", "raw"), ("_ema", "ema", "ema")):
+        if scored not in tables[0]["fused"]:
+            continue
+
+        def state(epoch: int, source: str = source) -> MaybeDeferred:
+            return load(epoch)[source]
+
+        ranked = ranked_epochs(tables, scored)
+        save(f"uniform{suffix}", average(map(state, sorted(ranked))))
+        path[f"uniform{suffix}"] = {"epochs": sorted(ranked)}
+        greedy, members, trace = greedy_soup(ranked, state, score)
+        save(f"greedy{suffix}", greedy)
+        path[f"greedy{suffix}"] = {"epochs": members, "trace": trace}
+    return path

@@ -1,0 +1,139 @@
+"""Phase 4: a plan of which module comes from which epoch, and the states that it makes.
+
+States are mappings of module -> name -> tensor. Any tensor will do that adds and divides like
+those of torch or numpy, or has a method `make` that returns one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from redheart.errors import UserError
+
+Tensor = Any
+State = Mapping[str, Mapping[str, Tensor]]
+Load = Callable[[int], State]
+"""Reads the state of an epoch's checkpoint."""
+
+
+@dataclass(frozen=True)
+class CrossoverOptions:
+    """Which variants of the stitched model are made."""
+
+    offsets: tuple[int, ...] = (-4, -2, 0, 2, 4)
+    """Shifts of all sweet spots, in epochs; a variant each."""
+
+
+def make_recipe(
+    epochs: Mapping[str, int],
+    modules_by_group: Mapping[str, Sequence[str]],
+    manifests: Mapping[int, Mapping[str, Any]],
+    source: Literal["weights", "ema"] = "weights",
+) -> dict[str, Any]:
+    """Write down which module comes from which checkpoint.
+
+    Parameters
+    ----------
+    epochs
+        The chosen epoch of each group.
+    modules_by_group
+        The modules of each group.
+    manifests
+        The checkpoints' manifests by epoch, each with a hash per module under `source`.
+
+    Raises
+    ------
+    UserError
+        A group has no chosen epoch, or a checkpoint or a module in it is missing.
+    """
+    modules = {}
+    for group, members in modules_by_group.items():
+        if group not in epochs:
+            raise UserError(f"crossover: group '{group}' has no chosen epoch; run phase 3 again")
+        epoch = epochs[group]
+        if epoch not in manifests:
+            raise UserError(
+                f"crossover: group '{group}' wants epoch {epoch}, which was not saved"
+                f" (saved: {', '.join(map(str, sorted(manifests)))})"
+            )
+        for module in members:
+            modules[module] = {
+                "epoch": epoch,
+                "checkpoint": f"epoch_{epoch:03d}.pt",
+                "sha256": _module(manifests[epoch][source], module, epoch),
+            }
+    return {"epochs": dict(epochs), "modules": modules, "source": source}
+
+
+def shift(
+    epochs: Mapping[str, int], offset: int, saved_epochs: Iterable[int]
+) -> tuple[dict[str, int], list[str]]:
+    """Shift every group's epoch by `offset` and move it to a saved checkpoint.
+
+    An epoch before the first or behind the last checkpoint is clamped to it; one between two
+    goes to the nearer, of equally near ones to the earlier.
+
+    Returns
+    -------
+    The epochs by group, and the names of the groups that were clamped.
+    """
+    saved = sorted(saved_epochs)
+    if not saved:
+        raise UserError("crossover: there is no checkpoint to stitch from; train at least one")
+    wanted = {group: epoch + offset for group, epoch in epochs.items()}
+    shifted = {
+        group: min(saved, key=lambda candidate: abs(candidate - epoch))
+        for group, epoch in wanted.items()
+    }
+    clamped = [group for group, epoch in wanted.items() if not saved[0] <= epoch <= saved[-1]]
+    return shifted, clamped
+
+
+def variants(
+    epochs: Mapping[str, int], offsets: Sequence[int], saved_epochs: Iterable[int]
+) -> dict[int, dict[str, Any]]:
+    """Plan a variant per offset, each shifted from the original sweet spots.
+
+    Returns
+    -------
+    By offset, in the order given: `epochs`, `clamped`, and `same_as`. Of the offsets that come
+    to the very same epochs the one nearest to 0 (the lower of two) has null there, the others
+    have its name: the variants with null are the different ones.
+    """
+    saved = sorted(saved_epochs)
+    shifted = {offset: shift(epochs, offset, saved) for offset in offsets}
+    nearest = sorted(shifted, key=lambda offset: (abs(offset), offset))
+    plan = {}
+    for offset, (moved, clamped) in shifted.items():
+        first = next(other for other in nearest if shifted[other][0] == moved)
+        same_as = None if first == offset else first
+        plan[offset] = {"epochs": moved, "clamped": clamped, "same_as": same_as}
+    return plan
+
+
+def stitch(recipe: Mapping[str, Any], load: Load) -> dict[str, dict[str, Tensor]]:
+    """Put a state together as the recipe says, reading each checkpoint once.
+
+    Raises
+    ------
+    UserError
+        A checkpoint lacks a module that the recipe takes from it.
+    """
+    sources = {module: source["epoch"] for module, source in recipe["modules"].items()}
+    stitched: dict[str, dict[str, Tensor]] = {}
+    for epoch in sorted(set(sources.values())):
+        state = load(epoch)
+        for module in [name for name, source in sources.items() if source == epoch]:
+            stitched[module] = dict(_module(state, module, epoch))
+    return {module: stitched[module] for module in sources}
+
+
+def _module(state: Mapping[str, Any], module: str, epoch: int) -> Any:
+    if module not in state:
+        raise UserError(
+            f"crossover: the checkpoint of epoch {epoch} has no module '{module}'"
+            f" (it has {', '.join(sorted(state))}); it is of another model: train again"
+        )
+    return state[module]

@@ -1,0 +1,1 @@
+"""Where records come from: sources of any format, and which of their items are records."""

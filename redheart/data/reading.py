@@ -1,0 +1,203 @@
+"""A source as a whole: which of its items become records, and what is told of the others."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from redheart.data.records import (
+    TEXT_FIELDS,
+    RecordOptions,
+    check_text,
+    identity_of,
+    is_missing,
+    is_rounded,
+    modernised,
+    refuse_repeated,
+    written,
+)
+from redheart.data.sources import read_items
+from redheart.data.tables import put
+from redheart.errors import UserError
+from redheart.storage.files import atomic
+from redheart.tasks.task import Record, Task, lookup, read_target
+
+
+def read_source(
+    path: str | Path, target: str | Path, tasks: Sequence[Task], options: RecordOptions
+) -> dict[str, Any]:
+    """Write the valid records of a source to `target` as JSON Lines, in the order of the source.
+
+    Every record has at least `id` and `text`. Records are written as they are read, so memory
+    holds their ids and not their texts; `target` appears when all is read and accepted, and not
+    otherwise. Of records that share an id the first is kept. A missing id becomes
+    `record-<number>`. What a source may be: see `sources.read_items`.
+
+    Returns
+    -------
+    dict with `source`, `read`, `kept`, `rejected` (place, id, reason), `rejected_count`,
+        `labelled` (share by task), `renormalised` (distributions whose sum was not quite 1, by
+        task), `missing_ids` and `non_finite` (records in which NaN or infinity, in a field that no
+        task reads, became null).
+
+    Raises
+    ------
+    UserError
+        The source cannot be read, holds no valid record or too many invalid ones, lacks a column
+        that is asked for, or labels a task in none.
+    """
+    reading = _Reading(tasks, options)
+    with atomic(target) as stream:
+        for place, item in read_items(path, reading.as_text):
+            stream.write(reading.line(place, item))
+        reading.refuse_bad_source(Path(path))
+    return {"source": Path(path).name, **reading.report()}
+
+
+class _Reading:
+    """What is remembered of a source while its items go by."""
+
+    def __init__(self, tasks: Sequence[Task], options: RecordOptions) -> None:
+        self.tasks, self.options = tasks, options
+        self.columns = dict(options.columns or {})
+        classes = [task.field for task in tasks if task.kind == "multiclass"]
+        self.as_text = frozenset(self.columns.get(n, n) for n in (*TEXT_FIELDS, *classes))
+        self.read = self.missing_ids = self.non_finite = 0
+        self.rejected: list[dict[str, Any]] = []
+        self.places: dict[str, str] = {}
+        self.labelled, self.renormalised = Counter[str](), Counter[str]()
+        # For the nearest name to one that nothing has: the names of the source, of the records.
+        self.unseen = set(self.columns)
+        self.source_names: set[str] = set()
+        self.record_names: set[str] = set()
+
+    def line(self, place: str, item: Any) -> bytes:
+        """Return an item's record as a JSON Line; nothing where it is set aside."""
+        self.read += 1
+        try:
+            if isinstance(item, ValueError):
+                raise item
+            return self._accepted(place, item)
+        except ValueError as reason:
+            identity = _shown_id(item, self.columns.get("id", "id"))
+            self.rejected.append({"place": place, "id": identity, "reason": str(reason)})
+            return b""
+
+    def report(self) -> dict[str, Any]:
+        """Return the counts, of records and by task, and all that was set aside."""
+        summed = [t.name for t in self.tasks if t.kind == "distribution" and not t.normalize]
+        return {
+            "read": self.read,
+            "kept": len(self.places),
+            "rejected": self.rejected,
+            "rejected_count": len(self.rejected),
+            "labelled": {t.name: self.labelled[t.name] / len(self.places) for t in self.tasks},
+            "renormalised": {name: self.renormalised[name] for name in summed},
+            "missing_ids": self.missing_ids,
+            "non_finite": self.non_finite,
+        }
+
+    def refuse_bad_source(self, path: Path) -> None:
+        """Stop where nothing, or too little, of the source is left."""
+        if not self.read:
+            raise UserError(f"{path}: holds no records; it must hold some")
+        self._refuse_missing_columns(path)
+        count = len(self.rejected)
+        first = "; ".join(f"{entry['place']}: {entry['reason']}" for entry in self.rejected[:3])
+        if count == self.read:
+            raise UserError(f"{path}: none of {count:,} records is valid ({first})")
+        share, accepted = count / self.read, self.options.max_rejected_share
+        if share > accepted:
+            raise UserError(
+                f"{path}: {count:,} of {self.read:,} records ({share:.2%}) are invalid, more than "
+                f"{accepted:.2%} ({first}); mend them or raise data.max_rejected_share"
+            )
+        self._refuse_unlabelled()
+
+    def _accepted(self, place: str, item: Any) -> bytes:
+        """Return the line of a valid item and count it; a ValueError says what it lacks."""
+        if not isinstance(item, dict):
+            raise ValueError(f"expected an object, got {type(item).__name__}")
+        item = modernised(self._renamed(item))
+        record = {**item, "id": identity_of(item.get("id"), f"record-{self.read:06d}")}
+        check_text(record, self.options.max_text_characters)
+        targets = {task.name: read_target(task, record) for task in self.tasks}
+        refuse_repeated(record["id"], self.places)
+        line, is_mended = written(record)
+        self.places[record["id"]] = place
+        self.missing_ids += is_missing(item.get("id"))
+        self.non_finite += is_mended
+        self.labelled.update(name for name, target in targets.items() if target is not None)
+        self.renormalised.update(task.name for task in self.tasks if is_rounded(task, record))
+        if len(self.labelled) < len(self.tasks):
+            self.record_names.update(_names(record))
+        return line
+
+    def _renamed(self, item: dict[str, Any]) -> dict[str, Any]:
+        """Take the fields that are asked for from their columns; what is not keeps its name."""
+        if not self.columns:
+            return item
+        taken = {field: _at(item, column) for field, column in self.columns.items()}
+        self.unseen -= {field for field, value in taken.items() if value is not None}
+        if self.unseen:
+            self.source_names.update(_names(item))
+        renamed = {name: value for name, value in item.items() if name not in self.columns.values()}
+        for field, value in taken.items():
+            if value is not None or lookup(renamed, field) is not None:
+                put(renamed, field, value)
+        return renamed
+
+    def _refuse_missing_columns(self, path: Path) -> None:
+        names = sorted(self.source_names)
+        if not self.unseen or not names:  # no names: nothing was an object, which is the worse
+            return
+        problems = [
+            f"no record has a value in the column '{column}' for '{field}'{_nearest(column, names)}"
+            for field, column in sorted(self.columns.items())
+            if field in self.unseen
+        ]
+        raise UserError(f"{path}: {'; '.join(problems)}; the source has {', '.join(names)}")
+
+    def _refuse_unlabelled(self) -> None:
+        """Stop where a task has no label at all: its field is most likely misnamed."""
+        names = sorted(self.record_names)
+        problems = [
+            f"task '{task.name}': no record has a label in '{task.field}'"
+            f"{_nearest(task.field, names)}"
+            for task in self.tasks
+            if not self.labelled[task.name]
+        ]
+        if problems:
+            raise UserError(
+                f"{'; '.join(problems)}; the records have the fields {', '.join(names)}"
+            )
+
+
+def _names(record: Record) -> Iterator[str]:
+    """Yield the names of all fields that hold a value, those in objects with a dot."""
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from (f"{name}.{inner}" for inner in value if value[inner] is not None)
+        if value is not None:
+            yield name
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(name, names, n=1)
+    return f" (did you mean '{nearest[0]}'?)" if nearest and nearest[0] != name else ""
+
+
+def _at(item: Record, column: str) -> Any:
+    """Return the value of a column, whose name may hold a dot, or at a path into objects."""
+    return item[column] if column in item else lookup(item, column)
+
+
+def _shown_id(item: Any, column: str) -> str | None:
+    """Return an item's id as a short text that can be written to a report."""
+    value = _at(item, column) if isinstance(item, dict) else None
+    if is_missing(value):
+        return None
+    return str(value)[:80].encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,115 @@
+"""Tables as text: rows of CSV and TSV as items."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Container, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from redheart.data.decoding import Item, decoded, refuse_undecoded, tried
+from redheart.errors import UserError
+
+# Characters. A quote that is never closed makes the rest of a table one cell.
+LARGEST_CELL = 1 << 24
+# The separator of a table, by the suffix of its name; a CSV's may be another.
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+
+# What JSON numbers, lists and objects begin with.
+VALUE = tuple("-0123456789[{")
+
+
+def separator_of(suffix: str, beginning: bytes) -> str:
+    """Return a table's separator: where the decimal comma rules, a CSV has semicolons."""
+    header = beginning.partition(b"\n")[0].decode("utf-8", "replace")
+    return max(",;\t", key=header.count) if suffix == ".csv" else SEPARATORS[suffix]
+
+
+def row_items(
+    path: Path, stream: IO[bytes], separator: str, as_text: Container[str]
+) -> Iterator[Item]:
+    """Yield the place and the content of each row of a table."""
+    # The limit holds for the whole process; the default would refuse long texts.
+    csv.field_size_limit(LARGEST_CELL)
+    rows = _rows(path, csv.reader(decoded(stream), delimiter=separator, strict=True))
+    first, header = next(rows)
+    names = tried(_column_names, header)
+    if isinstance(names, ValueError):
+        raise UserError(f"{path}: {first}: the header: {names}; mend it")
+    for place, cells in rows:
+        yield place, tried(_row, names, cells, as_text)
+
+
+def _rows(path: Path, reader: Any) -> Iterator[tuple[str, Sequence[str] | ValueError]]:
+    """Yield the first line and the cells of each row, or what is wrong with it."""
+    while True:
+        place = f"line {reader.line_num + 1}"
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "unexpected end" in str(error) or "field larger" in str(error):
+                raise UserError(
+                    f"{path}: {place}: a quote is opened and not closed ({error}); close it"
+                ) from None
+            yield place, ValueError(f"broken CSV ({error})")
+            continue
+        if cells:
+            yield place, cells
+
+
+def _column_names(header: Sequence[str] | ValueError) -> list[str]:
+    """Check a header; a column without a name, as pandas writes its index, is left out later."""
+    if isinstance(header, ValueError):
+        raise header
+    refuse_undecoded("\n".join(header))
+    names = [name.strip() for name in header]
+    for name in filter(None, names):
+        if names.count(name) > 1:
+            raise ValueError(f"several columns are named '{name}'")
+        if inner := [other for other in names if other.startswith(f"{name}.")]:
+            raise ValueError(f"'{name}' cannot hold a value and '{inner[0]}' too")
+    return names
+
+
+def _row(
+    names: Sequence[str], cells: Sequence[str] | ValueError, as_text: Container[str]
+) -> dict[str, Any]:
+    if isinstance(cells, ValueError):
+        raise cells
+    if len(cells) != len(names):
+        raise ValueError(f"expected {len(names)} cells, as in the header, got {len(cells)}")
+    refuse_undecoded("\n".join(cells))
+    row: dict[str, Any] = {}
+    for name, cell in zip(names, cells, strict=True):
+        if name and cell:
+            put(row, name, cell if name in as_text else _cell(cell))
+    return row
+
+
+def put(item: dict[str, Any], path: str, value: Any) -> None:
+    """Set the value at a dotted path, making the objects on the way."""
+    *outer, last = path.split(".")
+    for key in outer:
+        if item.get(key) is None:
+            item[key] = {}
+        item = item[key]
+        if not isinstance(item, dict):
+            raise ValueError(f"field '{key}': expected an object, to hold '{path}'")
+    item[last] = value
+
+
+def _cell(cell: str) -> Any:
+    """Read a cell that is a JSON number, list or object as such; any other stays as it is."""
+    if not cell.lstrip().startswith(VALUE):
+        return cell
+    try:
+        return json.loads(cell, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return cell
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")

@@ -1,0 +1,1 @@
+"""Texts as a network reads them: tokens, batches, n-grams, pretrained trunks."""

@@ -1,0 +1,1 @@
+"""What a network predicts, how its modules are fused, and how good that is."""

@@ -1,0 +1,46 @@
+"""Features of a frozen trunk: computed once for a part, so that an epoch never runs the trunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from redheart.encoding.batch import make_batch
+from redheart.encoding.tokens import Encoded, evaluation_batches
+from redheart.errors import UserError
+from redheart.machine.device import autocast, open_device
+from redheart.model.backbone import Backbone
+from redheart.recipe.training_options import TrainOptions
+
+# Texts whose features are in memory at once: 512 tokens of 768 numbers take 0.2 GB.
+TEXTS_AT_ONCE = 256
+TOKENS_PER_BATCH = 4096
+
+
+@torch.inference_mode()
+def trunk_features(
+    trunk: Backbone, part: Encoded, options: TrainOptions
+) -> Iterator[list[np.ndarray]]:
+    """Yield the features of successive texts, some at once: float16 [tokens, dimension] each.
+
+    Raises
+    ------
+    UserError
+        A feature is not finite in float16.
+    """
+    device = open_device(options)
+    trunk = trunk.to(device)
+    for start in range(0, len(part), TEXTS_AT_ONCE):
+        lengths = part.lengths[start : start + TEXTS_AT_ONCE]
+        found: list[np.ndarray] = [np.empty(0)] * len(lengths)
+        for rows in evaluation_batches(lengths, TOKENS_PER_BATCH):
+            batch = make_batch(part, rows + start).to(device)
+            with autocast(options):
+                tokens = trunk(batch).tokens.half().cpu().numpy()
+            for row, features in zip(rows, tokens, strict=True):
+                found[row] = features[: lengths[row]]
+        if not all(np.isfinite(features).all() for features in found):
+            raise UserError("the trunk's features are not finite in float16; choose another trunk")
+        yield found

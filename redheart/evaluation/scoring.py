@@ -1,0 +1,218 @@
+"""The evaluation of a checkpoint: losses and metrics per module, group and whole, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from redheart.encoding.tokens import Encoded, load_encoded
+from redheart.evaluation.fusion import choose_weights, fused_predictions
+from redheart.evaluation.inference import (
+    Contributions,
+    contributions,
+    empty_network,
+    module_scores,
+    part_losses,
+)
+from redheart.model.network import Network, activate
+from redheart.model.states import load_into
+from redheart.recipe.groups import groups
+from redheart.recipe.training_options import Recipe, ScoringOptions
+from redheart.storage import files
+from redheart.storage.tensors import ModuleStates, load_tensors, parameter_statistics
+from redheart.tasks import metrics
+from redheart.tasks.task import Task
+
+Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
+
+
+def score_files(
+    inputs: Any, outputs: Any, recipe: Recipe, options: ScoringOptions
+) -> dict[str, Any]:
+    """Evaluate the checkpoint of a leg, given the leg's files.
+
+    Parameters
+    ----------
+    inputs
+        Paths `train`, `val_select`, and `parent_metrics`, a list of one or none.
+    outputs
+        Paths `weights` and `manifest` of the checkpoint.
+    """
+    train, validation = load_encoded(inputs.train), load_encoded(inputs.val_select)
+    network = empty_network(recipe, train)
+    return evaluate_checkpoint(
+        network,
+        load_tensors(outputs.weights),
+        files.read_json(outputs.manifest),
+        train.head(options.scored_train_records),
+        validation,
+        recipe,
+        next(map(files.read_json, inputs.parent_metrics), None),
+    )
+
+
+def evaluate_checkpoint(
+    network: Network,
+    saved: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    train: Encoded,
+    validation: Encoded,
+    recipe: Recipe,
+    previous: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return everything that later phases read of a checkpoint.
+
+    Parameters
+    ----------
+    saved
+        The checkpoint: `weights` by module, and `ema` if that was saved.
+    train
+        Training records on which the training loss is taken, in evaluation mode.
+    validation
+        The part val_select.
+    previous
+        The same table of the checkpoint before, or None.
+    """
+    tasks = recipe.tasks
+    fused, averages = {}, {}
+    if "ema" in saved:
+        fused["ema"], of_average = _fused(network, saved["ema"], validation, recipe)
+        averages["modules_ema"] = _on_validation(tasks, of_average, validation)
+    fused["raw"], on_validation = _fused(network, saved["weights"], validation, recipe)
+    on_train = contributions(network, train, recipe.train)
+    modules = _module_table(
+        module_scores(tasks, on_train, train), _on_validation(tasks, on_validation, validation)
+    )
+    by_group = _group_table(modules, manifest, tasks)
+    return {
+        "epoch": manifest["epoch"],
+        "modules": modules,
+        **averages,
+        "fused": fused,
+        "groups": by_group,
+        "parameters": parameter_statistics(saved["weights"]),
+        "improvement": _improvement(by_group, previous),
+        "overfitting": _overfitting(by_group),
+        "training": manifest["training"][-1],
+    }
+
+
+def _fused(
+    network: Network,
+    states: ModuleStates,
+    part: Encoded,
+    recipe: Recipe,
+) -> tuple[dict[str, Any], Contributions]:
+    """Load a set of weights; return the whole model's scores and the modules' contributions."""
+    load_into(network, states)
+    tasks = recipe.tasks
+    given = contributions(network, part, recipe.train)
+    weights = choose_weights(tasks, given, part.targets, recipe.fusion)
+    predicted = fused_predictions(tasks, given, weights)
+    scores = {
+        "val_loss": float(part_losses(tasks, given, part)[0].mean()),
+        "macro": _finite(metrics.macro(tasks, predicted, part.targets)),
+        "tasks": {
+            task.name: metrics.task_metrics(task, predicted[task.name], part.targets[task.name])
+            for task in tasks
+        },
+        "weights": weights,
+    }
+    return scores, given
+
+
+def _on_validation(
+    tasks: Sequence[Task], given: Contributions, part: Encoded
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return each module's own loss, accuracy and main metric on val_select, by task."""
+    scores = module_scores(tasks, given, part)
+    return {
+        module: {
+            task.name: {
+                "val_loss": scores[module][task.name]["loss"],
+                "val_accuracy": scores[module][task.name]["accuracy"],
+                "val_metric": _finite(
+                    metrics.main_metric(
+                        task,
+                        activate(task, given[task.name][module]).numpy(),
+                        part.targets[task.name],
+                    )
+                ),
+            }
+            for task in tasks
+            if task.name in by_task
+        }
+        for module, by_task in scores.items()
+    }
+
+
+def _module_table(
+    train: Scores, validation: Mapping[str, Mapping[str, Mapping[str, Any]]]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    return {
+        module: {
+            task: {
+                "train_loss": train[module][task]["loss"],
+                "train_accuracy": train[module][task]["accuracy"],
+                **scores,
+            }
+            for task, scores in by_task.items()
+        }
+        for module, by_task in validation.items()
+    }
+
+
+def _group_table(
+    modules: Mapping[str, Mapping[str, Mapping[str, float]]],
+    manifest: Mapping[str, Any],
+    tasks: Sequence[Task],
+) -> dict[str, dict[str, Any]]:
+    """Return each group's own losses, weighted by task, and the calm of its gradients."""
+    weights = {task.name: task.weight for task in tasks}
+    table = {}
+    for group, members in groups(tuple(manifest["weights"])).items():
+        rows = [
+            (weights[task], row)
+            for module in members
+            for task, row in modules.get(module, {}).items()
+        ]
+        total = sum(weight for weight, _ in rows) or 1.0
+        norms = _group_norms(members, manifest["training"][-1])
+        table[group] = {
+            "train_loss": sum(weight * row["train_loss"] for weight, row in rows) / total,
+            "val_loss": sum(weight * row["val_loss"] for weight, row in rows) / total,
+            "stability": 1 / (1 + norms["std"]),
+            "gradient_norm": norms,
+        }
+    return table
+
+
+def _group_norms(members: Sequence[str], epoch: Mapping[str, Any]) -> dict[str, float]:
+    """Return the gradient-norm statistics of a group: the mean over its units.
+
+    They are the last epoch's alone: a table does not depend on how long its leg was.
+    """
+    units = {"trunk" if m == "backbone" or m.startswith("heads.") else m for m in members}
+    rows = [epoch["gradient_norm"][unit] for unit in sorted(units)]
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def _improvement(
+    now: Mapping[str, Mapping[str, float]], previous: Mapping[str, Any] | None
+) -> dict[str, float | None]:
+    if previous is None:
+        return dict.fromkeys(now)
+    return {
+        group: previous["groups"][group]["val_loss"] - row["val_loss"] for group, row in now.items()
+    }
+
+
+def _overfitting(now: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    gaps = {group: row["val_loss"] - row["train_loss"] for group, row in now.items()}
+    return {group: {"gap": gap, "generalization_error": abs(gap)} for group, gap in gaps.items()}
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""Where a training runs: devices, processes, memory, and the plan that keeps within it."""

@@ -1,0 +1,93 @@
+"""The ways to keep a training in memory, from the fastest to the smallest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+from redheart.machine.device import precision
+from redheart.recipe.training_options import TrainOptions
+
+
+class Kept(NamedTuple):
+    """What a training keeps of a network, and its files hold."""
+
+    weights: int
+    """Number of the network's weights."""
+    compact: int
+    """How many of them are kept in bf16, the others in float32."""
+    states: int
+    """Bytes of the optimizer's states."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights."""
+        return 4 * self.weights - 2 * self.compact
+
+
+@dataclass(frozen=True)
+class Tier:
+    """What is kept of a training, in how many bits and where."""
+
+    name: str
+    """Its name in the config."""
+    weights: Literal["fp32", "bf16"] = "fp32"
+    """What the weights of linear layers and their gradients are held in (all but small ones)."""
+    states: Literal["fp32", "8bit"] = "fp32"
+    """What the optimizer's states of weights in bf16 are held in."""
+    states_on_cpu: bool = False
+    """Whether these lie, and the optimizer steps, in main memory, with weights in float32."""
+    average_on_cpu: bool = False
+    """Whether the moving average lies in main memory."""
+    recompute: bool = False
+    """Whether the activations of a backbone's layer are computed anew for its gradients."""
+    weights_on_cpu: bool = False
+    """Whether weights and gradients lie in main memory, and a layer or block of them comes to the
+    device for as long as it is computed."""
+
+
+# From the fastest to the slowest. Where nothing is lost by it, results stay those of the first.
+TIERS = (
+    Tier("fp32"),
+    Tier("checkpointed", recompute=True),
+    Tier("average_on_cpu", average_on_cpu=True, recompute=True),
+    Tier("bf16_8bit", "bf16", "8bit"),
+    Tier("bf16_8bit_average_on_cpu", "bf16", "8bit", average_on_cpu=True),
+    Tier("bf16_8bit_checkpointed", "bf16", "8bit", average_on_cpu=True, recompute=True),
+    Tier("offloaded", states_on_cpu=True, average_on_cpu=True, recompute=True),
+    Tier("bf16_offloaded", "bf16", states_on_cpu=True, average_on_cpu=True, recompute=True),
+    Tier("streamed", states_on_cpu=True, average_on_cpu=True, recompute=True, weights_on_cpu=True),
+)
+
+
+def training_precision(options: TrainOptions, tier: Tier) -> TrainOptions:
+    """Return the options with the precision that a tier trains in."""
+    if tier.weights == "bf16" and precision(options) == "fp32":
+        return replace(options, precision="bf16")
+    return options
+
+
+def keeps(tier: Tier, weights: int, compact: int) -> Kept:
+    """Return what training keeps, wherever that lies.
+
+    Parameters
+    ----------
+    weights
+        Number of the network's weights.
+    compact
+        How many of them a tier may keep in bf16.
+    """
+    if tier.weights == "fp32":
+        return Kept(weights, 0, 8 * weights)
+    if tier.states == "fp32":  # and the same weights in float32 beside them
+        return Kept(weights, compact, 8 * weights + 4 * compact)
+    # Two codes of 8 bits a weight, and two scales of 32 bits for each block of 256.
+    states = 8 * (weights - compact) + compact * 2 + compact * 8 // 256
+    return Kept(weights, compact, states)
+
+
+def keeps_of(tier: Tier, network: Any) -> Kept:
+    """Return what training keeps of a network that is made for a tier."""
+    weights = list(network.parameters())
+    compact = sum(weight.numel() for weight in weights if weight.dtype.itemsize == 2)
+    return keeps(tier, sum(weight.numel() for weight in weights), compact)

@@ -1,0 +1,1 @@
+"""How a model is built and trained, as options and sizes; no torch."""

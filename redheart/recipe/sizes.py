@@ -1,0 +1,149 @@
+"""How many weights a network has, worked out from its architecture alone: no torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from redheart.recipe.model_options import Architecture, BackboneSize, SignalSize, StackSize
+from redheart.tasks.task import Task
+
+# Smaller weights of linear layers are held in float32, whatever the others are held in: Dettmers et
+# al. 2022, arXiv 2110.02861, keep the optimizer states of such tensors in 32 bits.
+SMALLEST_COMPACT = 4096
+
+# The values of a tensor, and whether it is the weight of a linear layer.
+Tensor = tuple[int, bool]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of weights."""
+
+    total: int
+    """All of them."""
+    linear: int
+    """Those of linear layers without biases, which mixed precision multiplies in 16 bits."""
+    compact: int
+    """Those of linear layers that are large enough to be held in 16 bits."""
+    largest: int
+    """Those of the largest tensor."""
+    largest_compact: int
+    """Those of the largest linear layer without its bias."""
+    largest_layer: int
+    """Those of the backbone's layer or perceptron's block that has most."""
+    trunk_apart: int
+    """Those of the backbone in no layer: its embeddings and a norm."""
+    apart: int
+    """Those of the other modules in no block of a perceptron."""
+
+
+def network_sizes(sizes: Architecture, tasks: Sequence[Task]) -> Sizes:
+    """Return the numbers of weights of the network that these make."""
+    tensors = list(_network(sizes, {task.name: task.width for task in tasks}))
+    linear = [values for values, is_linear in tensors if is_linear]
+    total, layers = _sum(tensors), list(_layers(sizes))
+    trunk = replace(sizes.backbone, layers=0)
+    trunk_apart = _sum(_backbone(trunk, sizes.vocab_size)) if sizes.freeze_after != 0 else 0
+    return Sizes(
+        total,
+        sum(linear),
+        sum(values for values in linear if values >= SMALLEST_COMPACT),
+        max(values for values, _ in tensors),
+        max(linear),
+        max(layers, default=0),
+        trunk_apart,
+        total - trunk_apart - sum(layers),
+    )
+
+
+def stacks(sizes: Architecture) -> list[StackSize]:
+    """Return the sizes of all perceptrons."""
+    signal = [sizes.signal.dsp, sizes.signal.kalman] if sizes.signal_task else []
+    advanced = [queries.perceptron for queries in sizes.advanced.values()]
+    return [*sizes.heads.values(), *sizes.neural.values(), *advanced, *signal]
+
+
+def _layers(sizes: Architecture) -> Iterator[int]:
+    """Yield the numbers of weights of the backbone's layers and of the perceptrons' blocks."""
+    if sizes.freeze_after != 0:
+        yield from [_sum(_layer(sizes.backbone))] * sizes.backbone.layers
+    for stack in stacks(sizes):
+        yield from [_sum(_feedforward(stack.width, 2 * stack.width))] * stack.blocks
+
+
+def _sum(tensors: Iterable[Tensor]) -> int:
+    return sum(values for values, _ in tensors)
+
+
+def _network(sizes: Architecture, width: dict[str, int]) -> Iterator[Tensor]:
+    dimension = sizes.backbone.dimension
+    if sizes.freeze_after != 0:
+        yield from _backbone(sizes.backbone, sizes.vocab_size)
+    for task, head in sizes.heads.items():
+        yield from _perceptron(dimension, head, width[task])
+    for task, neural in sizes.neural.items():
+        yield dimension, True
+        yield from _perceptron(2 * dimension, neural, width[task])
+    if sizes.signal_task:
+        yield from _signal(dimension, sizes.signal, width[sizes.signal_task])
+    for task, queries in sizes.advanced.items():
+        yield from _linear(dimension, queries.width)
+        yield queries.queries * queries.width, False
+        inputs = queries.queries * queries.width
+        yield from _perceptron(inputs, queries.perceptron, width[task])
+    for task in sizes.lexical:
+        yield sizes.lexicon_size * width[task], False
+        yield width[task], False
+
+
+def _backbone(size: BackboneSize, vocab_size: int) -> Iterator[Tensor]:
+    yield vocab_size * size.dimension, False
+    for _ in range(size.layers):
+        yield from _layer(size)
+    yield from _norm(size.dimension)
+
+
+def _layer(size: BackboneSize) -> Iterator[Tensor]:
+    d = size.dimension
+    yield from _norm(d)
+    yield from _linear(d, 3 * d)
+    yield from _linear(d, d)
+    yield from _feedforward(d, size.feedforward)
+
+
+def _perceptron(inputs: int, size: StackSize, outputs: int) -> Iterator[Tensor]:
+    yield from _linear(inputs, size.width)
+    for _ in range(size.blocks):
+        yield from _feedforward(size.width, 2 * size.width)
+    yield from _norm(size.width)
+    yield from _linear(size.width, outputs)
+
+
+def _signal(dimension: int, size: SignalSize, outputs: int) -> Iterator[Tensor]:
+    bands = size.channels * size.filters
+    yield from _linear(dimension, size.channels)
+    yield (size.segments + 1) * bands * 2, False
+    yield bands, False
+    yield from _linear(bands, size.series)
+    yield from _norm(size.series)
+    yield from _perceptron(2 * size.series, size.dsp, outputs)
+    yield from _linear(size.series, size.states)
+    yield from ((size.states, False),) * 3
+    yield from _perceptron(2 * size.states, size.kalman, outputs)
+
+
+def _feedforward(dimension: int, hidden: int) -> Iterator[Tensor]:
+    yield from _norm(dimension)
+    yield from _linear(dimension, hidden)
+    yield from _linear(hidden, dimension)
+
+
+def _linear(inputs: int, outputs: int) -> Iterator[Tensor]:
+    yield inputs * outputs, True
+    yield outputs, False
+
+
+def _norm(dimension: int) -> Iterator[Tensor]:
+    yield dimension, False
+    yield dimension, False

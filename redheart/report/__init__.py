@@ -1,0 +1,1 @@
+"""The report: the page, its tables and its figures."""

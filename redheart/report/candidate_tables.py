@@ -1,0 +1,179 @@
+"""The report's tables of the candidates, and the rows of their forest plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from redheart.report.tables import Table, make_table
+from redheart.selection.comparison import NAMES_IN_WORDS, REFERENCES
+from redheart.tasks.metrics import MAIN_METRIC
+from redheart.tasks.task import Task
+
+Json = Mapping[str, Any]
+
+BASELINE = "tfidf_linear"
+SIGNIFICANT = 0.05
+# Columns that only the table's files have, by how their titles begin.
+HIDDEN = ("difference", "low", "high", "test, seed")
+
+
+def candidates_table(results: Json, sources: Mapping[str, Json]) -> Table:
+    """Return a row per candidate: how it scores on each part, and what it costs."""
+    rows = [{"name": name, **scores} for name, scores in results["candidates"].items()]
+    seeds = sources if any("per_seed" in row for row in rows) else ()
+
+    def of_seed(row: Json, seed: str) -> float | None:
+        return row["per_seed"][seed]["test"]["macro"] if "per_seed" in row else None
+
+    def compared(key: str, reference: str) -> Any:
+        return lambda row: row["test"][f"versus_{reference}"][key]
+
+    def in_brackets(reference: str) -> Any:
+        return lambda row: difference_in_words(results, row["name"], reference)
+
+    differences = [
+        column
+        for reference in REFERENCES
+        for column in (
+            (f"against {reference}", "s", in_brackets(reference)),
+            (f"p by Holm ({reference})", ".2g", compared("p_holm", reference)),
+            *((f"{key}, {reference}", "+.4f", compared(key, reference)) for key in HIDDEN[:3]),
+        )
+    ]
+    return make_table(
+        rows,
+        ("candidate", "", lambda row: row["name"]),
+        ("passes", "g", lambda row: row["forward_passes"]),
+        ("val_select", ".3f", lambda row: row["val_select"]),
+        ("val_confirm", ".3f", lambda row: row["val_confirm"]),
+        ("test", ".3f", lambda row: row["test"]["macro"]),
+        *differences,
+        *((f"test, seed {s}", ".3f", lambda row, s=s: of_seed(row, s)) for s in seeds),
+        mark=lambda row: row["name"] == results["shipped"]["candidate"],
+    )
+
+
+def recipes_table(results: Json, sources: Mapping[str, Json]) -> Table:
+    """Return a row per candidate: what it is, and which weights it is made of."""
+    return make_table(
+        list(results["candidates"]),
+        ("candidate", "", lambda name: name),
+        ("what it is", "", lambda name: what_it_is(name, sources)),
+        ("made of", "", lambda name: _made_of(name, sources)),
+        mark=lambda name: name == results["shipped"]["candidate"],
+    )
+
+
+def tasks_table(results: Json, tasks: Sequence[Task]) -> Table:
+    """Return a row per task and metric, each task's main one first; a column per candidate."""
+    candidates = results["candidates"]
+    first = next(iter(candidates.values()))["test"]["tasks"]
+    scores = [
+        (name, ".3f", lambda row, tested=tested["test"]["tasks"]: tested[row[0].name][row[1]])
+        for name, tested in candidates.items()
+    ]
+    return make_table(
+        [(task, metric) for task in tasks for metric in first[task.name]],
+        ("task", "", lambda row: row[0].name),
+        ("metric", "", lambda row: row[1]),
+        *scores,
+        mark=lambda row: row[1] == MAIN_METRIC[row[0].kind],
+    )
+
+
+def what_it_is(name: str, sources: Mapping[str, Json]) -> str:
+    """Return a candidate's note, and which other one it came to be, in every seed or in some."""
+    if name == BASELINE:
+        return "a linear model per task on TF-IDF; a yardstick that never ships"
+    given = {seed: found[name] for seed, found in sources.items() if name in found}
+    notes = dict.fromkeys(source["note"] for source in given.values() if source.get("note"))
+    same = {seed: source["same_as"] for seed, source in given.items() if source.get("same_as")}
+    if same and len(set(same.values())) == 1 and len(same) == len(given):
+        notes[f"the same as {next(iter(same.values()))}"] = None
+    elif same:
+        told = ", ".join(f"as {other} in seed {seed}" for seed, other in same.items())
+        notes[f"the same {told}"] = None
+    return "; ".join(notes)
+
+
+def _made_of(name: str, sources: Mapping[str, Json]) -> str:
+    """Say which weights a candidate is made of, seed by seed where there are several."""
+    if name == BASELINE:
+        return ""
+    made = {seed: _weights(found[name]) for seed, found in sources.items() if name in found}
+    if len(set(made.values())) < 2:
+        return next(iter(made.values()), "")
+    return "; ".join(f"seed {seed}: {weights}" for seed, weights in made.items())
+
+
+def _weights(source: Json) -> str:
+    if "offsets" in source:
+        return f"variants at offsets {', '.join(map(str, source['offsets']))}"
+    epochs = source.get("epochs", ())
+    if isinstance(epochs, Mapping):
+        base = source.get("base")  # where all comes from that is not named
+        named = [f"{name} of epoch {epoch}" for name, epoch in epochs.items() if epoch != base]
+        return (f"{base}; " if base else "") + ", ".join(named)
+    return f"{'epoch' if len(epochs) == 1 else 'epochs'} {list_epochs(epochs)}"
+
+
+def list_epochs(epochs: Sequence[int]) -> str:
+    """List epochs; more than eight as their number and range."""
+    if len(epochs) > 8:
+        return f"{min(epochs)} to {max(epochs)} ({len(epochs)} of them)"
+    return ", ".join(map(str, sorted(epochs)))
+
+
+def comparison_rows(results: Json) -> list[dict[str, Any]]:
+    """Return a row per candidate for the forest plot, in the order of the results."""
+    return [
+        {
+            "label": _labelled(name, result["forward_passes"]),
+            "ships": name == results["shipped"]["candidate"],
+            "yardstick": name == BASELINE,
+            "against": {
+                reference: {
+                    **result["test"][f"versus_{reference}"],
+                    "seeds": _seed_differences(results, name, reference),
+                    "words": difference_in_words(results, name, reference).partition(" ")[0],
+                    "significant": _is_significant(result["test"][f"versus_{reference}"]),
+                }
+                for reference in REFERENCES
+            },
+        }
+        for name, result in results["candidates"].items()
+    ]
+
+
+def _labelled(name: str, passes: int) -> str:
+    return f"{in_words(name)} ×{passes}" if passes > 1 else in_words(name)
+
+
+def _is_significant(versus: Json) -> bool:
+    return versus["p_holm"] is not None and versus["p_holm"] < SIGNIFICANT
+
+
+def _seed_differences(results: Json, name: str, reference: str) -> list[float]:
+    """Return each training seed's own difference to the reference; none of one seed alone."""
+    own, other = (
+        [seed["test"]["macro"] for seed in results["candidates"][key].get("per_seed", {}).values()]
+        for key in (name, reference)
+    )
+    pairs = zip(own, other, strict=False) if name != reference else ()
+    return [score - less for score, less in pairs if score is not None and less is not None]
+
+
+def in_words(name: str) -> str:
+    """Return a candidate's name as a noun without article."""
+    return NAMES_IN_WORDS.get(name, name.replace("_", " ")).removeprefix("the ")
+
+
+def difference_in_words(results: Json, name: str, reference: str) -> str:
+    """Return a candidate's difference to another with its 95 % interval."""
+    versus = results["candidates"][name]["test"][f"versus_{reference}"]
+    if name == reference:
+        return "reference"
+    if versus["difference"] is None:
+        return "undefined"
+    return f"{versus['difference']:+.3f} [{versus['low']:+.3f}, {versus['high']:+.3f}]"

@@ -1,0 +1,76 @@
+"""What a run's training wrote, as TensorBoard's event files: an export that nothing depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from redheart.errors import UserError
+from redheart.storage import files
+
+NOT_INSTALLED = "event files take the package tensorboard; install it (`pip install tensorboard`)"
+# TensorBoard looks for files with `tfevents` in their names. One fixed name, so that a second
+# export replaces the first.
+FILE = "events.out.tfevents.redheart"
+
+
+def write_event_files(run_folder: Path, logdir: Path) -> int:
+    """Write an event file for each training seed of a run and return their number.
+
+    Steps' metrics stand under `step/`, checkpoints' tables under the names of their sections, all
+    over optimizer steps. The files hold no clock: equal runs give equal bytes.
+
+    Raises
+    ------
+    UserError
+        TensorBoard is not installed, or the run has no metrics of steps.
+    """
+    seeds = sorted({path.parents[1] for path in run_folder.glob("seed_*/ckpt/steps_*.jsonl")})
+    if not seeds:
+        raise UserError(
+            f"{run_folder}: no metrics of training steps there; name a run's folder, such as "
+            "results/demo, after its training"
+        )
+    for seed in seeds:
+        _write(logdir / seed.name / FILE, seed / "ckpt")
+    return len(seeds)
+
+
+def scalars(folder: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    """Yield the optimizer step and the scalars by tag: of each step, and of each checkpoint."""
+    for path in sorted(folder.glob("steps_*.jsonl")):
+        step = 0
+        for row in files.read_lines(path):
+            step = row.pop("step")
+            yield step, flat(row, "step/")
+        table = folder / f"metrics_{path.stem.removeprefix('steps_')}.json"
+        if table.is_file():
+            yield step, flat(files.read_json(table))
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Return the numbers of nested mappings by their paths, `a/b/c`; all else is left out."""
+    found: dict[str, float] = {}
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            found |= flat(item, f"{prefix}{name}/")
+        elif isinstance(item, int | float):
+            found[prefix + name] = float(item)
+    return found
+
+
+def _write(path: Path, folder: Path) -> None:
+    try:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
+    except ImportError:
+        raise UserError(NOT_INSTALLED) from None
+    # TensorBoard's own EventFileWriter puts time and machine into name and content.
+    with files.atomic(path) as stream:
+        writer = RecordWriter(stream)
+        writer.write(Event(file_version="brain.Event:2").SerializeToString())
+        for step, found in scalars(folder):
+            values = [Summary.Value(tag=tag, simple_value=number) for tag, number in found.items()]
+            writer.write(Event(step=step, summary=Summary(value=values)).SerializeToString())

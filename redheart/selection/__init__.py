@@ -1,0 +1,1 @@
+"""What ships: the baseline, the comparison and its intervals, the choice, the results."""

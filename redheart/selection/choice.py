@@ -1,0 +1,172 @@
+"""From everybody's predictions to what ships: first the choice, then the comparison on test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from redheart.selection.bootstrap import Interval, Predictions, bootstrap_scores, interval
+from redheart.selection.comparison import (
+    REFERENCES,
+    baseline_sentence,
+    candidate_results,
+    decide_shipped,
+    find_challenger,
+)
+from redheart.storage import files
+from redheart.tasks.metrics import macro
+from redheart.tasks.task import Task
+
+DEFAULT = "greedy_soup"
+BASELINE = "tfidf_linear"
+
+# candidate -> part -> predictions
+Table = Mapping[str, Mapping[str, Predictions]]
+
+
+def read_clusters(path: str | Path) -> dict[str, np.ndarray]:
+    """Read `clusters.json` of the split: by part, each record's cluster of near-duplicates."""
+    return {part: np.array(ids, dtype=np.int64) for part, ids in files.read_json(path).items()}
+
+
+def count_passes(sources: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, int]:
+    """Return by candidate how many passes of a network one prediction takes, at most of the seeds.
+
+    Parameters
+    ----------
+    sources
+        The contents of each seed's `candidates.json`.
+    """
+    return {name: max(seed[name]["forward_passes"] for seed in sources) for name in sources[0]}
+
+
+def choose(
+    tasks: Sequence[Task],
+    tables: Mapping[int, Table],
+    targets: Mapping[str, Predictions],
+    clusters: Mapping[str, np.ndarray],
+    forward_passes: Mapping[str, int],
+    resamples: int,
+) -> dict[str, Any]:
+    """Choose what ships on val_select and val_confirm, and declare what test will compare.
+
+    Only candidates of one forward pass can ship; the others are rivals that show what more passes
+    would buy.
+
+    Parameters
+    ----------
+    tables
+        The predictions of each training seed.
+    targets
+        By part and task.
+    clusters
+        By part: each record's cluster of near-duplicates.
+    forward_passes
+        By candidate.
+
+    Returns
+    -------
+    The content of `choice.json`.
+    """
+    everyone = {n: _mean_macro(tasks, tables, n, "val_select", targets) for n in forward_passes}
+    scores = {name: score for name, score in everyone.items() if forward_passes[name] == 1}
+    challenger = find_challenger(scores, DEFAULT)
+    confirmed = None
+    if challenger != DEFAULT:
+        confirmed = _confirm(tasks, tables, challenger, targets, clusters, resamples)
+    decision = decide_shipped(scores, confirmed, DEFAULT)
+
+    def of_seed(seed: int) -> float:
+        score = macro(tasks, tables[seed][decision.candidate]["val_select"], targets["val_select"])
+        return float(np.nan_to_num(score, nan=-1.0))
+
+    return {
+        **asdict(decision),
+        "seed": max(sorted(tables), key=of_seed),
+        "challenger": challenger if confirmed else None,
+        "val_select": {name: None if np.isnan(s) else s for name, s in everyone.items()},
+        "compared_on_test": list(forward_passes),
+        "with": [*REFERENCES, BASELINE],
+    }
+
+
+def compare(
+    tasks: Sequence[Task],
+    choice: Mapping[str, Any],
+    tables: Mapping[int, Table],
+    baseline: Table,
+    targets: Mapping[str, Predictions],
+    clusters: np.ndarray,
+    forward_passes: Mapping[str, int],
+    resamples: int,
+) -> dict[str, Any]:
+    """Score all candidates on test, and say how what was chosen fares against the linear baseline.
+
+    Parameters
+    ----------
+    choice
+        What `choose` returned.
+    tables
+        The predictions of each training seed, those of test among them.
+    baseline
+        Those of the linear baseline, which has no seed.
+    targets
+        By part and task.
+    clusters
+        Of test: each record's cluster of near-duplicates.
+    forward_passes
+        By candidate.
+
+    Returns
+    -------
+    `candidates`, `shipped` and `baseline_sentence` of `final_results.json`.
+    """
+    predictions: dict[str, dict[int, Mapping[str, Predictions]]] = {
+        name: {seed: tables[seed][name] for seed in sorted(tables)} for name in forward_passes
+    }
+    everyone = {**predictions, BASELINE: {0: baseline[BASELINE]}}
+    on_test = {name: [parts["test"] for parts in runs.values()] for name, runs in everyone.items()}
+    resampled = bootstrap_scores(tasks, on_test, targets["test"], clusters, resamples)
+    passes = {**forward_passes, BASELINE: 0}
+    shipped = choice["candidate"]
+    sentence = baseline_sentence(
+        shipped,
+        float(resampled[shipped][0]),
+        float(resampled[BASELINE][0]),
+        interval(resampled[shipped] - resampled[BASELINE]),
+    )
+    return {
+        "shipped": {key: choice[key] for key in ("candidate", "reason", "seed")},
+        "baseline_sentence": sentence,
+        "candidates": candidate_results(tasks, everyone, targets, resampled, passes),
+    }
+
+
+def _mean_macro(
+    tasks: Sequence[Task],
+    tables: Mapping[int, Table],
+    name: str,
+    part: str,
+    targets: Mapping[str, Predictions],
+) -> float:
+    """Return a candidate's macro score on a part, averaged over the training seeds."""
+    return float(np.mean([macro(tasks, t[name][part], targets[part]) for t in tables.values()]))
+
+
+def _confirm(
+    tasks: Sequence[Task],
+    tables: Mapping[int, Table],
+    challenger: str,
+    targets: Mapping[str, Predictions],
+    clusters: Mapping[str, np.ndarray],
+    resamples: int,
+) -> Interval:
+    """Return the challenger's score minus the default's on val_confirm."""
+    part = "val_confirm"
+    pair = {name: [t[name][part] for t in tables.values()] for name in (challenger, DEFAULT)}
+    scores = bootstrap_scores(tasks, pair, targets[part], clusters[part], resamples)
+    return interval(scores[challenger] - scores[DEFAULT])

@@ -1,0 +1,82 @@
+"""The log of who opened test: each frozen choice that was measured on it, in the order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from redheart.storage import files
+
+# The steps that read test once it is open; nothing else does, encoding and its statistics aside.
+READERS = ("predict_test", "fit_baseline", "compare_candidates")
+# What makes two openings the same one: a job that runs again opens nothing new.
+IDENTITY = ("run", "choice_sha256")
+
+
+def record_opening(log: str | Path, run: str, choice: str | Path) -> list[dict[str, Any]]:
+    """Write down that a frozen choice opens test, unless it did before.
+
+    Parameters
+    ----------
+    log
+        The log of this test part; it only grows.
+    run
+        Name of the run.
+    choice
+        The run's `choice.json`.
+
+    Returns
+    -------
+    All openings so far, the oldest first.
+    """
+    chosen = files.read_json(choice)
+    opening = {
+        "run": run,
+        "choice_sha256": files.sha256_file(choice),
+        "candidate": chosen["candidate"],
+        "compared": chosen["compared_on_test"],
+        "with": chosen["with"],
+        "steps": list(READERS),
+    }
+    if all(identity(opening) != identity(line) for line in files.read_lines(log)):
+        files.append_line(log, opening)
+    return files.read_lines(log)
+
+
+def identity(opening: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what tells one opening from another."""
+    return tuple(opening[key] for key in IDENTITY)
+
+
+def summarise_openings(
+    openings: Sequence[Mapping[str, Any]], run: str, choice: str | Path
+) -> dict[str, Any]:
+    """Return the `test_access` part of final_results.json: which opening this is, and the others.
+
+    Parameters
+    ----------
+    openings
+        As `record_opening` returned them, this one among them.
+    run, choice
+        As `record_opening` takes them.
+    """
+    order = [identity(opening) for opening in openings]
+    place = order.index((run, files.sha256_file(choice)))
+    others = [opening for opening in openings if opening is not openings[place]]
+    return {
+        "opening": place + 1,
+        "openings": len(openings),
+        "others": [{key: opening[key] for key in ("run", "candidate")} for opening in others],
+    }
+
+
+def openings_sentence(access: Mapping[str, Any]) -> str:
+    """Say how often test was opened; `access` is what `summarise_openings` returns."""
+    if access["openings"] == 1:
+        return "Test was opened once, for this choice."
+    others = ", ".join(f"{other['candidate']} of run {other['run']}" for other in access["others"])
+    return (
+        f"Test was opened {access['openings']} times; this choice was number {access['opening']}, "
+        f"the others: {others}. Whoever picks among them picks on test."
+    )

@@ -1,0 +1,126 @@
+"""The one file that others read of a run: `final_results.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from redheart.storage import files
+
+SCHEMA = Path(__file__).parents[2] / "config" / "schemas" / "results.schema.json"
+
+# Under which phase a step's seconds are counted.
+PHASES = {
+    "data": (
+        "generate_corpus",
+        "read_records",
+        "find_duplicates",
+        "deduplicate_records",
+        "split_records",
+        "train_tokenizer",
+        "import_trunk",
+        "fit_lexicon",
+        "encode_part",
+        "extract_features",
+    ),
+    "sweep": ("sweep_rate", "decide_rung", "join_sweep", "choose_rate"),
+    "train": ("train_leg", "evaluate_checkpoint"),
+    "sweet_spots": ("find_sweet_spots",),
+    "crossover": (
+        "stitch_crossover",
+        "stitch_variant",
+        "stitch_units",
+        "make_soups",
+        "search_units",
+    ),
+    "evaluate": (
+        "predict_candidates",
+        "choose_candidate",
+        "open_test",
+        "predict_test",
+        "fit_baseline",
+        "compare_candidates",
+        "ship_model",
+    ),
+    "report": ("write_results", "make_report"),
+}
+
+
+def gather(
+    run: str,
+    comparison: Mapping[str, Any],
+    access: Mapping[str, Any],
+    reports: Mapping[str, Mapping[str, Any]],
+    best: Mapping[str, Any],
+    spots: Mapping[int, Mapping[str, Any]],
+    provenance: Mapping[str, Any],
+    cost: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the content of `final_results.json`, checked against its schema.
+
+    Parameters
+    ----------
+    comparison
+        What ships, all candidates, and the sentence about the linear baseline.
+    access
+        How often test was opened.
+    reports
+        Those of the steps `records`, `dedup` and `split`.
+    best
+        The chosen learning rate.
+    spots
+        Each seed's sweet spots.
+    """
+    epochs = {
+        str(seed): {group: spot["epoch"] for group, spot in found["groups"].items()}
+        for seed, found in spots.items()
+    }
+    results = {
+        "run": run,
+        "provenance": dict(provenance),
+        "data": {
+            "read": reports["records"]["read"],
+            "rejected": reports["records"]["rejected_count"],
+            "removed": reports["dedup"]["removed"],
+            "kept": reports["dedup"]["kept"],
+            "parts": {name: part["count"] for name, part in reports["split"]["parts"].items()},
+        },
+        "best_learning_rate": best["best_learning_rate"],
+        "sweet_spots": epochs if len(epochs) > 1 else next(iter(epochs.values())),
+        **comparison,
+        "test_access": dict(access),
+        "cost": dict(cost),
+    }
+    jsonschema.validate(results, files.read_json(SCHEMA))
+    return results
+
+
+def cost(ledger: Sequence[Mapping[str, Any]], folder: str | Path) -> dict[str, Any]:
+    """Return what the present results took: seconds by phase, peak memory, bytes on disk.
+
+    Parameters
+    ----------
+    ledger
+        The run's ledger, oldest line first. Of each target the last computation counts, so that
+        neither a restored result nor one long replaced distorts the sum.
+    folder
+        The run's folder.
+    """
+    computed = {
+        (line["step"], line["target"]): line for line in ledger if line["outcome"] == "computed"
+    }
+    seconds = {
+        phase: round(sum(line["seconds"] for line in computed.values() if line["step"] in steps), 3)
+        for phase, steps in PHASES.items()
+    }
+    sizes = (path.stat().st_size for path in sorted(Path(folder).rglob("*")) if path.is_file())
+    return {
+        "seconds": seconds,
+        "peak_memory_bytes": max(
+            (line["peak_memory_bytes"] for line in computed.values()), default=0
+        ),
+        "disk_bytes": sum(sizes),
+    }

@@ -1,0 +1,164 @@
+"""The folder that ships: everything that it takes to predict, and the evidence for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from redheart.encoding import sentences
+from redheart.encoding.lexicon import load_lexicon
+from redheart.encoding.tokens import Encoded, encode_part
+from redheart.recipe.build import read_recipe
+from redheart.selection.comparison import REFERENCES, noise_sentence
+from redheart.storage import files
+
+
+def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
+    """Return the model card: what it predicts, how it was chosen, how well it does, what it is not.
+
+    Parameters
+    ----------
+    config
+        The effective config.
+    comparison
+        The candidates, what ships, and how it compares with the linear baseline.
+    """
+    shipped = comparison["shipped"]
+    candidates = comparison["candidates"]
+    rows = [_row(name, result) for name, result in candidates.items()]
+    tasks = [f"- **{name}**: {_described(task)}" for name, task in config["tasks"].items()]
+    return "\n".join(
+        [
+            f"# {run}",
+            "",
+            comparison["baseline_sentence"],
+            "",
+            f"Ships: `{shipped['candidate']}`, seed {shipped['seed']}. {shipped['reason']}",
+            "",
+            noise_sentence(len(candidates[shipped["candidate"]].get("per_seed", ())) or 1),
+            "",
+            "## What it predicts",
+            "",
+            *tasks,
+            "",
+            *_trunk_lines(config["model"]),
+            "## Evidence",
+            "",
+            "Macro score (0 to 1, the mean over tasks of each one's main metric), and on test the",
+            "differences to the best single checkpoint and to the greedy soup with 95 % intervals.",
+            "",
+            "| candidate | val_select | val_confirm | test "
+            "| against best single | against greedy soup | passes |",
+            "|---|---|---|---|---|---|---|",
+            *rows,
+            "",
+            "## Limits",
+            "",
+            "It knows what its training texts and their labels taught it, their noise and bias",
+            "included, and was measured on held-out texts of that same source and no other.",
+            "",
+            "## Use",
+            "",
+            "    redheart predict THIS_FOLDER texts.jsonl",
+            "",
+        ]
+    )
+
+
+def _trunk_lines(model: Mapping[str, Any]) -> list[str]:
+    if not model.get("pretrained"):
+        return []
+    epochs = model["freeze_after"]
+    how = {0: "frozen", None: "fine-tuned"}.get(epochs, f"fine-tuned for {epochs} epochs")
+    return [
+        f"Its trunk is `{model['pretrained']}`, {how}; the licence of that trunk holds for this "
+        "model too.",
+        "",
+    ]
+
+
+def _described(task: Mapping[str, Any]) -> str:
+    classes = ", ".join(str(name).replace("|", "\\|") for name in task.get("classes", []))
+    return f"{task['kind']} from field `{task['field']}`" + (f" ({classes})" if classes else "")
+
+
+def _row(name: str, result: Mapping[str, Any]) -> str:
+    intervals = " | ".join(_interval(result["test"][f"versus_{name}"]) for name in REFERENCES)
+    scores = (result["val_select"], result["val_confirm"], result["test"]["macro"])
+    shown = " | ".join("-" if score is None else f"{score:.3f}" for score in scores)
+    return f"| {name} | {shown} | {intervals} | {result['forward_passes']} |"
+
+
+def _interval(versus: Mapping[str, float | None]) -> str:
+    difference, low, high = (_signed(versus[key]) for key in ("difference", "low", "high"))
+    return f"{difference} [{low}, {high}]"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3f}"
+
+
+@dataclass(frozen=True)
+class ShippedModel:
+    """A model folder, opened."""
+
+    folder: Path
+    """The folder `model/` of a run."""
+
+    def predict(self, texts: Sequence[str]) -> list[dict[str, dict[str, float]]]:
+        """Return for each text task -> output -> probability, or value of a regression."""
+        from redheart.crossover import candidates
+        from redheart.evaluation import inference
+        from redheart.model.pretrained import read_trunk
+        from redheart.storage.tensors import load_verified
+
+        recipe = read_recipe(files.read_json(self.folder / "config.json"))
+        # It may have been trained on a device that this machine lacks.
+        recipe = replace(recipe, train=replace(recipe.train, device="auto"))
+        part, trunk = self._encoded(texts), None
+        if recipe.model.frozen and sentences.is_encoder(self._trunk_files[0]):
+            part = replace(part, features=self._sentence_features(texts, part.max_tokens))
+        elif recipe.model.frozen:
+            trunk = read_trunk(*self._trunk_files)
+        network = inference.empty_network(recipe, part, trunk)
+        members = load_verified(self.folder / "weights.pt")["members"]
+        made = files.read_json(self.folder / "recipe.json")
+        predicted = candidates.combine(
+            [
+                candidates.predict(network, states, part, recipe, weights)
+                for states, weights in zip(members, made["fusion"], strict=True)
+            ],
+            made.get("tasks"),
+        )
+        return [
+            {
+                task.name: dict(
+                    zip(task.output_names, predicted[task.name][row].tolist(), strict=True)
+                )
+                for task in recipe.tasks
+            }
+            for row in range(len(texts))
+        ]
+
+    def _sentence_features(self, texts: Sequence[str], most: int) -> tuple[np.ndarray, ...]:
+        tokenizer = self.folder / "tokenizer.json"
+        found = sentences.sentence_features(self._trunk_files[0], tokenizer, texts, most)
+        return tuple(features for some in found for features in some)
+
+    @property
+    def _trunk_files(self) -> tuple[Path, Path]:
+        return self.folder / "trunk" / "config.json", self.folder / "trunk" / "weights.pt"
+
+    def _encoded(self, texts: Sequence[str]) -> Encoded:
+        tokenizer = self.folder / "tokenizer.json"
+        config = files.read_json(self.folder / "config.json")
+        model, max_tokens = config["model"], config["train"]["max_tokens"]
+        learned = model.get("pretrained") and model.get("freeze_after") != 0
+        trunk = files.read_json(self._trunk_files[0]) if learned else None
+        lexicon = load_lexicon(self.folder / "lexicon.npz")
+        records = [{"text": text} for text in texts]
+        return encode_part(records, (), tokenizer, max_tokens, lexicon, trunk)

@@ -1,0 +1,149 @@
+"""Four parts of a corpus: alike in classes and lengths, without a near-duplicate across them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from redheart.duplicates.removal import connected_components
+from redheart.errors import UserError
+from redheart.split.balance import mend
+from redheart.split.parts import PARTS, SHARED_CLASS, SplitOptions, classes_of
+from redheart.split.placing import Facts, deal_class, place_groups, staying
+from redheart.split.quotas import class_quotas
+from redheart.tasks.task import Record, Task
+
+# The records of a stage: so many, or this share of those before if that is more.
+STAGE_RECORDS, STAGE_GROWTH = 50, 0.1
+
+
+def split_records(
+    records: Sequence[Record],
+    links: Sequence[tuple[int, int]],
+    strata: Sequence[str | None],
+    options: SplitOptions,
+    tasks: Sequence[Task] = (),
+    kept: Mapping[int, int] | None = None,
+) -> dict[str, list[int]]:
+    """Share records out over the four parts.
+
+    Every class gets its quota in each part, and so does every quantile bin of the class's text
+    lengths; within a bin a seeded hash of the id decides. Then records of one class are swapped
+    where that makes the parts more alike in lengths and targets. All this is done in stages, from
+    the first records on, and a stage moves few of those before it: so does a record at the end.
+
+    Parameters
+    ----------
+    links : pairs of record indices that must stay together; so do chains of them.
+    strata : each record's class, None where it has none (a class of its own).
+    tasks : those whose targets are to be alike in the parts.
+    kept : index -> part, as a number, of records whose part is given. They stay there, and so do
+        the records that are linked to them; all others make up for what they leave uneven.
+
+    Returns
+    -------
+    dict of each part's record indices, ascending.
+
+    Raises
+    ------
+    UserError
+        There are too few records to fill each part.
+    """
+    facts = Facts.of(records, strata, tasks, options.seed)
+    whole = class_quotas(Counter(strata), options.fractions)
+    part_of = np.zeros(0, dtype=int)
+    for end in [len(records)] if kept else _stages(len(records)):
+        inside = [(i, j) for i, j in links if max(i, j) < end]
+        given = {i: part for i, part in (kept or {}).items() if i < end}
+        part_of = _dealt(facts.first(end), inside, options, given, part_of, whole)
+    _refuse_empty(part_of, strata)
+    parts = {part: np.flatnonzero(part_of == p).tolist() for p, part in enumerate(PARTS)}
+    check_split(parts, links)
+    return parts
+
+
+def _stages(count: int) -> list[int]:
+    """Return how many records are dealt at the end of each stage; the last stage may be short."""
+    ends = [0]
+    while ends[-1] < count:
+        more = max(STAGE_RECORDS, math.ceil(ends[-1] * STAGE_GROWTH))
+        ends.append(min(count, ends[-1] + more))
+    return ends[1:]
+
+
+def _dealt(
+    facts: Facts,
+    links: Sequence[tuple[int, int]],
+    options: SplitOptions,
+    kept: Mapping[int, int],
+    before: np.ndarray,
+    whole: Mapping[str | None, np.ndarray],
+) -> np.ndarray:
+    """Return each record's part; the first `len(before)` have one, which most of them keep.
+
+    Groups are placed by the quotas of the whole corpus: those of a stage have no room for them.
+    """
+    strata = facts.strata
+    quotas = class_quotas(Counter(strata), options.fractions)
+    fixed = place_groups(facts, linked_groups(len(strata), links), whole, options, kept, before)
+    stay = staying(facts, before, fixed, quotas)
+    placed = fixed | stay
+    classes = np.zeros(len(strata), dtype=int)
+    for number, (value, members) in enumerate(classes_of(strata).items()):
+        classes[members] = number
+        placed |= deal_class(facts, members, placed, quotas[value], options)
+    part_of = np.array([placed[i] for i in range(len(strata))], dtype=int)
+    if len(set(placed.values())) < len(PARTS):
+        return part_of
+    free = sorted(set(range(len(strata))) - set(fixed), key=lambda i: facts.places[i])
+    return mend(part_of, classes, free, stay, facts.lengths, facts.targets)
+
+
+def check_split(parts: Mapping[str, Sequence[int]], links: Iterable[tuple[int, int]]) -> None:
+    """Raise a UserError if a linked pair stands in two parts."""
+    part_of = {i: part for part, members in parts.items() for i in members}
+    for i, j in links:
+        if part_of[i] != part_of[j]:
+            raise UserError(
+                f"split: records number {i} and {j} are near-duplicates but stand in {part_of[i]} "
+                f"and {part_of[j]}; build the split again"
+            )
+
+
+def linked_groups(count: int, links: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Return the connected components of two records or more, each ascending."""
+    groups = defaultdict(list)
+    for i, component in enumerate(_components(count, links)):
+        groups[component].append(i)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def clusters_by_part(
+    parts: Mapping[str, Sequence[int]], links: Iterable[tuple[int, int]]
+) -> dict[str, list[int]]:
+    """Return by part, record by record, the cluster of linked records that each belongs to.
+
+    A cluster goes by its first record's index in the whole; a record without links is one alone.
+    """
+    component = _components(sum(map(len, parts.values())), links)
+    return {part: [component[i] for i in members] for part, members in parts.items()}
+
+
+def _components(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
+    pairs = list(links)
+    first, second = zip(*pairs, strict=True) if pairs else ((), ())
+    return list(connected_components(count, first, second).tolist())
+
+
+def _refuse_empty(part_of: np.ndarray, strata: Sequence[str | None]) -> None:
+    empty = [part for p, part in enumerate(PARTS) if p not in part_of]
+    if empty:
+        raise UserError(
+            f"split: too few records: {len(strata)} records in {len(set(strata))} classes cannot "
+            f"fill {len(PARTS)} parts ({', '.join(empty)} would be empty; classes of fewer than "
+            f"{SHARED_CLASS} records and large linked groups are not shared out); add "
+            "records, raise that part's share, or stratify by a coarser field"
+        )

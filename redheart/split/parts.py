@@ -1,0 +1,102 @@
+"""The four parts, the options of the split, and the classes of records."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from redheart.duplicates.search import LOWEST_THRESHOLD
+from redheart.errors import UserError
+from redheart.tasks.task import Record, lookup
+
+PARTS = ("train", "val_select", "val_confirm", "test")
+TRAIN = PARTS.index("train")
+# The order in which parts get a record where there are too few to share out.
+FILL_ORDER = tuple(PARTS.index(part) for part in ("train", "test", "val_select", "val_confirm"))
+# A class of at least this many records is shared out by the fractions.
+SHARED_CLASS = 4
+
+
+def by_name(value: str | None) -> tuple[bool, str]:
+    """Return what sorts classes by their names; those without come last."""
+    return value is None, value or ""
+
+
+# The report looks for the highest similarity across parts so far below the audit threshold: near
+# enough to be found in a time like the audit's, far above what unrelated texts have in common.
+LOOKED_BELOW = 0.05
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """How the records are shared out."""
+
+    train: float = 0.75
+    """Share of the records that are trained on; above 0, the four sum to 1."""
+    val_select: float = 0.10
+    """Share on which checkpoints and candidates are chosen; above 0."""
+    val_confirm: float = 0.05
+    """Share on which the choice is accepted or refused; above 0."""
+    test: float = 0.10
+    """Share that is measured once, at the end; above 0."""
+    audit_threshold: float = 0.80
+    """Records at least this similar stay in one part; 0 to 1."""
+    length_bins: int = 10
+    """Least number of quantile bins of a large class's text lengths; each bin is shared out."""
+    seed: int = 0
+    """Another seed is another split; any integer."""
+    keep: str | None = None
+    """File of ids and parts: those records stay in those parts."""
+
+    def __post_init__(self) -> None:
+        given = [getattr(self, part) for part in PARTS]
+        if min(given) <= 0 or not math.isclose(sum(given), 1, abs_tol=1e-6):
+            shares = ", ".join(
+                f"{part} {share:g}" for part, share in zip(PARTS, given, strict=True)
+            )
+            raise UserError(f"the four shares must be above 0 and sum to 1; got {shares}")
+
+    @property
+    def searched_from(self) -> float:
+        """The similarity from which on the report needs all pairs of texts."""
+        return max(LOWEST_THRESHOLD, round(self.audit_threshold - LOOKED_BELOW, 9))
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        """The four shares, in the order of `PARTS`, freed of rounding: their sum is 1."""
+        given = [getattr(self, part) for part in PARTS]
+        return tuple(share / sum(given) for share in given)
+
+
+def stratum(record: Record, field: str | None) -> str | None:
+    """Return the value that a record is stratified by; None where it has none.
+
+    Raises
+    ------
+    UserError
+        The field holds something that is no name: a number with a fraction, a list, an object.
+    """
+    value = None if field is None else lookup(record, field)
+    if value is None:
+        return None
+    if not isinstance(value, str | int):
+        raise UserError(
+            f"split: cannot stratify by '{field}': record '{record['id']}' has a "
+            f"{type(value).__name__} there; name a field of strings or whole numbers"
+        )
+    return str(value) if str(value).strip() else None
+
+
+def classes_of(strata: Sequence[str | None]) -> dict[str | None, list[int]]:
+    """Return each class's record indices, the classes in order of their names."""
+    members = defaultdict(list)
+    for i, value in enumerate(strata):
+        members[value].append(i)
+    return {value: members[value] for value in sorted(members, key=by_name)}
+
+
+def is_oversized(group: Sequence[int], count: int, options: SplitOptions) -> bool:
+    """Tell whether a linked group is larger than the smallest part is to be."""
+    return len(group) > round(count * min(options.fractions), 9)

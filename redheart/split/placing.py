@@ -1,0 +1,193 @@
+"""Where records go: linked groups, records that stay, and each class by its lengths."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from redheart.split.balance import Targets
+from redheart.split.parts import FILL_ORDER, PARTS, TRAIN, SplitOptions, is_oversized
+from redheart.split.quotas import deal
+from redheart.tasks.task import Record, Task, target_matrix
+
+# Of a part, a linked group is at most this share where it can be: near-duplicates are alike in
+# length and label, and would be felt there.
+LARGEST_GROUP = 0.04
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is to be known of records, one after the other."""
+
+    ids: list[str]
+    strata: list[str | None]
+    lengths: list[int]
+    ranks: list[float]
+    """Their places in the seeded order by which they are dealt, 0 to 1."""
+    places: list[float]
+    """The same for swaps: an order of its own, since in that of the deal parts stand together."""
+    targets: list[Targets]
+
+    @classmethod
+    def of(
+        cls,
+        records: Sequence[Record],
+        strata: Sequence[str | None],
+        tasks: Sequence[Task],
+        seed: int,
+    ) -> Facts:
+        """Return the facts of records, given the class of each."""
+        ids = [str(record["id"]) for record in records]
+        return cls(
+            ids=ids,
+            strata=list(strata),
+            lengths=[len(record["text"]) for record in records],
+            ranks=[_rank(name, seed) for name in ids],
+            places=[_rank(f"swaps:{name}", seed) for name in ids],
+            targets=[(task, target_matrix(task, records)) for task in tasks],
+        )
+
+    def first(self, count: int) -> Facts:
+        """Return the facts of the first records."""
+        targets = [(task, matrix[:count]) for task, matrix in self.targets]
+        return Facts(
+            self.ids[:count],
+            self.strata[:count],
+            self.lengths[:count],
+            self.ranks[:count],
+            self.places[:count],
+            targets,
+        )
+
+
+def _rank(identity: str, seed: int) -> float:
+    """Return a record's place in the seeded order: a number from 0 to 1."""
+    digest = hashlib.blake2b(f"{seed}:{identity}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def place_groups(
+    facts: Facts,
+    groups: Sequence[Sequence[int]],
+    quotas: Mapping[str | None, np.ndarray],
+    options: SplitOptions,
+    kept: Mapping[int, int],
+    before: np.ndarray,
+) -> dict[int, int]:
+    """Place the linked groups: the oversized in train, each other by its hash where it fits.
+
+    One whose first record has had a part before goes there rather than by its hash.
+    The largest come first. A group goes where every class of its records has room, and where it
+    is a small share of the part, if it can; else where it exceeds the quotas least. One with a
+    kept record goes where that is.
+
+    Returns the part of each linked or kept record.
+    """
+    placed = dict(kept)
+    for group in groups:
+        for part in {kept[i] for i in group if i in kept}:
+            placed |= dict.fromkeys(group, part)
+    count = sum(int(quota.sum()) for quota in quotas.values())
+    left = {value: quota.copy() for value, quota in quotas.items()}
+    for i, part in placed.items():
+        left[facts.strata[i]][part] -= 1
+    sizes = np.array(options.fractions) * count
+    bounds = np.cumsum(options.fractions)[:-1]
+    # The smallest id stands for the group, so that one more member rarely moves it.
+    ids = [min(facts.ids[i] for i in group) for group in groups]
+    queue = [
+        (
+            not is_oversized(group, count, options),
+            -len(group),
+            _rank(name, options.seed),
+            group,
+        )
+        for name, group in zip(ids, groups, strict=True)
+        if group[0] not in placed
+    ]
+    for movable, _, rank, group in sorted(queue):
+        counts = Counter(facts.strata[i] for i in group)
+        over = np.sum([np.maximum(0, held - left[c]) for c, held in counts.items()], axis=0)
+        large = len(group) > (LARGEST_GROUP * sizes).round(9)
+        home = (
+            before[group[0]] if group[0] < len(before) else np.searchsorted(bounds, rank, "right")
+        )
+        choices = (int(home), *FILL_ORDER)
+        room = np.sum(list(left.values()), axis=0)
+        order = sorted(choices, key=lambda p: (over[p], over[p] and -room[p], large[p]))
+        part = order[0] if movable else TRAIN
+        for value, held in counts.items():
+            left[value][part] -= held
+        placed |= dict.fromkeys(group, part)
+    return placed
+
+
+def staying(
+    facts: Facts,
+    before: np.ndarray,
+    fixed: Mapping[int, int],
+    quotas: Mapping[str | None, np.ndarray],
+) -> dict[int, int]:
+    """Return the single records that keep their part: of each class as many as its quota lets."""
+    left = {value: quota.copy() for value, quota in quotas.items()}
+    for i, part in fixed.items():
+        left[facts.strata[i]][part] -= 1
+    stay = {}
+    for i in sorted(set(range(len(before))) - set(fixed), key=lambda i: facts.ranks[i]):
+        room = left[facts.strata[i]]
+        if room[before[i]] > 0:
+            room[before[i]] -= 1
+            stay[i] = int(before[i])
+    return stay
+
+
+def deal_class(
+    facts: Facts,
+    members: Sequence[int],
+    placed: Mapping[int, int],
+    quota: np.ndarray,
+    options: SplitOptions,
+) -> dict[int, int]:
+    """Place a class's free records, bin by bin of their lengths.
+
+    After each bin every part has its share of the records so far, the placed ones counted; which
+    of a bin's records go where follows from their ranks.
+    """
+    ordered = sorted(members, key=lambda i: (facts.lengths[i], facts.ranks[i]))
+    shares = np.array(options.fractions)
+    given = np.zeros(len(PARTS), dtype=int)
+    held = Counter(placed[i] for i in ordered if i in placed)
+    room = np.array([max(0, quota[part] - held[part]) for part in range(len(PARTS))])
+    dealt: dict[int, int] = {}
+    done = 0
+    for bin_ in _length_bins(ordered, options):
+        done += len(bin_)
+        given += np.bincount([placed[i] for i in bin_ if i in placed], minlength=len(PARTS))
+        free = sorted((i for i in bin_ if i not in placed), key=lambda i: facts.ranks[i])
+        due = quota if done == len(ordered) else shares * done
+        counts = deal(len(free), due - given, room)
+        dealt |= dict(zip(free, np.repeat(range(len(PARTS)), counts).tolist(), strict=True))
+        given += counts
+        room -= counts
+    return dealt
+
+
+def _length_bins(ordered: Sequence[int], options: SplitOptions) -> list[Sequence[int]]:
+    """Cut a class, sorted by length, into bins of one size; the last takes the remainder.
+
+    A bin holds 1, 2, 4 ... records for the smallest part. So its shares are whole numbers for
+    fractions like the default ones, and its size, unlike a quantile of the class, stays the same
+    when a record is added: only the records at the bins' edges can move.
+    """
+    size = math.ceil(round(1 / min(options.fractions), 9))
+    while len(ordered) >= 2 * size * options.length_bins:
+        size *= 2
+    edges = [size * b for b in range(1, len(ordered) // size)]
+    return [
+        ordered[low:high] for low, high in zip([0, *edges], [*edges, len(ordered)], strict=True)
+    ]

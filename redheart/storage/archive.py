@@ -1,0 +1,183 @@
+"""A run's folder in one file, and back: zstd over bytes that are sorted by their place in a number.
+
+The file is a zip archive whose members are not deflated but sequences of blocks, each with a head:
+how wide its numbers are taken to be, and how long it is. `manifest.json` has each file's size,
+SHA-256 and time stamp. In a block of numbers of two or four bytes all first bytes come first, then
+all second ones: exponents repeat, while the lowest bits of weights are noise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import struct
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import numpy as np
+
+from redheart.errors import UserError
+from redheart.storage import files
+
+LEVEL = 1
+# Read, split and compressed at once: all that is in memory of a file. A multiple of all widths.
+BLOCK_BYTES = 4_000_000
+# What of a block is compressed to find how wide its numbers are.
+SAMPLE_BYTES = 40_000
+WIDTHS = (1, 2, 4)
+MANIFEST = "manifest.json"
+HEAD = struct.Struct("<BI")
+
+
+def archive_run(folder: Path, target: str | Path) -> tuple[int, int]:
+    """Write all files below `folder` to one, block by block.
+
+    Returns
+    -------
+    The bytes of the files, and of the archive.
+
+    Raises
+    ------
+    UserError
+        There is no such folder, the target lies in it, a file is not what its hash beside it says,
+        or zstandard is not installed.
+    """
+    compressor = _zstandard().ZstdCompressor(level=LEVEL)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not paths:
+        raise UserError(f"{folder}: no files there; name a run's folder, such as results/demo")
+    if Path(target).resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{target}: lies in the folder to archive; name a file outside of it")
+    manifest = []
+    with files.atomic(target) as stream, zipfile.ZipFile(stream, "w") as archive:
+        for path in paths:
+            name = path.relative_to(folder).as_posix()
+            with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:
+                manifest.append({"path": name, **_pack(path, member, compressor)})
+        archive.writestr(zipfile.ZipInfo(MANIFEST), json.dumps(manifest, indent=1))
+    return sum(entry["bytes"] for entry in manifest), Path(target).stat().st_size
+
+
+def restore_run(source: str | Path, folder: Path) -> int:
+    """Write what `archive_run` put into a file to a new folder, all of it or nothing.
+
+    Returns
+    -------
+    The number of files.
+
+    Raises
+    ------
+    UserError
+        The folder is there already, the archive is missing, damaged or none, or zstandard is not
+        installed.
+    """
+    zstandard = _zstandard()
+    if not Path(source).is_file():
+        raise UserError(f"{source}: the file is missing")
+    if folder.exists():
+        raise UserError(f"{folder}: is there already; name a new folder, or move it away")
+    with files.writable(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    damaged = (
+        *(zipfile.BadZipFile, zstandard.ZstdError, struct.error, EOFError, OSError),
+        *(LookupError, ValueError, TypeError, NotImplementedError, RuntimeError),
+    )
+    try:
+        with zipfile.ZipFile(source) as archive:
+            manifest = json.loads(archive.read(MANIFEST))
+            for entry in manifest:
+                with archive.open(entry["path"]) as member:
+                    _unpack(member, work, entry, zstandard)
+        with files.writable(folder):
+            work.chmod(0o755)
+            work.rename(folder)
+    except damaged as error:
+        raise UserError(
+            f"{source}: damaged, or no archive of a run ({error}); copy it again"
+        ) from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return len(manifest)
+
+
+def _zstandard() -> Any:
+    try:
+        import zstandard
+    except ImportError:
+        raise UserError(
+            "archives take the package zstandard; install it (`pip install zstandard`)"
+        ) from None
+    return zstandard
+
+
+def _pack(path: Path, member: IO[bytes], compressor: Any) -> dict[str, Any]:
+    digest, size = hashlib.sha256(), 0
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(BLOCK_BYTES), b""):
+            digest.update(block)
+            size += len(block)
+            width = best_width(block, compressor)
+            packed = compressor.compress(split(block, width))
+            member.write(HEAD.pack(width, len(packed)) + packed)
+    sha256 = digest.hexdigest()
+    if files.recorded_hash(path) not in (None, sha256):
+        raise UserError(
+            f"{path}: damaged, or another file: {files.hash_file(path).name} differs; "
+            f"{files.how_to_rebuild(path)}"
+        )
+    return {"bytes": size, "sha256": sha256, "mtime_ns": path.stat().st_mtime_ns}
+
+
+def _unpack(member: IO[bytes], folder: Path, entry: dict[str, Any], zstandard: Any) -> None:
+    """Write a member to its place in the folder, and check it by what was written down."""
+    place = PurePosixPath(entry["path"])
+    if place.is_absolute() or ".." in place.parts:
+        raise ValueError(f"{place} lies outside")
+    target, digest = folder / place, hashlib.sha256()
+    with files.atomic(target) as stream:
+        for block in _blocks(member, zstandard):
+            digest.update(block)
+            stream.write(block)
+    if digest.hexdigest() != entry["sha256"]:
+        raise ValueError(f"{place} differs from its hash")
+    os.utime(target, ns=(entry["mtime_ns"], entry["mtime_ns"]))
+
+
+def _blocks(member: IO[bytes], zstandard: Any) -> Iterator[bytes]:
+    decompressor = zstandard.ZstdDecompressor()
+    while head := member.read(HEAD.size):
+        width, length = HEAD.unpack(head)
+        packed = member.read(length)
+        if width not in WIDTHS or zstandard.frame_content_size(packed) > BLOCK_BYTES:
+            raise ValueError("no block of an archive")
+        yield joined(decompressor.decompress(packed), width)
+
+
+def best_width(block: bytes, compressor: Any) -> int:
+    """Return the width of numbers with which a sample of the block becomes smallest."""
+    sample = block[:SAMPLE_BYTES]
+    return min(WIDTHS, key=lambda width: len(compressor.compress(split(sample, width))))
+
+
+def split(block: bytes, width: int) -> bytes:
+    """Sort bytes by their place in numbers of `width` bytes; what is no whole number stays last."""
+    if width == 1:
+        return block
+    whole = len(block) // width * width
+    numbers = np.frombuffer(block, np.uint8, whole).reshape(-1, width)
+    return numbers.T.tobytes() + block[whole:]
+
+
+def joined(block: bytes, width: int) -> bytes:
+    """Undo `split`."""
+    if width == 1:
+        return block
+    whole = len(block) // width * width
+    planes = np.frombuffer(block, np.uint8, whole).reshape(width, -1)
+    return planes.T.tobytes() + block[whole:]

@@ -1,0 +1,231 @@
+"""A content-addressed store of step outputs: compute once, restore for ever.
+
+Snakemake decides what to look at; this decides what to compute. An action's key is a hash over
+everything that its result depends on, and nothing else; its value is its output files. The idea is
+that of Bazel's action cache and DVC's run cache.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from redheart.errors import UserError, explained
+from redheart.storage import files
+
+# Snakemake compares checksums of files below this size and touches every output after a job. A
+# hard link shares its time stamp with all other links, so only what is larger is linked.
+LINK_FROM_BYTES = 100_000_000
+# Outputs of this kind get their hash beside them, for whoever reads them.
+HASHED = ".pt"
+
+
+@dataclass(frozen=True)
+class Action:
+    """One computation, named by all that its result depends on."""
+
+    step: str
+    """Name of the step."""
+    params: Mapping[str, Any]
+    """Settings of the step: its own subset of the config; JSON."""
+    code: str
+    """Fingerprint of the code behind the step."""
+    uses: Mapping[str, Any]
+    """The values that the step reads: hashes of input files, or single values; JSON."""
+
+    @property
+    def ingredients(self) -> dict[str, Any]:
+        """Everything that the key covers."""
+        return {"step": self.step, "params": self.params, "code": self.code, "uses": self.uses}
+
+    @property
+    def key(self) -> str:
+        """SHA-256 over the ingredients, in hex."""
+        return files.sha256_text(files.canonical(self.ingredients))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an action."""
+
+    action: Action
+    """The action."""
+    outcome: Literal["computed", "restored"]
+    """Whether its outputs were made now or taken from the store."""
+    seconds: float
+    """Wall time of the computation or the restoration."""
+
+
+class Store:
+    """A folder of results under their keys; several runs and processes may share it."""
+
+    def __init__(self, root: str | Path, link_from_bytes: int = LINK_FROM_BYTES) -> None:
+        self.root = Path(root)
+        self.link_from_bytes = link_from_bytes
+
+    def run(
+        self,
+        action: Action,
+        outputs: Mapping[str, str | Path],
+        compute: Callable[[Path], Mapping[str, str] | None],
+    ) -> Outcome:
+        """Bring an action's outputs to their places, computing them only if they are unknown.
+
+        Parameters
+        ----------
+        outputs
+            File name inside the store's entry -> where it shall lie.
+        compute
+            Writes a file of each of those names into the folder that it is given, and may return
+            the SHA-256 of those that it hashed while it wrote them. When it raises, nothing is
+            kept.
+        """
+        started = time.monotonic()
+        with self._lock(action.key):
+            known = self.is_intact(action.key, outputs)
+            if not known:
+                shutil.rmtree(self.folder(action.key), ignore_errors=True)
+                self._compute(action, outputs, compute)
+            for name, target in outputs.items():
+                self._place(action.key, name, Path(target))
+        seconds = time.monotonic() - started
+        return Outcome(action, "restored" if known else "computed", seconds)
+
+    def folder(self, key: str) -> Path:
+        """Return the folder of an entry."""
+        return self.root / "entries" / key[:2] / key
+
+    def state_path(self, key: str) -> Path:
+        """Return where the training state of a leg lies; it may have been thinned away."""
+        return self.root / "states" / key[:2] / f"{key}.pt"
+
+    def snapshot_path(self, key: str) -> Path:
+        """Return where snapshots of a training lie; to the name each adds its hash."""
+        return self.state_path(key).with_suffix(".snapshot")
+
+    def ingredients(self, key: str) -> dict[str, Any] | None:
+        """Return what an entry was made from, or None if it is not in the store."""
+        entry = self._entry(key)
+        return entry["ingredients"] if entry else None
+
+    def is_intact(self, key: str, names: Iterable[str]) -> bool:
+        """Tell whether an entry holds these files with the content that they had when made."""
+        entry = self._entry(key)
+        recorded = entry["outputs"] if entry else {}
+        for name in names:
+            file = self.folder(key) / name
+            if name not in recorded or not file.is_file():
+                return False
+            if files.sha256_file(file) != recorded[name]:
+                print(f"{file}: damaged; it is made again", file=sys.stderr)
+                return False
+        return entry is not None
+
+    def latest_code(self, step: str) -> str | None:
+        """Return the fingerprint with which a step last computed."""
+        path = self.root / "latest" / step
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+
+    def accept(self, step: str, code: str, counts_as: str, why: str) -> None:
+        """Write down that a fingerprint of a step counts as an older one."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        line = {"step": step, "code": code, "counts_as": counts_as, "why": why, "when": now}
+        files.append_line(self.root / "accepted.jsonl", line)
+
+    def accepted(self) -> dict[tuple[str, str], str]:
+        """Return the fingerprint that each accepted one counts as, by step and fingerprint."""
+        lines = files.read_lines(self.root / "accepted.jsonl")
+        return {(line["step"], line["code"]): line["counts_as"] for line in lines}
+
+    def _entry(self, key: str) -> dict[str, Any] | None:
+        """Return what an entry says of itself, or None where nothing readable does."""
+        try:
+            return dict(files.read_json(self.folder(key) / "entry.json"))
+        except UserError:
+            return None
+
+    def _compute(
+        self,
+        action: Action,
+        outputs: Mapping[str, Any],
+        compute: Callable[[Path], Mapping[str, str] | None],
+    ) -> None:
+        work = self.root / "work" / action.key
+        # Whoever left it there no longer holds the lock.
+        shutil.rmtree(work, ignore_errors=True)
+        files.remove_unfinished(self.state_path(action.key))
+        with files.writable(self.root):
+            work.mkdir(parents=True)
+        try:
+            with explained():
+                known = compute(work) or {}
+            hashes = {
+                name: known.get(name) or files.sha256_file(work / name) for name in sorted(outputs)
+            }
+            for name in hashes:
+                (work / name).chmod(0o444)
+            entry = {"ingredients": action.ingredients, "outputs": hashes}
+            files.write_json(work / "entry.json", entry)
+            # Written in there, it leaves nothing behind where a kill cuts it short.
+            files.write_text(work / "code", action.code)
+            final, latest = self.folder(action.key), self.root / "latest" / action.step
+            with files.writable(self.root):
+                latest.parent.mkdir(parents=True, exist_ok=True)
+                final.parent.mkdir(parents=True, exist_ok=True)
+                (work / "code").rename(latest)
+                work.rename(final)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _place(self, key: str, name: str, target: Path) -> None:
+        source = self.folder(key) / name
+        with files.writable(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        files.remove_unfinished(target)
+        if source.stat().st_size < self.link_from_bytes or not _link(source, target):
+            with open(source, "rb") as reading, files.atomic(target) as writing:
+                shutil.copyfileobj(reading, writing, 1 << 20)
+        if target.suffix == HASHED:
+            files.write_hash(target, files.read_json(source.parent / "entry.json")["outputs"][name])
+
+    @contextmanager
+    def _lock(self, key: str) -> Iterator[None]:
+        """Hold the key's lock; the kernel frees it when its holder dies, so none goes stale."""
+        path = self.root / "locks" / key
+        with files.writable(self.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        with open(path, "a+", encoding="utf-8") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                holder = stream.read().strip() or "unknown"
+                print(f"waiting for process {holder}, which makes the same", file=sys.stderr)
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.truncate(0)
+            with files.writable(self.root):
+                # No buffer: what a full disk did not take is not tried again when it closes.
+                os.write(stream.fileno(), f"{os.getpid()} on {os.uname().nodename}".encode())
+            yield
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Hard-link `target` to `source`, replacing it; False where the file system cannot."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        os.link(source, temporary)
+    except OSError:
+        return False
+    os.replace(temporary, target)
+    # A rename of one link over another of the same file does nothing and leaves both.
+    temporary.unlink(missing_ok=True)
+    return True

@@ -1,0 +1,132 @@
+"""Files of tensors by module: written atomically, hashed, and read without executing anything."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from redheart.errors import UserError
+from redheart.storage import files, tensor_files
+from redheart.storage.tensor_files import Deferred, made
+
+ModuleStates = Mapping[str, Mapping[str, Tensor]]
+MaybeDeferred = Mapping[str, Mapping[str, Tensor | Deferred]]
+
+# The ways in which torch says that a file is foreign or would execute something, and those in
+# which its reader stumbles over a damaged one.
+_UNREADABLE = (
+    *(RuntimeError, UnpicklingError, EOFError, ValueError, OSError),
+    *(LookupError, TypeError, AttributeError, AssertionError),
+)
+
+
+def hash_modules(states: MaybeDeferred) -> dict[str, str]:
+    """Return a SHA-256 per module over its tensors' names, types, shapes and bytes."""
+    return {module: _hash_state(state) for module, state in states.items()}
+
+
+def _hash_state(state: Mapping[str, Tensor | Deferred]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = made(state[name]).detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save_tensors(path: str | Path, value: Any) -> str:
+    """Write nested dicts, lists, numbers and tensors as `torch.save` does, atomically.
+
+    Returns
+    -------
+    The SHA-256 of the file, taken while it was written.
+    """
+    with files.atomic(path) as stream, tensor_files.hashed(stream) as hashed:
+        tensor_files.write(hashed, _interned(value))
+    return hashed.digest.hexdigest()
+
+
+def load_tensors(path: str | Path) -> Any:
+    """Read what `save_tensors` wrote; nothing in the file is ever executed.
+
+    Raises
+    ------
+    UserError
+        The file is missing, damaged, or holds more than tensors and plain values.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: the file is missing") from None
+    except _UNREADABLE as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path}: not a checkpoint that can be read safely ({first_line}); "
+            f"{files.how_to_rebuild(path)}"
+        ) from error
+
+
+def load_deferred(path: str | Path) -> Any:
+    """Read what `save_tensors` wrote, but of each tensor's bytes none before it is made.
+
+    Raises
+    ------
+    UserError
+        The file is missing, damaged, or holds more than tensors and plain values.
+    """
+    return tensor_files.deferred(path, load_tensors(path))
+
+
+def load_verified(path: str | Path) -> Any:
+    """Read a `.pt` of a run or of a model that shipped, if it is the very file that was made.
+
+    Its tensors are deferred: each is read when it is made.
+
+    Raises
+    ------
+    UserError
+        The file is missing, damaged, foreign, or holds more than tensors and plain values.
+    """
+    files.check_hash(path)
+    return load_deferred(path)
+
+
+def _interned(value: Any) -> Any:
+    """Make equal texts one object: one that is met again is written as a reference."""
+    if isinstance(value, Mapping):
+        return {_interned(key): _interned(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_interned(item) for item in value]
+    return sys.intern(value) if type(value) is str else value
+
+
+@torch.no_grad()
+def parameter_statistics(states: ModuleStates) -> dict[str, dict[str, float]]:
+    """Return mean, standard deviation, norm, sparsity and count of each module's weights.
+
+    Streamed: no module is ever copied into one tensor. Sparsity is the share of exact zeros.
+    """
+    return {module: _statistics(list(state.values())) for module, state in states.items()}
+
+
+def _statistics(tensors: list[Tensor]) -> dict[str, float]:
+    count = sum(t.numel() for t in tensors)
+    total = sum(float(t.sum(dtype=torch.float64)) for t in tensors)
+    square = sum(float(t.double().square().sum()) for t in tensors)
+    zeros = sum(int((t == 0).sum()) for t in tensors)
+    mean = total / count
+    variance = max(0.0, square / count - mean * mean)
+    return {
+        "mean": mean,
+        "std": variance**0.5,
+        "norm": square**0.5,
+        "sparsity": zeros / count,
+        "count": count,
+    }

@@ -1,0 +1,1 @@
+"""The learning-rate sweep: trials, successive halving, the choice of the rate."""

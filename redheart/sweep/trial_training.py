@@ -1,0 +1,133 @@
+"""A learning rate on trial: the main training's own recipe for a few epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from redheart.encoding.tokens import Encoded
+from redheart.evaluation.inference import contributions, part_losses
+from redheart.storage import files
+from redheart.storage.tensors import load_tensors, save_tensors
+from redheart.sweep.trials import LAST_EPOCHS, derive, summarise
+from redheart.training.epochs import NonFiniteLoss, Report, train_epoch
+from redheart.training.snapshots import Snapshots
+from redheart.training.state import TrainingState, capture, resume
+
+
+@dataclass
+class Progress:
+    """What the epochs of a trial have shown so far."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    """A row an epoch."""
+    record_losses: list[Tensor] = field(default_factory=list)
+    """The validation loss of each record in the last epochs, float32 [records] each."""
+
+
+def train_rate(
+    state: TrainingState,
+    train: Encoded,
+    validation: Encoded,
+    epochs: int,
+    report: Report | None = None,
+    progress: Progress | None = None,
+    snapshots: Snapshots | None = None,
+) -> dict[str, Any]:
+    """Train at one rate until `epochs` are complete and return what the choice needs of it.
+
+    A rate at which the loss ceases to be a number is a result, not a failure: its row says when
+    and how, and holds the epochs before.
+
+    Parameters
+    ----------
+    progress
+        That of the epochs which the state has behind it; the new ones are added to it.
+    snapshots
+        Of this trial; one goes before any progress.
+    """
+    progress = progress or Progress()
+    if saved := snapshots and snapshots.load():
+        resume(state, saved)
+        progress.rows, progress.record_losses = saved["rows"], saved["record_losses"]
+
+    def after_step() -> None:
+        if snapshots:
+            snapshots.after_step(lambda: {**capture(state), **vars(progress)})
+
+    diverged = None
+    try:
+        while state.epoch < epochs:
+            with state.meter.epoch(state.epoch + 1):
+                row, losses = _trial_epoch(state, train, validation, report, after_step)
+            progress.rows.append(row)
+            progress.record_losses = [*progress.record_losses, losses][-LAST_EPOCHS:]
+            state.steps.clear()  # nothing is told of a trial's single steps
+    except NonFiniteLoss as error:
+        diverged = {"epoch": len(progress.rows) + 1, "reason": str(error)}
+    derived = derive(progress.rows)
+    losses_of_records = progress.record_losses
+    return {
+        "learning_rate": state.peak,
+        "seed": state.seed,
+        "diverged": diverged,
+        "epochs": derived,
+        "summary": summarise(derived),
+        "record_losses": (
+            torch.stack(losses_of_records).mean(dim=0).tolist() if losses_of_records else []
+        ),
+    }
+
+
+def save_trial(state: TrainingState, progress: Progress, state_path: Path, proof: Path) -> None:
+    """Write what it takes to go on, and last the `proof` that it is whole: its SHA-256."""
+    files.write_text(proof, save_tensors(state_path, {**capture(state), **vars(progress)}))
+
+
+def resume_trial(state: TrainingState, state_path: Path, proof: Path) -> Progress:
+    """Take up what `save_trial` wrote; where it is gone or damaged, begin anew.
+
+    Which of the two it is changes the cost of a trial, never a number in it.
+    """
+    written = proof.read_text(encoding="utf-8") if proof.is_file() else None
+    if not state_path.is_file() or files.sha256_file(state_path) != written:
+        return Progress()
+    saved = load_tensors(state_path)
+    resume(state, saved)
+    return Progress(saved["rows"], saved["record_losses"])
+
+
+def _trial_epoch(
+    state: TrainingState,
+    train: Encoded,
+    validation: Encoded,
+    report: Report | None,
+    after_step: Callable[[], None],
+) -> tuple[dict[str, Any], Tensor]:
+    """Train an epoch; return its row and the validation loss of each record."""
+    statistics = train_epoch(state, train, report, after_step)
+    train_losses, train_accuracy = _losses(state, train.head(len(validation)))
+    val_losses, val_accuracy = _losses(state, validation)
+    if not (train_losses.isfinite().all() and val_losses.isfinite().all()):
+        raise NonFiniteLoss(f"a prediction became infinite in epoch {statistics['epoch']}")
+    row = {
+        "epoch": statistics["epoch"],
+        "train_loss": float(train_losses.mean()),
+        "val_loss": float(val_losses.mean()),
+        "val_loss_se": float(val_losses.std(unbiased=False)) / len(val_losses) ** 0.5,
+        "train_accuracy": train_accuracy,
+        "val_accuracy": val_accuracy,
+        "gradient_norm": statistics["gradient_norm"]["all"],
+        "update_ratio": statistics["update_ratio"],
+    }
+    return row, val_losses
+
+
+def _losses(state: TrainingState, part: Encoded) -> tuple[Tensor, float]:
+    given = contributions(state.network, part, state.options)
+    return part_losses(state.tasks, given, part)

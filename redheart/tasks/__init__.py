@@ -1,0 +1,1 @@
+"""What is learned: tasks and their labels, losses, metrics, the balance of classes."""

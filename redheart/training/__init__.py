@@ -1,0 +1,1 @@
+"""The main training: epochs, optimizers, checkpoints leg by leg, snapshots."""

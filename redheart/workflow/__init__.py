@@ -1,0 +1,1 @@
+"""The plan: the config, what reaches which step, what a run takes."""

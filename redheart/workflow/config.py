@@ -1,0 +1,122 @@
+"""The config: from raw YAML to checked, complete settings. The only reader of config keys."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from redheart.errors import UserError
+from redheart.recipe.build import build
+from redheart.recipe.model_options import ModelOptions, resolve
+from redheart.storage import files
+from redheart.tasks.task import parse_tasks
+from redheart.workflow.problems import Origin, cross_problems, schema_problems
+from redheart.workflow.sections import SECTIONS, defaults
+
+SCHEMA = Path(__file__).parents[2] / "config" / "schemas" / "config.schema.json"
+
+
+def effective(raw: Mapping[str, Any], paths: Sequence[str | Path] = ()) -> dict[str, Any]:
+    """Check a config and fill in the defaults.
+
+    Parameters
+    ----------
+    raw
+        The merged config as Snakemake hands it over.
+    paths
+        The files it came from; they are named in messages.
+
+    Raises
+    ------
+    UserError
+        With one line for each problem: file, key, what was expected, the nearest valid key.
+    """
+    schema = files.read_json(SCHEMA)
+    given = _numbers(raw, schema)
+    problems = [*schema_problems(given, schema)]
+    if not problems:
+        complete = _fill(given, defaults())
+        train = complete["train"]
+        train["schedule_epochs"] = train["schedule_epochs"] or train["epochs"]
+        # A trial shares the main training's schedule, and behind its end there is nothing to learn.
+        complete["sweep"]["epochs"] = min(complete["sweep"]["epochs"], train["schedule_epochs"])
+        problems = [*cross_problems(complete)]
+        if not problems:
+            complete["model"]["signal"] = _signal_task(complete)
+    if problems:
+        origin = Origin(paths)
+        raise UserError(
+            "\n".join(f"{origin.of(path)}{'.'.join(path)}: {text}" for path, text in problems)
+        )
+    return complete
+
+
+def read(paths: Sequence[str | Path]) -> dict[str, Any]:
+    """Read config files, later ones over earlier ones, and check them as a run would.
+
+    Raises
+    ------
+    UserError
+        A file is missing, is no YAML, or holds something that is no config.
+    """
+    merged: dict[str, Any] = {}
+    for path in paths:
+        try:
+            content = yaml.safe_load(Path(path).read_text("utf-8")) or {}
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        except yaml.YAMLError as error:
+            raise UserError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from None
+        if not isinstance(content, Mapping):
+            raise UserError(f"{path}: expected keys and values, got {type(content).__name__}")
+        merged = _merged(merged, content)
+    return effective(merged, paths)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one config over another key by key, as Snakemake does."""
+    both = {
+        key: _merged(below[key], value)
+        for key, value in above.items()
+        if isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
+    }
+    return {**below, **above, **both}
+
+
+def _fill(given: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay a config over the defaults, section by section; `tasks` has no default."""
+    merged = dict(default)
+    for key, value in given.items():
+        section = key in SECTIONS and isinstance(value, Mapping)
+        merged[key] = {**default[key], **value} if section else value
+    return merged
+
+
+def _numbers(value: Any, schema: Mapping[str, Any]) -> Any:
+    """Read `1e-5` and `60.0` as what they mean: YAML takes one as text, the other as a fraction."""
+    if isinstance(value, Mapping):
+        known = schema.get("properties", {})
+        rest = schema.get("additionalProperties") or {}
+        return {key: _numbers(item, known.get(key, rest)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item, schema.get("items", {})) for item in value]
+    wanted = schema.get("type", "")
+    is_text = isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value)
+    if is_text and ("number" in wanted or "integer" in wanted):
+        value = float(value)
+    if "integer" in wanted and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    # No setting may be infinite or NaN; as texts they are refused with the rest.
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
+
+
+def _signal_task(config: Mapping[str, Any]) -> str | bool:
+    """Name the task that the signal chain serves: the first in the file, whatever order follows."""
+    tasks = parse_tasks(config["tasks"])
+    served = resolve(build(ModelOptions, config["model"]), tasks, vocab_size=1, max_tokens=1)
+    return served.signal_task or False

@@ -1,0 +1,273 @@
+"""Code fingerprints: which change of the library makes which step's results invalid.
+
+A fingerprint is a hash over what a step's code means: its syntax trees without docstrings and
+comments, in which each name of the library stands for the hash of its own definition, and so on
+down. A changed formula changes it wherever the formula stands. A comment, a reformatting, a
+definition that nothing refers to, an import written otherwise or a moved file change nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGE = Path(__file__).parents[1]
+
+# They carry values from one place to another and have no say in what those values are. A name of
+# theirs counts; what it does, does not.
+PLUMBING = frozenset(
+    f"redheart.{name}"
+    for name in (
+        *("cli", "errors", "machine.memory_plan", "machine.meter", "machine.tiers"),
+        *("recipe.build", "report.event_files"),
+        *("storage.archive", "storage.files", "storage.ledger", "storage.store"),
+        *("training.launch", "training.legs", "training.progress", "training.snapshots"),
+        *("workflow.config", "workflow.fingerprint", "workflow.pace", "workflow.plan"),
+        *("workflow.plan_sizes", "workflow.problems", "workflow.sections", "workflow.space"),
+        "workflow.steps",
+    )
+)
+
+
+class Reference(NamedTuple):
+    """What a name in the code stands for."""
+
+    module: str
+    """A module, of the library or not."""
+    name: str
+    """A definition in it; empty: the whole module."""
+
+
+def fingerprint(roots: Iterable[str]) -> str:
+    """Return the hash (hex) of the modules `roots` and of all of the library that they refer to.
+
+    Parameters
+    ----------
+    roots
+        Module names such as `redheart.duplicates.removal`.
+    """
+    modules = sorted(roots)
+    for module in modules:
+        _module(module)
+    return _hash(sorted(_meaning(Reference(module, "")) for module in modules))
+
+
+def closure(roots: Iterable[str]) -> list[str]:
+    """Return the modules whose definitions count in the fingerprint of `roots`, sorted."""
+    met: set[Reference] = set()
+    waiting = [Reference(module, "") for module in roots]
+    while waiting:
+        reference = waiting.pop()
+        if reference not in met and _counts(reference):
+            met.add(reference)
+            waiting.extend(_references(reference))
+    return sorted({reference.module for reference in met})
+
+
+def module_path(module: str) -> Path | None:
+    """Return the file of a library module, or None where there is no such module."""
+    package, *inner = module.split(".")
+    base = PACKAGE.joinpath(*inner)
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if package == PACKAGE.name and path.is_file():
+            return path
+    return None
+
+
+# --- meanings: the hash of a definition, by those of the definitions that it refers to ----------
+
+
+@cache
+def _meaning(reference: Reference) -> str:
+    """Return the hash of a definition or module; of what does not count, its name alone."""
+    if not _counts(reference):
+        return reference.name if reference.module in PLUMBING else ":".join(reference)
+    # What refers to itself, directly or around others, has no hash without itself. So the
+    # definitions of such a ring are hashed together.
+    ring = [other for other in _reached(reference) if reference in _reached(other)]
+    return _hash([reference.name, sorted(_content(other, ring) for other in ring or [reference])])
+
+
+def _counts(reference: Reference) -> bool:
+    return reference.module not in PLUMBING and module_path(reference.module) is not None
+
+
+def _content(reference: Reference, ring: list[Reference]) -> str:
+    if not reference.name:
+        return _hash(sorted(map(_meaning, _references(reference))))
+    text, references = _definition(reference)
+    return _hash([text, [other.name if other in ring else _meaning(other) for other in references]])
+
+
+@cache
+def _reached(reference: Reference) -> frozenset[Reference]:
+    """Return all that a definition or module refers to, directly or around others."""
+    reached: set[Reference] = set()
+    waiting = [reference]
+    while waiting:
+        new = set(filter(_counts, _references(waiting.pop()))) - reached
+        reached |= new
+        waiting.extend(new)
+    return frozenset(reached)
+
+
+def _references(reference: Reference) -> tuple[Reference, ...]:
+    """Return what a definition refers to, or what a module consists of."""
+    if reference.name:
+        return _definition(reference)[1]
+    return tuple(Reference(reference.module, name) for name in _module(reference.module).bound)
+
+
+@cache
+def _definition(reference: Reference) -> tuple[str, tuple[Reference, ...]]:
+    """Return the code that binds a name, each reference in it blanked, and these in order."""
+    module = _module(reference.module)
+    blanked = _Blanked(module)
+    statements = [*module.bound[reference.name], *module.unbound]
+    return "\n".join(ast.unparse(blanked.visit(ast.parse(s))) for s in statements), blanked.order
+
+
+class _Blanked(ast.NodeTransformer):
+    """Takes out docstrings, imports and every name that stands for something elsewhere.
+
+    A local variable of the same name is taken for it too, which adds what it need not and misses
+    nothing.
+    """
+
+    def __init__(self, module: _Module) -> None:
+        self.module = module
+        self.order: tuple[Reference, ...] = ()
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_text else self.generic_visit(node)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        return None
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        return None
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self._blank(node, self.module.resolved(node.id))
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        if isinstance(node.value, ast.Name):
+            through = self.module.through(node.value.id, node.attr)
+            if through:
+                return self._blank(node, through)
+        return self.generic_visit(node)
+
+    def _blank(self, node: ast.expr, references: tuple[Reference, ...]) -> ast.expr:
+        self.order += references
+        return ast.Name("_") if references else node
+
+
+# --- modules: which statement binds a name, and what an imported name stands for ----------------
+
+
+class _Module:
+    """A module of the library as statements and imports."""
+
+    def __init__(self, name: str) -> None:
+        path = module_path(name)
+        if path is None:
+            raise ValueError(f"{name} is no module of the library")
+        self.name = name
+        self.bound: dict[str, list[str]] = {}
+        """By name: the top-level statements that bind it."""
+        self.unbound: list[str] = []
+        """Those that bind none, and so may change what any other means."""
+        self.imported: dict[str, tuple[Reference, ...]] = {}
+        """What each imported name stands for, wherever in the module it is imported."""
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for statement in filter(_runs, tree.body):
+            names = sorted(set(_names_bound(statement)))
+            for bound in names:
+                self.bound.setdefault(bound, []).append(ast.unparse(statement))
+            if not names:
+                self.unbound.append(ast.unparse(statement))
+        for local, reference in _imports(tree, name):
+            known = self.imported.get(local, ())
+            self.imported[local] = tuple(sorted({*known, reference}))
+
+    def resolved(self, name: str) -> tuple[Reference, ...]:
+        """Return the definition that a name stands for: several where imports differ, or none."""
+        if name in self.bound:
+            return (Reference(self.name, name),)
+        return tuple(map(_origin, self.imported.get(name, ())))
+
+    def through(self, name: str, attribute: str) -> tuple[Reference, ...]:
+        """Return what `name.attribute` stands for where `name` is a module of the library."""
+        modules = self.imported.get(name, ()) if name not in self.bound else ()
+        if any(r.name or module_path(r.module) is None for r in modules):
+            return ()
+        return tuple(_origin(Reference(r.module, attribute)) for r in modules)
+
+
+_module = cache(_Module)
+
+
+def _origin(reference: Reference) -> Reference:
+    """Follow an imported name to the module that defines it."""
+    if not reference.name or not _counts(reference):
+        return reference
+    module = _module(reference.module)
+    if reference.name in module.bound:
+        return reference
+    (origin,) = module.imported.get(reference.name) or (Reference(reference.module, ""),)
+    return _origin(origin)
+
+
+def _runs(statement: ast.stmt) -> bool:
+    """Tell whether a top-level statement does more than to import, or to document."""
+    if isinstance(statement, ast.Expr):
+        return not isinstance(statement.value, ast.Constant)
+    return not isinstance(statement, ast.Import | ast.ImportFrom) and not _for_types(statement)
+
+
+def _for_types(statement: ast.AST) -> bool:
+    """Tell whether it is `if TYPE_CHECKING:`; what stands there is never run."""
+    test = getattr(statement, "test", None)
+    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
+
+
+def _names_bound(statement: ast.stmt) -> Iterator[str]:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield statement.name
+        return
+    for node in ast.walk(statement):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def _imports(tree: ast.AST, importer: str) -> Iterator[tuple[str, Reference]]:
+    """Yield the local name and the meaning of every import at any depth, those for types aside."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.asname or alias.name.partition(".")[0], Reference(alias.name, "")
+        elif isinstance(node, ast.ImportFrom):
+            around = importer.split(".")[: -node.level] if node.level else []
+            module = ".".join([*around, *filter(None, [node.module])])
+            for alias in node.names:
+                yield alias.asname or alias.name, _imported(module, alias.name)
+        elif not _for_types(node):
+            yield from _imports(node, importer)
+
+
+def _imported(module: str, name: str) -> Reference:
+    """Return what `from module import name` brings: a module or a definition."""
+    inner = f"{module}.{name}"
+    return Reference(inner, "") if module_path(inner) else Reference(module, name)
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()

@@ -1,0 +1,164 @@
+"""The sizes of a corpus and of the network that is made for it, before there is either."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from redheart.data.sources import input_files, read_items
+from redheart.encoding import sentences
+from redheart.encoding.lexicon import Ngrams
+from redheart.encoding.tokens import Encoded, vocabulary_size
+from redheart.errors import UserError
+from redheart.recipe.training_options import Recipe
+from redheart.storage import files
+from redheart.tasks.task import Task
+
+if TYPE_CHECKING:
+    from redheart.model.network import Network
+
+Json = Mapping[str, Any]
+
+# Counted where there is no corpus yet.
+ASSUMED_RECORDS = 10_000
+
+# Distinct n-grams that stand in a text, about, per token.
+NGRAMS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The sizes of a corpus that a network and its training follow from."""
+
+    records: int
+    """Records that are divided into parts, at most."""
+    train: int
+    """Records in *train*."""
+    vocab_size: int
+    """Tokens, at most."""
+    lexicon_size: int
+    """N-grams that the lexical branches read, at most."""
+    origin: str
+    """Where these numbers come from."""
+
+
+def read_corpus(config: Json, run: Path) -> Corpus:
+    """Return the sizes of a run's corpus, from its encoded parts or, without them, as bounds."""
+    encoded = [run / "data" / "encoded" / f"{p}.npz" for p in config["split"] if p in _PARTS]
+    if all(path.is_file() for path in encoded):
+        sizes = {path.stem: _sizes(path) for path in encoded}
+        train = sizes["train"]
+        records = sum(size["records"] for size in sizes.values())
+        return Corpus(
+            records, train["records"], train["vocab_size"], train["lexicon_size"], f"in {run}/data"
+        )
+    records, origin = _count_records(config)
+    vocab_size = config["tokenizer"]["vocab_size"]
+    tokenizer = run / ("trunk" if config["model"]["pretrained"] else "data") / "tokenizer.json"
+    if tokenizer.is_file():
+        vocab_size = vocabulary_size(tokenizer)
+    train = math.ceil(records * config["split"]["train"])
+    return Corpus(records, train, vocab_size, 2 * config["lexicon"]["features"], origin)
+
+
+_PARTS = ("train", "val_select", "val_confirm", "test")
+
+
+def _sizes(path: Path) -> dict[str, int]:
+    """Return the sizes of an encoded part; most of its file is not read."""
+    with np.load(path, allow_pickle=False) as part:
+        known = int(part["ngrams.size"]) if "ngrams.size" in part.files else 0
+        records, vocab_size = len(part["offsets"]) - 1, int(part["sizes"][0])
+        return {"records": records, "vocab_size": vocab_size, "lexicon_size": known}
+
+
+def _count_records(config: Json) -> tuple[int, str]:
+    source = config["data"]["source"]
+    if source == "demo":
+        return config["demo"]["records"], "at most: near-duplicates not yet removed"
+    try:
+        paths = input_files(source)
+    except UserError:
+        return ASSUMED_RECORDS, f"assumed: {source} is not there"
+    counted = sum(1 for _ in read_items(source if len(paths) > 1 else paths[0]))
+    return counted, "at most: not yet checked for errors and near-duplicates"
+
+
+def trunk_config(config: Json, run: Path) -> dict[str, Any] | None:
+    """Return the config of the pretrained trunk, from the run or its source; None: there is none.
+
+    Raises
+    ------
+    UserError
+        It is named by a model id and not yet imported.
+    """
+    name = config["model"]["pretrained"]
+    if not name:
+        return None
+    if name == sentences.ENCODER:
+        return {"hidden_size": sentences.DIMENSION}
+    for path in (run / "trunk" / "config.json", Path(name) / "config.json"):
+        if path.is_file():
+            return dict(files.read_json(path))
+    raise UserError(
+        f"model.pretrained: {name} is not imported yet; `snakemake {run}/trunk/config.json "
+        "--cores 1` does that"
+    )
+
+
+def synthetic_part(
+    recipe: Recipe, corpus: Corpus, max_tokens: int, trunk: Json | None, texts: int
+) -> Encoded:
+    """Return texts of the longest length whose network is that of the corpus."""
+    generator = np.random.default_rng(0)
+    ids = tuple(generator.integers(1, corpus.vocab_size, (texts, max_tokens), dtype=np.int32))
+    size, each = corpus.lexicon_size, min(NGRAMS_PER_TOKEN * max_tokens, corpus.lexicon_size)
+    columns = generator.integers(0, max(size, 1), texts * each)
+    values = np.full(texts * each, each**-0.5 if each else 0.0, np.float16)
+    features = None
+    if trunk and recipe.model.frozen:
+        features = (np.zeros((max_tokens, trunk["hidden_size"]), np.float16),) * texts
+    return Encoded(
+        ids,
+        {task.name: _targets(task, texts) for task in recipe.tasks},
+        corpus.vocab_size,
+        max_tokens,
+        Ngrams(columns, values, np.arange(texts + 1) * each, size) if size else None,
+        None if recipe.model.frozen else trunk,
+        features,
+    )
+
+
+def _targets(task: Task, texts: int) -> np.ndarray:
+    """Return targets that are valid for any kind: each text has the next class."""
+    if task.kind == "regression":
+        return np.full((texts, task.width), 0.5, np.float32)
+    return np.eye(task.width, dtype=np.float32)[np.arange(texts) % task.width]
+
+
+def empty_network(recipe: Recipe, part: Encoded) -> Network:
+    """Return the network for a part on torch's meta device: all sizes, no memory."""
+    import torch
+
+    from redheart.model.network import Network
+    from redheart.model.pretrained import backbone_for
+    from redheart.recipe.model_options import resolve
+
+    sizes = (part.vocab_size, part.max_tokens, part.lexicon_size)
+    architecture = resolve(recipe.model, recipe.tasks, *sizes)
+    with torch.device("meta"):
+        return Network(architecture, recipe.tasks, backbone_for(part))
+
+
+def count_parameters(recipe: Recipe, part: Encoded) -> dict[str, int]:
+    """Return the number of weights of each module, without making any."""
+    modules = empty_network(recipe, part).modules_by_name()
+    return {
+        name: sum(weight.numel() for weight in module.parameters())
+        for name, module in modules.items()
+    }

@@ -1,0 +1,144 @@
+"""What is wrong with a config, key by key, and in which file the key stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from redheart.encoding import sentences
+from redheart.errors import UserError, nearest
+from redheart.recipe.build import build
+from redheart.recipe.model_options import ModelOptions, resolve
+from redheart.tasks.task import parse_tasks
+from redheart.workflow.sections import SECTIONS
+
+Problem = tuple[list[str], str]
+
+
+def schema_problems(config: Any, schema: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what the schema does not allow: the key, and what is wrong there."""
+    validator = jsonschema.Draft202012Validator(schema)
+    for error in sorted(validator.iter_errors(config), key=lambda e: [str(p) for p in e.path]):
+        path = [str(part) for part in error.path]
+        if error.validator == "additionalProperties":
+            known = sorted(_of(error)["properties"])
+            for key in sorted(set(error.instance) - set(known)):
+                yield [*path, key], f"unknown key{nearest(key, known)}"
+        elif error.validator == "required":
+            # One error for each missing key, and only its message tells which.
+            yield [*path, error.message.split("'")[1]], "this key is required"
+        else:
+            yield path or ["(config)"], _expectation(error)
+
+
+# What a value should have been, by the schema's keyword.
+_EXPECTED = {
+    "minimum": "expected {} or more",
+    "exclusiveMinimum": "expected more than {}",
+    "maximum": "expected {} or less",
+    "exclusiveMaximum": "expected less than {}",
+    "minItems": "expected at least {} item(s)",
+    "uniqueItems": "expected no value twice",
+}
+
+
+def _expectation(error: jsonschema.ValidationError) -> str:
+    wanted: Any = error.validator_value
+    hint = ""
+    if error.validator == "type":
+        expected = f"expected {' or '.join(wanted) if isinstance(wanted, list) else wanted}"
+    elif error.validator == "enum":
+        expected = f"expected one of {', '.join(map(str, wanted))}"
+        hint = nearest(error.instance, wanted)
+    elif error.validator == "pattern":
+        expected = str(_of(error).get("patternHint", f"expected a text like {wanted}"))
+    else:
+        expected = _EXPECTED.get(str(error.validator), error.message).format(wanted)
+    return f"{expected}, got {error.instance!r}{hint}"
+
+
+def _of(error: jsonschema.ValidationError) -> Mapping[str, Any]:
+    """Return the part of the schema that was not met."""
+    return error.schema if isinstance(error.schema, Mapping) else {}
+
+
+def cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what no single key can show."""
+    train = config["train"]
+    if train["epochs"] > train["schedule_epochs"] and train["final_rate"] == 0:
+        yield (
+            ["train", "epochs"],
+            f"{train['epochs']} epochs outlast the schedule of {train['schedule_epochs']}, at "
+            "whose end the rate is 0; raise train.schedule_epochs or train.final_rate",
+        )
+    if train["devices"] > 1 and train["precision"] == "fp16":
+        text = (
+            "fp16 skips steps, which several devices cannot agree on; set bf16, or train.devices: 1"
+        )
+        yield ["train", "precision"], text
+    yield from _trunk_problems(config["model"])
+    for name, task in config["tasks"].items():
+        yield from _task_problems(name, task)
+    for section, kinds in SECTIONS.items():
+        for kind in kinds:
+            try:
+                options: Any = build(kind, config[section])
+                if kind is ModelOptions:
+                    resolve(options, parse_tasks(config["tasks"]), vocab_size=1, max_tokens=1)
+            except UserError as error:
+                key, _, text = str(error).partition(": ")
+                named = key.startswith(f"{section}.")
+                yield (key.split("."), text) if named else ([section], str(error))
+
+
+def _trunk_problems(model: Mapping[str, Any]) -> Iterator[Problem]:
+    if model["freeze_after"] == 0 and not model["pretrained"]:
+        text = "0 freezes a trunk that has learned nothing; set model.pretrained, or 1 and more"
+        yield ["model", "freeze_after"], text
+    if model["pretrained"] == sentences.ENCODER and model["freeze_after"] != 0:
+        yield ["model", "freeze_after"], "a sentence encoder never learns; set 0"
+    for key in ("dimension", "layers", "attention_heads", "feedforward"):
+        if model["pretrained"] and model[key] is not None:
+            yield ["model", key], "a pretrained trunk has its own size; remove the key"
+
+
+def _task_problems(name: str, task: Mapping[str, Any]) -> Iterator[Problem]:
+    classes = task.get("classes", [])
+    if task["kind"] != "regression" and len(classes) < (1 if task["kind"] == "multilabel" else 2):
+        yield ["tasks", name, "classes"], f"a {task['kind']} task needs its classes named"
+    if task.get("normalize") and task["kind"] != "distribution":
+        yield ["tasks", name, "normalize"], "only a distribution can be normalized"
+    if task.get("transform") and (task["kind"] != "regression" or len(classes) < 2):
+        yield ["tasks", name, "transform"], "needs kind: regression and the classes counted"
+
+
+class Origin:
+    """Tells which of several config files a key came from: the last that holds it."""
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        self.contents = [
+            (str(path), yaml.safe_load(Path(path).read_text("utf-8")) or {}) for path in paths
+        ]
+
+    def of(self, path: Sequence[str]) -> str:
+        """Return the name of the last file that holds a key, or the nearest one above it."""
+        for depth in range(len(path), 0, -1):
+            for name, content in reversed(self.contents):
+                if _holds(content, path[:depth]):
+                    return f"{name}: "
+        return f"{self.contents[-1][0]}: " if self.contents else ""
+
+
+def _holds(content: Any, path: Sequence[str]) -> bool:
+    for key in path:
+        if isinstance(content, list) and key.isdigit() and int(key) < len(content):
+            content = content[int(key)]
+        elif isinstance(content, Mapping) and key in content:
+            content = content[key]
+        else:
+            return False
+    return True

@@ -1,0 +1,220 @@
+"""What a run takes of the disk, and the refusal of one that the disk cannot hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from redheart.errors import UserError
+from redheart.machine.tiers import Kept
+from redheart.recipe.build import build
+from redheart.recipe.training_options import PlanOptions, checkpoint_epochs
+from redheart.storage import files
+from redheart.storage.store import Store
+from redheart.sweep.halving import HalvingOptions, plan_rungs
+from redheart.workflow import steps
+
+Json = Mapping[str, Any]
+
+# The moving average is float32 whatever the weights are.
+AVERAGE = 4
+# Stitched files and soups of a seed, the variants aside: `STITCHED` in rules/evaluate.smk.
+OF_WEIGHTS, OF_AVERAGES = 5, 3
+CHECKPOINTS = {True: "checkpoints (weights, EMA)", False: "checkpoints (weights)"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Files of one kind."""
+
+    name: str
+    """What they are."""
+    number: int
+    """How many there are at most at once."""
+    file_bytes: int
+    """Size of one."""
+    in_results: bool = True
+    """Whether each lies in `results/` too: as a link to the store where that can be, or a copy."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of all, each counted once."""
+        return self.number * self.file_bytes
+
+
+def kinds(config: Json, kept: Kept) -> list[Kind]:
+    """Return what training and crossover write.
+
+    Encoded texts and tables, which are small beside that, are left out.
+    """
+    seeds, offsets = len(config["seeds"]), len(config["crossover"]["offsets"])
+    legs = len(checkpoint_epochs(build(PlanOptions, config["train"])))
+    stay, most = count_states(legs, config["store"]["keep_every"], config["store"]["keep_last"])
+    averaged = config["checkpoints"]["ema"]
+    weights, average = kept.weight_bytes, AVERAGE * kept.weights
+    whole_state = weights + average + kept.states
+    if config["checkpoints"]["dtype"] == "bf16":
+        weights = average = 2 * kept.weights
+    saved = weights + average * averaged
+    # What it lacks of every bit, the training state has (`rounding`).
+    state = whole_state - saved
+    largest = max(weights, average * averaged)
+    # An ensemble of all variants, or a model a task, is the largest that can ship.
+    members = max(offsets, len(config["tasks"]))
+    return [
+        Kind(CHECKPOINTS[averaged], legs * seeds, saved),
+        Kind("training states that stay", stay * seeds, state, in_results=False),
+        Kind("training states that come and go", (most - stay) * seeds, state, in_results=False),
+        Kind("training states of trials", _trial_states(config), whole_state, in_results=False),
+        # The older one goes when the newer one is complete.
+        Kind("snapshots", 2, whole_state, in_results=False),
+        Kind("soups, crossovers and variants", (OF_WEIGHTS + offsets) * seeds, weights),
+        Kind("soups and crossovers of EMA", OF_AVERAGES * averaged * seeds, average),
+        Kind("model that ships", 1, members * largest),
+    ]
+
+
+def count_states(legs: int, keep_every: int, keep_last: int) -> tuple[int, int]:
+    """Return how many training states of a chain of legs stay, and how many there are at most.
+
+    The one that is written comes before those that it replaces go.
+    """
+    kept: set[int] = set()
+    most = 0
+    for leg in range(1, legs + 1):
+        kept.add(leg)
+        most = max(most, len(kept))
+        kept = {n for n in kept if leg - n < keep_last or n % keep_every == 0}
+    return len(kept), most
+
+
+def _trial_states(config: Json) -> int:
+    """Return how many trials of the sweep can wait for another rung."""
+    sweep = config["sweep"]
+    rungs = plan_rungs(sweep["epochs"], len(sweep["seeds"]), build(HalvingOptions, sweep))
+    waits = any(rung.epochs < sweep["epochs"] for rung in rungs)
+    return len(sweep["learning_rates"]) + 1 if waits else 0
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A file system that a run writes to."""
+
+    place: Path
+    """An existing folder on it."""
+    free: int
+    """Bytes that are free there."""
+    needed: Mapping[str, int]
+    """Bytes that the run will write there, by kind of file."""
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether it cannot hold the run."""
+        return sum(self.needed.values()) > self.free
+
+
+def disks(planned: Sequence[Kind], store: Store, run: Path) -> list[Disk]:
+    """Return the file systems of the store and of a run's folder, or the one that is both."""
+    places = _existing(store.root), _existing(run)
+    needed: dict[int, dict[str, int]] = {place.stat().st_dev: {} for place in places}
+    of_store, of_results = (needed[place.stat().st_dev] for place in places)
+    for kind in planned:
+        of_store[kind.name] = kind.bytes
+        linked = of_store is of_results and kind.file_bytes >= store.link_from_bytes
+        if kind.in_results and not linked:
+            of_results[kind.name] = of_results.get(kind.name, 0) + kind.bytes
+    by_device = {place.stat().st_dev: place for place in reversed(places)}
+    return [
+        Disk(place, shutil.disk_usage(place).free, needed[device])
+        for device, place in reversed(by_device.items())
+    ]
+
+
+def check(config: Json, kept: Kept, store: Store, run: Path, train: str) -> None:
+    """Refuse to train what the disk cannot hold, counting what is still to be written.
+
+    Parameters
+    ----------
+    run
+        The run's folder in `results/`.
+    train
+        Hash of the encoded part *train*.
+
+    Raises
+    ------
+    UserError
+        A file system has not enough room for what the run will write there.
+    """
+    planned = kinds(config, kept)
+    if not any(disk.is_full for disk in disks(planned, store, run)):
+        return
+    for disk in disks(remaining(config, planned, store, run, train), store, run):
+        if disk.is_full:
+            raise UserError(_refusal(disk))
+
+
+def _refusal(disk: Disk) -> str:
+    largest = sorted(disk.needed.items(), key=lambda item: -item[1])
+    shares = ", ".join(f"{name} {gigabytes(size)}" for name, size in largest if size)
+    return (
+        f"the run would write {gigabytes(sum(disk.needed.values()))} more to {disk.place} "
+        f"({shares}), and {gigabytes(disk.free)} are free; make room, move store.path and results/ "
+        "to a larger disk, set checkpoints.dtype: bf16, raise train.checkpoint_every or "
+        "store.keep_every, or choose a smaller model.preset; `redheart plan` shows the whole"
+    )
+
+
+def remaining(
+    config: Json, planned: Sequence[Kind], store: Store, run: Path, train: str
+) -> list[Kind]:
+    """Return what is still to be written.
+
+    A checkpoint that a change of data, settings or code made invalid counts as not there: the store
+    keeps it beside its successor.
+    """
+    current = [key for key in _keys(config, run) if _is_current(config, store, key, train)]
+    states = sum(store.state_path(key).is_file() for key in current)
+    there = {
+        **dict.fromkeys(CHECKPOINTS.values(), len(current)),
+        "training states that stay": states,
+    }
+    return [replace(k, number=max(0, k.number - there.get(k.name, 0))) for k in planned]
+
+
+def _keys(config: Json, run: Path) -> list[str]:
+    """Return the store's keys of the checkpoints that lie in a run's folder."""
+    paths = [
+        run / f"seed_{seed}" / "ckpt" / f"epoch_{epoch:03d}.json"
+        for seed in config["seeds"]
+        for epoch in checkpoint_epochs(build(PlanOptions, config["train"]))
+    ]
+    return [files.read_json(path)["key"] for path in paths if path.is_file()]
+
+
+def _is_current(config: Json, store: Store, key: str, train: str) -> bool:
+    made = store.ingredients(key)
+    settings = json.loads(steps.parameters(config, "train_leg")).items()
+    return (
+        made is not None
+        and settings <= made["params"].items()
+        and made["code"] == steps.code("train_leg", store)
+        and made["uses"]["train"] == train
+    )
+
+
+def _existing(path: Path) -> Path:
+    """Return a folder, or the nearest one above it that is there."""
+    path = Path(os.path.abspath(path))
+    while not path.is_dir():
+        path = path.parent
+    return path
+
+
+def gigabytes(size: int) -> str:
+    """Write a number of bytes as MB or GB of 10^6 and 10^9 bytes."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

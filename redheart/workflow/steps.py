@@ -1,0 +1,183 @@
+"""The plan as a table: which settings and which code reach which step.
+
+A step runs again when one of its settings, its code or the content of its inputs changes, and for
+no other reason. `tests/test_steps.py` holds this table to the rules and to the config.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from redheart.data.records import RecordOptions
+from redheart.errors import UserError
+from redheart.recipe.model_options import ModelOptions
+from redheart.recipe.training_options import CheckpointOptions, ScoringOptions, TrainOptions
+from redheart.storage import files
+from redheart.storage.store import Store
+from redheart.sweep.choice import ChoiceOptions
+from redheart.workflow.fingerprint import fingerprint
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step depends on besides its inputs."""
+
+    keys: tuple[str, ...]
+    """Config keys, dotted; a section stands for all its keys, `labels` for tasks but weights."""
+    code: tuple[str, ...]
+    """Library modules that it is built from; what they import counts too."""
+
+
+def _keys(section: str, *kinds: type) -> tuple[str, ...]:
+    return tuple(f"{section}.{field.name}" for kind in kinds for field in fields(kind))
+
+
+_TRAINING = ("tasks", *_keys("model", ModelOptions), *_keys("train", TrainOptions))
+
+_TRAINING_CODE = (
+    "redheart.training.epochs",
+    "redheart.training.state",
+    "redheart.machine.sharding",
+)
+_PREDICTING = ("redheart.crossover.candidates", "redheart.evaluation.predictions")
+_COMPARING = (
+    "redheart.selection.choice",
+    "redheart.evaluation.predictions",
+    "redheart.encoding.tokens",
+)
+
+STEPS: dict[str, Step] = {
+    # phase 0
+    "generate_corpus": Step(("demo",), ("redheart.data.corpus", "redheart.data.records")),
+    "read_records": Step((*_keys("data", RecordOptions), "labels"), ("redheart.data.reading",)),
+    "find_duplicates": Step(("dedup.threshold", "dedup.shards"), ("redheart.duplicates.shards",)),
+    "deduplicate_records": Step(
+        ("dedup.threshold", "dedup.policy", "stratify_by"),
+        (
+            *("redheart.data.records", "redheart.duplicates.removal"),
+            *("redheart.duplicates.shards", "redheart.split.parts"),
+        ),
+    ),
+    "split_records": Step(
+        ("split", "stratify_by", "labels"),
+        ("redheart.split.dealing", "redheart.split.report", "redheart.split.kept"),
+    ),
+    "train_tokenizer": Step(("tokenizer",), ("redheart.encoding.tokens",)),
+    "import_trunk": Step(("model.pretrained", "train.max_tokens"), ("redheart.encoding.trunk",)),
+    "fit_lexicon": Step(("lexicon",), ("redheart.encoding.lexicon",)),
+    "encode_part": Step(("labels", "train.max_tokens"), ("redheart.encoding.tokens",)),
+    "extract_features": Step(
+        ("train.device", "train.precision", "train.cpu_threads", "train.deterministic"),
+        (
+            *("redheart.evaluation.features", "redheart.model.pretrained"),
+            *("redheart.encoding.sentences", "redheart.encoding.tokens"),
+        ),
+    ),
+    # phase 1
+    "sweep_rate": Step(
+        (*_TRAINING, "sweep.epochs"),
+        (*_TRAINING_CODE, "redheart.sweep.trial_training", "redheart.sweep.trials"),
+    ),
+    "decide_rung": Step(("sweep.criterion", "sweep.reduction_factor"), ("redheart.sweep.halving",)),
+    "join_sweep": Step((), ("redheart.sweep.trials",)),
+    "choose_rate": Step(_keys("sweep", ChoiceOptions), ("redheart.sweep.choice",)),
+    # phase 2
+    "train_leg": Step((*_TRAINING, *_keys("checkpoints", CheckpointOptions)), _TRAINING_CODE),
+    "evaluate_checkpoint": Step(
+        (*_TRAINING, *_keys("train", ScoringOptions), "fusion"), ("redheart.evaluation.scoring",)
+    ),
+    # phase 3
+    "find_sweet_spots": Step(
+        ("sweet_spots",),
+        ("redheart.sweet_spots.choice", "redheart.sweet_spots.units", "redheart.recipe.groups"),
+    ),
+    # phase 4
+    "stitch_crossover": Step((), ("redheart.crossover.stitching",)),
+    "stitch_variant": Step((), ("redheart.crossover.stitching",)),
+    "stitch_units": Step((), ("redheart.crossover.stitching", "redheart.recipe.groups")),
+    "make_soups": Step((*_TRAINING, "fusion"), ("redheart.crossover.soups",)),
+    "search_units": Step(
+        (*_TRAINING, "fusion"),
+        (
+            *("redheart.crossover.candidates", "redheart.crossover.recombination"),
+            "redheart.recipe.groups",
+        ),
+    ),
+    # the end
+    "fit_baseline": Step(
+        ("labels", "fusion.balance"),
+        ("redheart.selection.baseline", "redheart.evaluation.predictions"),
+    ),
+    "predict_candidates": Step(
+        (*_TRAINING, "fusion"), (*_PREDICTING, "redheart.crossover.candidate_plan")
+    ),
+    "choose_candidate": Step(("tasks", "evaluation"), _COMPARING),
+    "open_test": Step((), ("redheart.selection.openings",)),
+    "predict_test": Step((*_TRAINING, "fusion"), _PREDICTING),
+    "compare_candidates": Step(("tasks", "evaluation"), _COMPARING),
+    "ship_model": Step((), ("redheart.selection.shipping", "redheart.crossover.candidates")),
+    "write_results": Step((), ("redheart.selection.results", "redheart.selection.openings")),
+    "make_report": Step(("run", "tasks"), ("redheart.report.page",)),
+}
+
+
+def parameters(config: Mapping[str, Any], step: str) -> str:
+    """Return the step's own subset of the effective config, as JSON with sorted keys."""
+    return files.canonical({key: _select(config, key) for key in STEPS[step].keys})
+
+
+def settings(parameters: str) -> dict[str, Any]:
+    """Turn `parameters` back into nested sections, as in the config file."""
+    nested: dict[str, Any] = {}
+    for key, value in json.loads(parameters).items():
+        section, _, name = key.partition(".")
+        if name:
+            nested.setdefault(section, {})[name] = value
+        else:
+            nested["tasks" if section == "labels" else section] = value
+    return nested
+
+
+def code(step: str, store: Store) -> str:
+    """Return the fingerprint of the code behind a step, or the older one that it counts as."""
+    found = fingerprint(STEPS[step].code)
+    return store.accepted().get((step, found), found)
+
+
+def accept(step: str, store: Store, why: str) -> str:
+    """Let the present code of a step count as the one that last computed, and write that down.
+
+    For a refactoring that changes no result, so that it costs no computation. It is a promise of
+    the user's: results of the old code are then taken for those of the new one.
+
+    Returns
+    -------
+    A sentence about what was done.
+    """
+    if step not in STEPS:
+        near = difflib.get_close_matches(step, STEPS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"steps: {', '.join(STEPS)}"
+        raise UserError(f"there is no step '{step}'; {hint}")
+    found, latest = fingerprint(STEPS[step].code), store.latest_code(step)
+    if latest is None:
+        return f"{step}: has never computed anything; nothing to accept"
+    if code(step, store) == latest:
+        return f"{step}: its code counts as unchanged already"
+    store.accept(step, found, latest, why)
+    return f"{step}: code {found[:12]} now counts as {latest[:12]}"
+
+
+def _select(config: Mapping[str, Any], key: str) -> Any:
+    if key == "labels":
+        return {
+            name: {option: value for option, value in task.items() if option != "weight"}
+            for name, task in config["tasks"].items()
+        }
+    value: Any = config
+    for part in key.split("."):
+        value = value[part]
+    return value

@@ -1,0 +1,55 @@
+"""What an epoch takes: its own seconds, its own peak, and that of the process as a whole."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from redheart.machine import meter
+
+BYTES = 200_000_000
+
+
+def test_an_epoch_has_its_own_peak_and_seconds():
+    if not meter.CLEAR_REFS.exists():
+        pytest.skip("this system cannot forget a peak")
+    measured = meter.Meter()
+    with measured.epoch(1):
+        np.ones(BYTES, dtype=np.uint8)
+    with measured.epoch(2):
+        time.sleep(0.02)
+    facts = measured.facts()
+    large, small = facts["epochs"]
+    assert (large["epoch"], small["epoch"]) == (1, 2)
+    assert large["peak_memory_bytes"] - small["peak_memory_bytes"] > 0.9 * BYTES
+    assert 0.02 <= small["seconds"] < 1
+    assert facts["peak_memory_bytes"] >= large["peak_memory_bytes"], "that of the whole process"
+
+
+def test_an_epoch_that_fails_has_no_row():
+    measured = meter.Meter()
+    with pytest.raises(ValueError, match="no"), measured.epoch(1):
+        raise ValueError("no")
+    assert measured.facts()["epochs"] == []
+
+
+def test_where_no_peak_can_be_forgotten_it_is_that_of_the_process(monkeypatch, tmp_path):
+    monkeypatch.setattr(meter, "CLEAR_REFS", tmp_path / "none" / "clear_refs")
+    measured = meter.Meter()
+    before = meter.peak_memory()
+    with measured.epoch(1):
+        pass
+    assert measured.facts()["epochs"][0]["peak_memory_bytes"] >= before
+
+
+def test_an_epoch_counts_its_own_tokens():
+    measured = meter.Meter()
+    for epoch, tokens in ((1, 500), (2, 300)):
+        with measured.epoch(epoch):
+            for part in (tokens, tokens):
+                time.sleep(0.01)
+                measured.count(part)
+            assert 0 < measured.tokens_per_second() <= 2 * tokens / 0.02
+    assert [row["tokens"] for row in measured.facts()["epochs"]] == [1000, 600]

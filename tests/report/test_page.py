@@ -1,0 +1,822 @@
+"""The report: its tables, its figures, its page; what stands in records stays text."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import html.parser
+import io
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redheart.duplicates.removal import DedupOptions, deduplicate
+from redheart.duplicates.report import label_agreement
+from redheart.report import data_figures, training_figures
+from redheart.report.candidate_figures import draw_comparison, draw_heat_map, draw_path
+from redheart.report.candidate_tables import comparison_rows, what_it_is
+from redheart.report.data_tables import cluster_diff
+from redheart.report.page import (
+    FILES,
+    ReportInputs,
+    build_report,
+    build_tables,
+    headline,
+    tiles,
+    without_clock,
+)
+from redheart.report.tables import Column, Table, shown, to_csv, to_markdown
+from redheart.selection import bootstrap, comparison
+from redheart.split import parts as quotas
+from redheart.split import report as split_report
+from redheart.split.dealing import split_records
+from redheart.split.parts import SplitOptions
+from redheart.sweep.choice import choose_rate
+from redheart.sweep.trials import derive, join_repeats, summarise
+from redheart.sweet_spots.choice import SweetSpotOptions, find_sweet_spots
+from redheart.tasks.task import Task, target_matrix
+
+EMOTIONS = ("joy", "anger", "surprise", "disgust", "sadness", "shame", "fear")
+VERDICTS = ("AUTHOR", "OTHER", "EVERYBODY", "NOBODY", "INFO")
+TASKS = (
+    Task("emotion", "distribution", "emotions", EMOTIONS),
+    Task("bentham", "regression", "bentham", ("intensity", "duration")),
+    Task("regret", "regression", "regret"),
+    Task("topics", "multilabel", "topics", ("family", "work", "money")),
+    Task("verdict", "multiclass", "label", VERDICTS),
+)
+GROUPS = {
+    "A": ("backbone", *(f"heads.{task.name}" for task in TASKS)),
+    "B": tuple(f"neural_{task.name}" for task in TASKS),
+    "C": ("dsp", "kalman"),
+    **{f"advanced_{name}": (f"advanced_{name}",) for name in ("emotion", "regret", "bentham")},
+}
+# How far each candidate's predictions lie from the truth.
+NOISE = {
+    **{"last": 0.62, "best_single": 0.55, "ema": 0.54, "uniform_soup": 0.53},
+    **{"greedy_soup": 0.50, "crossover": 0.51, "variants_ensemble": 0.505, "tfidf_linear": 0.62},
+}
+# As many as a run with a search has.
+MANY = {
+    **NOISE,
+    **{"single_by_loss": 0.56, "single_by_units": 0.55, "ema_last": 0.56, "uniform_soup_ema": 0.53},
+    **{"greedy_soup_ema": 0.50, "per_task_best": 0.48, "crossover_units": 0.52, "ascent": 0.47},
+    **{"crossover_units_ema": 0.52, **{f"variant_{o}": 0.53 for o in (-4, -2, 0, 2, 4)}},
+}
+UNITS = {
+    "trunk": GROUPS["A"],
+    **{name: (name,) for group in list(GROUPS)[1:] for name in GROUPS[group]},
+}
+HOSTILE = '<script>alert("x")</script> a|b\n*c* _d_ `e` [f](http://g)'
+
+
+def records(n, tasks, generator):
+    """Return labelled records whose texts are 50 to a few thousand characters long."""
+    values = {
+        "distribution": lambda task: generator.dirichlet(np.ones(task.width)).tolist(),
+        "regression": lambda task: (
+            generator.random(task.width).tolist() if task.classes else float(generator.random())
+        ),
+        "multilabel": lambda task: generator.integers(0, 2, task.width).tolist(),
+        "multiclass": lambda task: task.classes[int(task.width * generator.random() ** 2)],
+    }
+    lengths = (50 + 1700 * generator.lognormal(-0.3, 0.7, n)).astype(int)
+    return [
+        {
+            "id": f"r{i}",
+            "text": "x" * length,
+            **{task.field: values[task.kind](task) for task in tasks},
+        }
+        for i, length in enumerate(lengths)
+    ]
+
+
+def sweep_files(rates, generator):
+    """Return best_lr.json and curves.json of a sweep with three repeats a rate."""
+
+    def trial(i, rate, seed):
+        diverged = {"epoch": 1, "reason": "the loss is not finite"} if rate >= 0.01 else None
+        losses = [
+            (2 - 0.3 * i * np.tanh(epoch / 3) + generator.normal(0, 0.02), epoch)
+            for epoch in range(1, 6)
+        ]
+        epochs = derive(
+            [
+                {
+                    "epoch": epoch,
+                    "train_loss": loss - 0.05 * epoch,
+                    "val_loss": None if rate == 0.003 else loss,
+                    "val_loss_se": None if rate == 0.003 else 0.03,
+                    "gradient_norm": {"mean": 1.0, "std": 0.2, "max": 2.0, "min": 0.1},
+                }
+                for loss, epoch in ([] if diverged else losses)
+            ]
+        )
+        summary = summarise(epochs)
+        trial = {"learning_rate": rate, "seed": seed, "diverged": diverged}
+        return {**trial, "epochs": epochs, "summary": summary, "record_losses": []}
+
+    joined = [
+        join_repeats([trial(i, rate, seed) for seed in range(3)]) for i, rate in enumerate(rates)
+    ]
+    return choose_rate(joined)
+
+
+def spots_file(groups, epochs, generator):
+    """Return sweet_spots.json of groups that overfit one after the other."""
+    turns = {group: 12 + 9 * i for i, group in enumerate(groups)}
+
+    def row(turn, epoch):
+        val = 1.2 + 0.6 * np.exp(-epoch / 8) + 0.012 * max(0, epoch - turn)
+        return {
+            "train_loss": 0.5 + 1.2 * np.exp(-epoch / 18) + generator.normal(0, 0.01),
+            "val_loss": val + generator.normal(0, 0.015),
+            "stability": 0.8,
+        }
+
+    metrics = [
+        {"epoch": epoch, "groups": {group: row(turn, epoch) for group, turn in turns.items()}}
+        for epoch in epochs
+    ]
+    return find_sweet_spots(metrics, groups)
+
+
+def search_file(epochs, generator, moves=4):
+    """Return search.json of one seed: a few units are exchanged, and every one has a heat map."""
+    units = [unit for unit in UNITS if unit != "trunk"]
+    path = [
+        {"unit": unit, "from": "greedy_soup", "to": 2 + 8 * i, "task": TASKS[i].name}
+        | {"before": 0.4 + 0.01 * i, "after": 0.412 + 0.008 * i}
+        for i, unit in enumerate(units[:moves])
+    ]
+    grid = epochs[:: len(epochs) // 5]
+    scores = [
+        [0.45 - 0.0002 * (t - 40) ** 2 / 40 - 0.0004 * abs(t - u) for u in grid] for t in grid
+    ]
+    heat = {"trunk_epochs": grid, "unit_epochs": grid}
+    return {
+        "units": units,
+        "trunk": {"source": "greedy_soup"},
+        "epochs": epochs,
+        "path": path,
+        "chosen": dict.fromkeys(units, "greedy_soup") | {move["unit"]: move["to"] for move in path},
+        "heat_map": {
+            "unit": {
+                unit: {**heat, "scores": (np.array(scores) + generator.normal(0, 1e-3)).tolist()}
+                for unit in units
+            }
+        },
+    }
+
+
+def sources_file(spots):
+    """Return candidates.json of one seed."""
+    epochs = {group: spot["epoch"] for group, spot in spots["groups"].items()}
+    return {
+        "last": {"epochs": [60]},
+        "best_single": {"epochs": [14]},
+        "ema": {"epochs": [22]},
+        "uniform_soup": {"epochs": list(range(2, 61, 2))},
+        "greedy_soup": {"epochs": [14, 18, 22]},
+        "crossover": {"epochs": epochs},
+        "variants_ensemble": {"offsets": [-4, -2, 0, 2, 4], "note": "several models"},
+        "ascent": {
+            "base": "greedy_soup",
+            "epochs": {"dsp": 4, "kalman": "greedy_soup"},
+            "note": "units, one by one",
+        },
+        "variant_4": {"epochs": epochs, "note": "shifted by 4", "same_as": "variant_2"},
+    }
+
+
+def results_file(tasks, parts, seeds, generator, noise):
+    """Return final_results.json of candidates that miss the truth by their `NOISE`."""
+    targets = {
+        part: {task.name: target_matrix(task, members) for task in tasks}
+        for part, members in parts.items()
+        if part != "train"
+    }
+
+    def guess(share, target):
+        return np.clip(target + generator.normal(0, share, target.shape), 1e-3, None)
+
+    predictions = {
+        name: {
+            seed: {
+                part: {task: guess(share, target) for task, target in by_task.items()}
+                for part, by_task in targets.items()
+            }
+            for seed in (seeds if name != "tfidf_linear" else seeds[:1])
+        }
+        for name, share in noise.items()
+    }
+    passes = {"variants_ensemble": 5, "per_task_best": 3, "tfidf_linear": 0}
+    on_test = {name: [of["test"] for of in runs.values()] for name, runs in predictions.items()}
+    alone = np.arange(len(parts["test"]))
+    resampled = bootstrap.bootstrap_scores(tasks, on_test, targets["test"], alone, 100)
+    candidates = comparison.candidate_results(
+        tasks, predictions, targets, resampled, dict.fromkeys(noise, 1) | passes
+    )
+    macro = {name: candidates[name]["test"]["macro"] for name in noise}
+    against = bootstrap.Interval(0.021, 0.004, 0.039)
+    return {
+        "run": "demo",
+        "provenance": {"commit": "c0ffee", "versions": {}, "command": "", "config_sha256": ""},
+        "data": {"read": 10_460, "rejected": 9, "removed": 312, "kept": 10_139, "parts": {}},
+        "best_learning_rate": 0.0003,
+        "sweet_spots": {},
+        "shipped": {"candidate": "greedy_soup", "reason": "The greedy soup ships.", "seed": 0},
+        "baseline_sentence": comparison.baseline_sentence(
+            "greedy_soup", macro["greedy_soup"], macro["tfidf_linear"], against
+        ),
+        "test_access": {"opening": 1, "openings": 1, "others": []},
+        "candidates": candidates,
+        "cost": {"seconds": {"train": 1234.5}, "peak_memory_bytes": 987654321, "disk_bytes": 1},
+    }
+
+
+@cache
+def synthetic(seeds=(0,), tasks=TASKS, groups=tuple(GROUPS), n=400, searched=False):
+    """Return inputs of realistic size: 30 checkpoints, 7 rates, 8 candidates."""
+    generator = np.random.default_rng(0)
+    corpus = records(n, tasks, generator)
+    options = SplitOptions()
+    strata = [record.get("label", "all") for record in corpus]
+    pairs = [(0, 1, 0.91), (5, 9, 0.84), (9, 30, 0.85)]
+    indices = split_records(corpus, [pair[:2] for pair in pairs], strata, options)
+    parts = {part: [corpus[i] for i in members] for part, members in indices.items()}
+    best, curves = sweep_files((1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2), generator)
+    chosen = {group: GROUPS[group] for group in groups}
+    spots = {str(seed): spots_file(chosen, range(2, 61, 2), generator) for seed in seeds}
+    noise, search = NOISE, {}
+    if searched:
+        noise = MANY
+        search = {seed: search_file(list(range(2, 61, 2)), generator) for seed in spots}
+        for found in spots.values():
+            found["units"] = spots_file(UNITS, range(2, 61, 2), generator)["groups"]
+    return ReportInputs(
+        tasks=tasks,
+        results=results_file(tasks, parts, list(seeds), generator, noise),
+        sources={seed: sources_file(found) for seed, found in spots.items()},
+        records=records_report(tasks),
+        dedup=dedup_report(),
+        split=split_report.split_report(corpus, indices, strata, pairs, options),
+        best=best,
+        curves=curves,
+        sweet_spots=spots,
+        search=search,
+        parts=parts,
+    )
+
+
+def records_report(tasks):
+    return {
+        "source": "scruples.jsonl.gz",
+        "read": 10_460,
+        "kept": 10_451,
+        "rejected": [
+            *({"place": f"line {i}", "id": f"r{i}", "reason": "empty text"} for i in range(8)),
+            {"place": "line 9", "id": None, "reason": "broken JSON at column 3 (Expecting value)"},
+        ],
+        "rejected_count": 9,
+        "labelled": {task.name: 1 - 0.03 * i for i, task in enumerate(tasks)},
+        "renormalised": {task.name: 4 for task in tasks if task.kind == "distribution"},
+        "missing_ids": 2,
+        "non_finite": 0,
+    }
+
+
+def dedup_report():
+    return {
+        **{"read": 10_451, "removed": 312, "kept": 10_139, "removal_rate": 312 / 10_451},
+        **{"threshold": 0.92, "policy": "keep_first"},
+        "removed_pairs": [
+            {
+                "removed": f"r{i + 1000}",
+                "kept": f"r{i}",
+                "similarity": 0.99 - 0.0017 * i,
+                "removed_preview": f"AITA for telling my sister {i} that her wedding took far too long? We all",
+                "kept_preview": f"AITA for telling my sister {i} that her wedding was long? 나는 친구에게",
+            }
+            for i in range(40)
+        ],
+        "clusters": {
+            **{"count": 290, "largest": 9, "labelled": 288},
+            "agreement": label_agreement([["OTHER", "AUTHOR"], *[["OTHER", "OTHER"]] * 287]),
+            "conflicting": [{"ids": ["r1", "r1001"], "labels": {"r1": "OTHER", "r1001": "AUTHOR"}}],
+            "text_characters": 80,
+            "largest_clusters": [
+                cluster("I told my sister that it was long.", "I told my sister it took long!"),
+                cluster("나는 친구에게 말했다. " * 9, "나는 친구에게 말했다. " * 9),
+            ],
+        },
+        "similarity_histogram": {"edges": [0.92, 0.96, 1.0], "counts": [17, 295]},
+    }
+
+
+def cluster(first, second):
+    """Return a cluster of three records as the report of the step holds it."""
+    return {
+        "ids": ["r1", "r2", "r3"],
+        "labels": {"r1": "OTHER", "r2": "AUTHOR", "r3": "OTHER"},
+        "similarity": 0.95,
+        "distinct_texts": 2,
+        "texts": [
+            {"id": name, "characters": len(text), "text": text[:80]}
+            for name, text in (("r1", first), ("r3", second))
+        ],
+    }
+
+
+@cache
+def built(*arguments):
+    return build_report(synthetic(*arguments))
+
+
+def column(table, title):
+    index = [column.title for column in table.columns].index(title)
+    return [row[index] for row in table.rows]
+
+
+def candidate(name, **changes):
+    """Return the synthetic inputs with changes to the test scores of one candidate."""
+    inputs = synthetic()
+    old = inputs.results["candidates"]
+    changed = {**old[name], "test": {**old[name]["test"], **changes}}
+    return replace(inputs, results={**inputs.results, "candidates": {**old, name: changed}})
+
+
+# --- tables -----------------------------------------------------------------------------------
+
+
+def test_every_table_is_a_file_and_its_rows_fit_its_columns():
+    tables = build_tables(synthetic((0, 1, 2)))
+    assert {f"table_{name}_md" for name in tables} <= set(FILES)
+    assert {f"table_{name}_csv" for name in tables} <= set(FILES)
+    for name, table in tables.items():
+        assert {len(row) for row in table.rows} <= {len(table.columns)}, name
+
+
+def test_rates_are_chosen_tied_or_eliminated():
+    table = build_tables(synthetic())["rates"]
+    outcomes = dict(zip(column(table, "learning rate"), column(table, "outcome"), strict=True))
+    assert outcomes["0.001"] == "chosen"
+    assert outcomes["0.003"] == outcomes["0.01"] == "eliminated"
+    assert table.marked == {4}
+    assert column(table, "validation loss")[-1] is None
+
+
+def test_the_least_similar_duplicates_come_first():
+    similarity = column(build_tables(synthetic())["duplicates"], "similarity")
+    assert similarity == sorted(similarity) and len(similarity) == 40
+
+
+def test_a_conflict_names_the_labels_and_who_has_them():
+    assert build_tables(synthetic())["conflicts"].rows == (
+        ("AUTHOR / OTHER", 2, "r1: OTHER; r1001: AUTHOR"),
+    )
+
+
+def test_a_large_cluster_shows_its_labels_and_what_differs():
+    first, second = build_tables(synthetic())["clusters"].rows
+    assert first[:6] == ("r1", 3, 2, "OTHER 2, AUTHOR 1", "r3", 0.95)
+    assert first[6] == "I told my sister [-that it was -]{+it took +}long[-.-]{+!+}"
+    assert second[6].endswith("[the rest is not shown] ")
+
+
+def test_of_cut_texts_the_end_is_no_difference():
+    told = "It is a long story about a ladder that I lent to my neighbour. "
+    longer = cluster(told * 2, f"So: {told * 2}")
+    assert [kind for kind, _ in cluster_diff(longer)] == ["insert", "equal", "gap"]
+
+
+def test_the_certificate_says_what_was_measured():
+    rows = build_tables(synthetic())["certificate"].rows
+    assert ("records not in exactly one part", None, 0, 0, "yes") in rows
+    distances = [row for row in rows if row[0].startswith("Kolmogorov-Smirnov")]
+    assert {row[1] for row in distances} <= set(quotas.PARTS)
+    assert all((measured <= bound) == (holds == "yes") for _, _, measured, bound, holds in rows)
+
+
+def test_tied_rates_are_named():
+    best = synthetic().best
+    table = build_tables(replace(synthetic(), best={**best, "tie": [0.0003, 0.001]}))["rates"]
+    assert column(table, "outcome")[3:5] == ["tied", "chosen"]
+
+
+def test_the_candidates_are_in_the_order_of_the_results_and_the_shipped_one_is_marked():
+    inputs = synthetic()
+    table = build_tables(inputs)["candidates"]
+    assert column(table, "candidate") == list(NOISE)
+    assert table.marked == {list(NOISE).index("greedy_soup")}
+    assert column(table, "test")[0] == inputs.results["candidates"]["last"]["test"]["macro"]
+
+
+def test_candidates_say_what_they_are_made_of():
+    inputs = synthetic()
+    made = dict(zip(NOISE, column(build_tables(inputs)["recipes"], "made of"), strict=True))
+    assert made["last"] == "epoch 60"
+    assert made["uniform_soup"] == "epochs 2 to 60 (30 of them)"
+    assert made["greedy_soup"] == "epochs 14, 18, 22"
+    assert made["crossover"].startswith("A of epoch ")
+    assert made["variants_ensemble"] == "variants at offsets -4, -2, 0, 2, 4"
+
+    assert made["tfidf_linear"] == ""
+
+
+def test_what_was_searched_names_where_all_else_comes_from():
+    table = build_tables(synthetic(searched=True))["recipes"]
+    made = dict(zip(column(table, "candidate"), column(table, "made of"), strict=True))
+    assert made["ascent"] == "greedy_soup; dsp of epoch 4"
+
+
+def test_candidates_say_what_they_are_and_which_other_they_came_to_be():
+    sources = {
+        "0": {"a": {"note": "one"}, "b": {"note": "two", "same_as": "a"}},
+        "1": {"a": {"note": "one"}, "b": {"note": "two", "same_as": "a"}},
+    }
+    assert what_it_is("a", sources) == "one"
+    assert what_it_is("b", sources) == "two; the same as a"
+    del sources["1"]["b"]["same_as"]
+    assert what_it_is("b", sources) == "two; the same as a in seed 0"
+    assert "never ships" in what_it_is("tfidf_linear", sources)
+    assert what_it_is("last", {"0": {"last": {"epochs": [6]}}}) == ""
+
+
+def test_several_seeds_stand_beside_each_other():
+    inputs = synthetic((0, 1, 2))
+    tables = build_tables(inputs)
+    per_seed = inputs.results["candidates"]["ema"]["per_seed"]
+    assert column(tables["candidates"], "test, seed 1")[2] == per_seed["1"]["test"]["macro"]
+    assert column(tables["candidates"], "test, seed 1")[-1] is None  # the baseline has no seed
+    assert column(tables["sweet_spots"], "seed") == ["0", "1", "2"] * len(GROUPS)
+    sources = {**inputs.sources, "1": {**inputs.sources["1"], "last": {"epochs": [58]}}}
+    made = column(build_tables(replace(inputs, sources=sources))["recipes"], "made of")
+    assert made[0] == "seed 0: epoch 60; seed 1: epoch 58; seed 2: epoch 60"
+
+
+def test_the_main_metric_of_every_task_is_marked():
+    table = build_tables(synthetic())["tasks"]
+    marked = [table.rows[i][:2] for i in sorted(table.marked)]
+    assert marked == [
+        ("emotion", "js_similarity"),
+        ("bentham", "r2"),
+        ("regret", "r2"),
+        ("topics", "mean_average_precision"),
+        ("verdict", "macro_f1"),
+    ]
+
+
+def test_a_cell_without_a_value_is_a_dash_in_any_column():
+    assert shown(None, Column("loss", ".3f")) == shown("", Column("remark")) == "–"
+    assert shown(0.12345, Column("loss", ".3f")) == "0.123"
+    assert shown(0.0, Column("loss", ".3f")) == "0.000"
+
+
+# --- Markdown and CSV -------------------------------------------------------------------------
+
+
+@given(st.lists(st.text(), min_size=2, max_size=2))
+def test_any_text_stays_in_its_markdown_cell(cells):
+    table = Table((Column("a"), Column("b")), (tuple(cells),))
+    lines = to_markdown(table).split("\n")
+    assert len(lines) == 4 and lines[-1] == ""
+    assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", lines[2])) == 3
+
+
+def test_text_is_no_markup_in_markdown():
+    text = to_markdown(Table((Column("best_single"),), ((HOSTILE,),)))
+    assert text.splitlines()[0] == "| best_single |"
+    assert text.splitlines()[2] == (
+        r'| \<script\>alert("x")\</script\> a\|b \*c\* \_d\_ \`e\` \[f\](http://g) |'
+    )
+
+
+def test_csv_keeps_numbers_in_full_and_text_as_it_is():
+    table = Table((Column("a"), Column("b", ".1f"), Column("c")), ((HOSTILE, -1 / 3, None),))
+    rows = list(csv.reader(io.StringIO(to_csv(table), newline="")))
+    assert rows == [["a", "b", "c"], [HOSTILE, repr(-1 / 3), ""]]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum(a)", "\t=1"])
+def test_csv_has_no_formulas(text):
+    assert next(csv.reader([to_csv(Table((Column("a"),), ((text,),))).split("\n")[1]])) == [
+        f"'{text}"
+    ]
+
+
+# --- what the page says -----------------------------------------------------------------------
+
+
+def test_the_sentence_about_the_baseline_is_the_first():
+    inputs = synthetic()
+    first, second, third, fourth = headline(inputs.results)
+    assert first == inputs.results["baseline_sentence"]
+    assert second == inputs.results["shipped"]["reason"]
+    versus = inputs.results["candidates"]["greedy_soup"]["test"]["versus_best_single"]
+    assert f"{versus['difference']:+.3f} [{versus['low']:+.3f}, {versus['high']:+.3f}]" in third
+    assert fourth.startswith("There is one training seed: ")
+    assert fourth.endswith("Test was opened once, for this choice.")
+
+
+def test_scores_that_are_undefined_are_said_to_be():
+    nothing = {"difference": None, "low": None, "high": None}
+    inputs = candidate("greedy_soup", macro=None, versus_best_single={**nothing, "p_holm": None})
+    assert headline(inputs.results)[2].startswith("No task is labelled in the test part")
+    assert [tile["value"] for tile in tiles(inputs.results)][1:3] == ["–", "undefined"]
+    found = comparison_rows(inputs.results)[4]["against"]["best_single"]
+    assert (found["difference"], found["words"]) == (None, "undefined")
+    assert not found["significant"]
+
+
+def test_the_reference_is_not_compared_with_itself():
+    results = {**synthetic().results, "shipped": {"candidate": "best_single", "reason": "It."}}
+    assert re.fullmatch(r"Its macro score on test is 0\.\d{3}\.", headline(results)[2])
+    rows = {row["label"]: row["against"] for row in comparison_rows(results)}
+    assert rows["best single checkpoint"]["best_single"]["words"] == "reference"
+    assert rows["best single checkpoint"]["greedy_soup"]["words"] != "reference"
+    assert rows["greedy soup"]["greedy_soup"]["words"] == "reference"
+
+
+def test_seeds_differ_from_the_reference_of_their_own_seed():
+    results = synthetic((0, 1, 2)).results
+    own, reference = (results["candidates"][name]["per_seed"] for name in ("ema", "best_single"))
+    found = comparison_rows(results)[2]["against"]["best_single"]
+    assert found["seeds"] == [
+        own[seed]["test"]["macro"] - reference[seed]["test"]["macro"] for seed in "012"
+    ]
+    assert found["difference"] == pytest.approx(np.mean(found["seeds"]))
+
+
+def test_several_passes_stand_behind_the_name_and_significance_is_by_holm():
+    versus = synthetic().results["candidates"]["ema"]["test"]["versus_best_single"]
+    for adjusted, filled in ((0.049, True), (0.05, False)):
+        inputs = candidate("ema", versus_best_single={**versus, "p": 0.001, "p_holm": adjusted})
+        rows = {row["label"]: row for row in comparison_rows(inputs.results)}
+        assert rows["EMA weights"]["against"]["best_single"]["significant"] == filled
+        assert "variants' ensemble ×5" in rows
+
+
+def test_the_clock_is_taken_out_of_the_results():
+    results = synthetic().results
+    assert set(results) - set(without_clock(results)) == {"provenance", "cost"}
+
+
+# --- the page and its figures -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["loss", "metric"])
+def test_the_figure_shows_what_the_sweet_spots_were_chosen_by(by):
+    metrics = [
+        {
+            "epoch": epoch,
+            "groups": {"A": {"train_loss": 1 / epoch, "val_loss": epoch / 9, "stability": 1.0}},
+            "modules": {"heads.x": {"x": {"val_metric": epoch / 10}}},
+        }
+        for epoch in range(1, 9)
+    ]
+    options = SweetSpotOptions(selector="minimum", by=by)
+    spots = find_sweet_spots(metrics, {"A": ["heads.x"]}, options)
+    drawn = training_figures.draw_spots({"0": spots})
+    assert f"A · epoch {1 if by == 'loss' else 8}" in drawn
+    assert ("metric (right axis)" in drawn) == (by == "metric")
+    assert drawn.count("FillBetweenPolyCollection") == (1 if by == "loss" else 2)
+
+
+class Page(html.parser.HTMLParser):
+    """Checks that elements nest, and collects what the tests ask for."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.links, self.names, self.words = [], [], [], set(), []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.names.add(tag)
+        given = dict(attributes)
+        self.ids += [given["id"]] if "id" in given else []
+        self.links += [given[name] for name in ("href", "src", "xlink:href") if name in given]
+        assert not any(name.startswith("on") for name in given)
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, text):
+        self.words.append(text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ((0, 1, 2),),
+        ((0,), TASKS[-1:], ("A",), 80),
+        ((0, 1, 2), TASKS, tuple(GROUPS), 400, True),
+    ],
+    ids=["one seed", "three seeds", "one task", "searched"],
+)
+def test_the_report_is_complete_and_stands_alone(arguments):
+    report = built(*arguments)
+    assert set(report) == set(FILES)
+    page = Page(report["report"])
+    assert len(page.ids) == len(set(page.ids))
+    assert all(link.startswith(("#", "tables/")) for link in page.links)
+    assert {link[1:] for link in page.links if link[0] == "#"} <= set(page.ids)
+    assert {link for link in page.links if link[0] != "#"} <= set(FILES.values())
+    assert not re.search(r"url\((?!#)|@import", report["report"])
+    assert page.names >= {"svg", "table", "h1"} and "script" not in page.names
+    for name, text in report.items():
+        if name.startswith("figure_"):
+            xml.etree.ElementTree.fromstring(text)
+
+
+@pytest.mark.slow
+def test_the_first_words_of_the_page_are_about_the_baseline():
+    page = built()["report"]
+    assert f"<h1>{synthetic().results['baseline_sentence']}</h1>" in page
+
+
+@pytest.mark.slow
+def test_what_stands_in_records_stays_text():
+    inputs = synthetic()
+    page = Page(build_report(hostile(inputs))["report"])
+    assert "script" not in page.names
+    shown_once_each = ["a preview", "a kept preview", "a reason", "a class", "a run", "a group"]
+    shown_once_each += ["갑의 라벨", "을의 아이디", "a claim"]
+    words = "".join(page.words)
+    assert page.names >= {"ins", "del"}
+    assert f"을{HOSTILE}갑이 말했다" in words
+    for place in shown_once_each:
+        assert f"{place} {HOSTILE.split()[0]}" in words
+
+
+def hostile(inputs):
+    """Return the inputs with markup wherever text comes from records or from the config."""
+    pair = {**inputs.dedup["removed_pairs"][0], "removed_preview": f"a preview {HOSTILE}"}
+    spots = inputs.sweet_spots["0"]
+    group = {**spots["groups"]["A"], "reason": f"a group {HOSTILE} $x$"}
+    large = {
+        **cluster(f"{HOSTILE}갑이 말했다", f"을{HOSTILE}이 말했다"),
+        "labels": {"r1": f"갑의 라벨 {HOSTILE}"},
+    }
+    large["texts"][0]["id"] = f"을의 아이디 {HOSTILE}"
+    claim = {"claim": f"a claim {HOSTILE}", "part": None, "measured": 0, "bound": 0, "holds": True}
+    whole = {**inputs.split["classes"], f"a class {HOSTILE}": {"count": 1, "share": 0.1}}
+    return replace(
+        inputs,
+        results={**inputs.results, "run": f"a run {HOSTILE}"},
+        dedup={
+            **inputs.dedup,
+            "removed_pairs": [{**pair, "kept_preview": f"a kept preview {HOSTILE}"}],
+            "clusters": {**inputs.dedup["clusters"], "largest_clusters": [large]},
+        },
+        records={
+            **inputs.records,
+            "rejected": [{"place": "line 1", "id": "=1", "reason": f"a reason {HOSTILE}"}],
+        },
+        split={
+            **inputs.split,
+            "classes": whole,
+            "certificate": [claim],
+            "parts": {
+                name: {**part, "classes": whole} for name, part in inputs.split["parts"].items()
+            },
+        },
+        sweet_spots={"0": {**spots, "groups": {**spots["groups"], f"$A {HOSTILE}": group}}},
+    )
+
+
+@pytest.mark.slow
+def test_the_same_inputs_give_the_same_bytes_in_another_process_and_at_another_time():
+    program = f"""
+import hashlib, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from dataclasses import replace
+from test_page import build_report, synthetic
+inputs = synthetic()
+other = dict(inputs.results, provenance=dict(commit="other"), cost=dict(seconds=1))
+report = build_report(replace(inputs, results=other))
+print(hashlib.sha256(repr(report).encode()).hexdigest())
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        check=True,
+        text=True,
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+    )
+    assert run.stdout.strip() == hashlib.sha256(repr(built()).encode()).hexdigest()
+
+
+@pytest.mark.slow
+def test_the_list_of_files_is_read_without_the_libraries_that_draw():
+    program = "import sys, redheart.report.page; print({'matplotlib', 'jinja2'} & set(sys.modules))"
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+    assert run.stdout.strip() == "set()"
+
+
+@pytest.mark.slow
+def test_the_page_reads_what_deduplication_writes():
+    told = "My neighbour has borrowed the ladder for a month, and I told him what I think"
+    twins = [
+        {"id": "a", "text": f"{told} about that.", "label": "X"},
+        {"id": "b", "text": f"{told} of that.", "label": "Y"},
+    ]
+    for policy in ("keep_first", "cluster"):
+        options = DedupOptions(policy=policy)
+        _, found = deduplicate(twins, options, lambda record: record["label"])
+        inputs = replace(synthetic((0,), TASKS[-1:], ("A",), 80), dedup=found)
+        page = "".join(Page(build_report(inputs)["report"]).words)
+        assert "X / Y" in page and f"{told} of that"[:80] in page
+        assert "0.0 % of the cases" in page and "1 group is too few" in page
+        assert "I told him what I think aboutof that." in page  # "about" goes, "of" comes
+
+
+def forest_row(difference, yardstick=False, significant=False):
+    found = {"difference": difference, "words": "undefined", "seeds": []}
+    if difference is not None:
+        found |= {"low": difference - 0.01, "high": difference + 0.01, "words": "b"}
+    against = {"c": {**found, "significant": significant}}
+    return {"label": "a", "ships": True, "yardstick": yardstick, "against": against}
+
+
+@pytest.mark.slow
+def test_a_figure_is_drawn_where_nothing_is_known():
+    assert "undefined" in draw_comparison([forest_row(None)], {"c": "the reference"})
+    best = {"best_learning_rate": 0.1, "tie": [0.1], "scores": []}
+    assert "<svg" in training_figures.draw_sweep({"rates": []}, best)
+    _, alone = deduplicate([], DedupOptions(), lambda record: None)
+    assert data_figures.draw_duplicates(alone).count(">none<") == 2
+    assert "no units were searched" in draw_path({}, 3)
+    assert "no unit was tried" in draw_heat_map({})
+    assert "no units were looked at" in training_figures.draw_spots({"0": {"groups": {}}}, "units")
+
+
+@pytest.mark.slow
+def test_the_search_is_drawn_move_by_move_and_map_by_map():
+    generator = np.random.default_rng(0)
+    searches = {"0": search_file(list(range(2, 61, 2)), generator)}
+    drawn = draw_path(searches, 5)
+    assert "neural_emotion: epoch 2" in drawn and "emotion 0.400 → 0.412" in drawn
+    # Four tasks gain 0.036 in all, of five.
+    assert "+0.006" in drawn and "+0.008" not in drawn
+    assert "no exchange gained" in draw_path({"0": search_file([2, 4, 6, 8, 10], generator, 0)}, 5)
+    maps = draw_heat_map(searches)
+    assert all(f">{unit}<" in maps for unit in UNITS if unit != "trunk")
+    assert maps.count("QuadMesh") == len(UNITS) - 1
+
+
+@pytest.mark.slow
+def test_a_tie_of_rates_is_shaded():
+    best, curves = synthetic().best, synthetic().curves
+    assert ">tied<" not in training_figures.draw_sweep(curves, {**best, "tie": [0.001]})
+    assert ">tied<" in training_figures.draw_sweep(curves, {**best, "tie": [0.0003, 0.001]})
+
+
+@pytest.mark.slow
+def test_what_is_significant_is_filled():
+    hollow, filled = (
+        draw_comparison([forest_row(0.02, significant=found)], {"c": "c"})
+        for found in (False, True)
+    )
+    assert hollow.count("fill: #ffffff; stroke: #d8404f") == 1
+    assert "fill: #ffffff; stroke: #d8404f" not in filled
+
+
+@pytest.mark.slow
+def test_of_many_classes_the_most_frequent_are_drawn():
+    classes = {f"반 {k} {'y' * 40}": {"count": k, "share": k / 210} for k in range(1, 21)}
+    drawn = data_figures.draw_classes(
+        {"classes": classes, "parts": {"train": {"classes": classes}}}
+    )
+    names = re.findall(r">반 (\d+) y+…<", drawn)
+    assert names == [str(k) for k in range(20, 20 - data_figures.MOST_CLASSES, -1)]
+
+
+@pytest.mark.slow
+def test_a_yardstick_far_away_does_not_squeeze_the_others():
+    near = draw_comparison([forest_row(0.01)], {"c": "c"})
+    far = draw_comparison([forest_row(0.01), forest_row(-0.4, yardstick=True)], {"c": "c"})
+    ticks = re.compile(r">([+\N{MINUS SIGN}]0\.\d+)<")
+    assert ticks.findall(near) == ticks.findall(far) != []

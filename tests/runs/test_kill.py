@@ -1,0 +1,156 @@
+"""`kill -9` at any instant, then the same command again: the bytes of a run that was left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from project import SNAKEMAKE, Project
+
+from redheart.storage import files
+from redheart.storage.store import Action, Store
+from redheart.training import state as training_state
+from redheart.training.epochs import train_leg
+from redheart.training.legs import Leg, nearest_ancestor
+from redheart.training.snapshots import Snapshots
+
+LEGS = (Leg(0, 2), Leg(2, 4))
+# The longest that a training, and a whole run, lives before it is killed, in seconds.
+LONGEST_LIFE, LONGEST_RUN = 1.0, 6.0
+# Of a run's files, those that hold the clock, as the ledger does.
+CLOCKED = ("logs", "benchmarks", "ledger.jsonl", "final_results.json", "report.html", "model")
+
+
+def train_chain(recipe, part, folder):
+    """Train both legs as the scripts do, each a checkpoint in the store; return its files."""
+    store, parent, made = Store(folder / "store"), None, []
+    for leg in LEGS:
+        action = Action("train_leg", leg.epochs, "code", {"parent": parent})
+        snapshots = Snapshots(store.snapshot_path(action.key), minutes=0)
+
+        def compute(work, leg=leg, action=action, parent=parent, snapshots=snapshots):
+            state = training_state.prepare(recipe, part, peak=1e-2, seed=0)
+            ancestor = nearest_ancestor(store, parent)
+            with snapshots.listening():
+                statistics = train_leg(state, part, leg, ancestor, None, snapshots)
+            keys = {"key": action.key, "parent": parent}
+            training_state.save_leg(state, statistics, work, store.state_path(action.key), keys)
+
+        names = ("weights", "manifest", "steps")
+        outputs = {name: folder / f"{leg.stop}.{name}" for name in names}
+        store.run(action, outputs, compute)
+        snapshots.discard()
+        parent, made = action.key, [*made, *outputs.values()]
+    return [*made, *sorted((folder / "store" / "states").rglob("*.pt"))]
+
+
+def lives(work, seconds):
+    """Run `work` in a process of its own for so long; tell whether it came to its end."""
+    process = os.fork()
+    if not process:
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    time.sleep(seconds)
+    os.kill(process, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    assert code in (0, -signal.SIGKILL), "it failed by itself"
+    return code == 0
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_no_byte(recipe, part, tmp_path):
+    alone = [files.sha256_file(path) for path in train_chain(recipe, part, tmp_path / "alone")]
+    instants, kills, chains = random.Random(0), 0, 0
+    while kills < 20:
+        folder = tmp_path / str(chains)
+        while not lives(
+            lambda folder=folder: train_chain(recipe, part, folder),
+            instants.uniform(0, LONGEST_LIFE),
+        ):
+            kills += 1
+        made = train_chain(recipe, part, folder)
+        assert [files.sha256_file(path) for path in made] == alone
+        leftovers = [
+            p.name for p in folder.rglob("*") if p.name.startswith(".") or "snap" in p.name
+        ]
+        assert not leftovers
+        chains += 1
+
+
+def start(project, *targets):
+    """Start Snakemake, and with it its jobs, in a process group of their own."""
+    return subprocess.Popen(
+        [SNAKEMAKE, *targets, "--cores", "1", "--configfile", project.config.name],
+        cwd=project.folder,
+        env={**os.environ, "PYTHONPATH": str(project.folder)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def artefacts(project):
+    """Return the hash of every artefact but those that hold the clock."""
+    run = project.result("")
+    return {
+        str(path.relative_to(run)): files.sha256_file(path)
+        for path in sorted(run.rglob("*"))
+        if path.is_file() and path.relative_to(run).parts[0] not in CLOCKED
+    }
+
+
+def of_the_clock(project):
+    """Return what of the final results is no clock."""
+    found = files.read_json(project.result("final_results.json"))
+    return json.dumps({k: v for k, v in found.items() if k not in ("provenance", "cost")})
+
+
+@pytest.mark.slow
+@pytest.mark.kill
+def test_kills_of_whole_runs_change_no_byte(tmp_path):
+    """Kill Snakemake, its job, or both, in one run after another; in turn SIGTERM and SIGINT."""
+    wanted = int(os.environ.get("REDHEART_KILLS", "20"))
+    alone = Project(tmp_path / "alone")
+    alone.set(store={"snapshot_minutes": 0})
+    alone.snakemake()
+    instants, kills, runs, differing = random.Random(0), 0, 0, []
+    while kills < wanted:
+        project = Project(tmp_path / str(runs))
+        project.set(store={"snapshot_minutes": 0})
+        kills += kill_until_done(project, instants, wanted - kills)
+        project.snakemake()
+        if artefacts(project) != artefacts(alone) or of_the_clock(project) != of_the_clock(alone):
+            differing.append(project.folder)
+        else:
+            shutil.rmtree(project.folder)
+        runs += 1
+        print(f"{kills} kills in {runs} runs, {runs - len(differing)} of which are identical")
+    assert not differing
+
+
+def kill_until_done(project, instants, most):
+    """Start a run and kill it, until it is done or was killed `most` times; return how often."""
+    for kills in range(most):
+        process = start(project)
+        try:
+            process.wait(instants.uniform(0.5, LONGEST_RUN))
+        except subprocess.TimeoutExpired:
+            number = instants.choice([signal.SIGKILL] * 4 + [signal.SIGTERM, signal.SIGINT])
+            if instants.random() < 0.5:
+                os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)  # its job is orphaned, and trains on
+            process.wait()
+        else:
+            assert process.returncode == 0, "a run after a kill failed"
+            return kills
+    return most

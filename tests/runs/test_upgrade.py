@@ -1,0 +1,40 @@
+"""An upgrade recomputes nothing: what an earlier version computed, `redheart accept --all` keeps."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+
+import pytest
+from project import ROOT, Project
+
+from redheart import cli
+
+UPGRADE = ROOT / "tests" / "runs" / "upgrade"
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project whose store was filled by an earlier version, and which has no results yet."""
+    project = Project(tmp_path)
+    shutil.copy(UPGRADE / "config.yaml", project.config)
+    project.run = "upgrade"
+    with tarfile.open(UPGRADE / "store.tar.xz") as packed:
+        packed.extractall(tmp_path / ".redheart", filter="data")
+    return project
+
+
+@pytest.mark.slow
+def test_after_an_upgrade_nothing_is_computed_again(project, capsys):
+    store = project.folder / ".redheart" / "store"
+    assert cli.main(["accept", "--all", "--why", "upgrade", "--store", str(store)]) == 0
+    said = capsys.readouterr().out
+    assert "train_leg: code " in said and "now counts as" in said
+    assert project.computed() == {}
+    assert project.result("report.html").is_file()
+
+
+def test_accept_wants_steps_or_all_of_them(capsys, tmp_path):
+    for arguments in ([], ["--all", "train_leg"]):
+        assert cli.main(["accept", *arguments, "--store", str(tmp_path)]) == 1
+        assert "name the steps, or --all" in capsys.readouterr().err

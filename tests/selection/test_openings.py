@@ -1,0 +1,134 @@
+"""The log of who opened test: nothing is lost, nothing counts twice; and who may read test."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+
+import pytest
+from project import Project
+
+from redheart.selection import openings
+
+
+@pytest.fixture
+def choice(tmp_path):
+    """Write a choice and return its path."""
+
+    def write(candidate):
+        path = tmp_path / "choice.json"
+        chosen = {"candidate": candidate, "compared_on_test": ["last"], "with": ["best_single"]}
+        path.write_text(json.dumps(chosen))
+        return path
+
+    return write
+
+
+def test_every_choice_is_logged_once_in_the_order_of_time(tmp_path, choice):
+    log = tmp_path / "log" / "abc.jsonl"
+    for candidate, count in (("a", 1), ("a", 1), ("b", 2), ("a", 2), ("c", 3)):
+        found = openings.record_opening(log, "demo", choice(candidate))
+        assert len(found) == count
+    assert [opening["candidate"] for opening in found] == ["a", "b", "c"]
+    assert found == openings.record_opening(log, "demo", choice("b"))
+    summary = openings.summarise_openings(found, "demo", choice("b"))
+    assert (summary["opening"], summary["openings"]) == (2, 3)
+    assert openings.openings_sentence(summary) == (
+        "Test was opened 3 times; this choice was number 2, the others: a of run demo, c of run "
+        "demo. Whoever picks among them picks on test."
+    )
+
+
+def test_another_run_that_looks_at_the_same_test_is_another_opening(tmp_path, choice):
+    log, path = tmp_path / "abc.jsonl", choice("a")
+    openings.record_opening(log, "one", path)
+    found = openings.record_opening(log, "other", path)
+    assert openings.summarise_openings(found, "other", path) == {
+        "opening": 2,
+        "openings": 2,
+        "others": [{"run": "one", "candidate": "a"}],
+    }
+
+
+def test_one_opening_is_said_in_one_line(tmp_path, choice):
+    found = openings.record_opening(tmp_path / "abc.jsonl", "demo", choice("a"))
+    summary = openings.summarise_openings(found, "demo", choice("a"))
+    assert openings.openings_sentence(summary) == "Test was opened once, for this choice."
+
+
+# --- who may read test ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    """Rule and inputs of every file of a run with two seeds, by file, as Snakemake plans them."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    project.set(seeds=[0, 1])
+    done = project.snakemake("--dry-run")
+    found = {}
+    for block in re.split(r"^(?:local)?rule ", done.stdout + done.stderr, flags=re.M)[1:]:
+        files = {
+            kind: paths.replace("results/smoke/", "").split(", ")
+            for kind, paths in re.findall(r"^    (input|output): (.*)", block, flags=re.M)
+        }
+        job = block.partition(":")[0], set(files.get("input", ()))
+        found |= dict.fromkeys(files.get("output", ()), job)
+    return found
+
+
+TEST_FILES = {"data/split/test.json", "data/encoded/test.npz", "seed_0/test_predictions.npz"}
+# They count, encode and show records; the log's step takes the hash of their file.
+NO_READERS = {"encode_part", "make_report", "open_test"}
+
+
+def ancestors(plan, file):
+    """Return all files that a file is made from, at any remove."""
+    found, waiting = set(), [file]
+    while waiting:
+        for path in plan.get(waiting.pop(), ("", ()))[1]:
+            if path not in found:
+                found.add(path)
+                waiting.append(path)
+    return found
+
+
+@pytest.mark.slow
+def test_no_rule_reads_test_but_behind_the_frozen_choice(plan):
+    readers = defaultdict(set)
+    for rule, inputs in plan.values():
+        if inputs & TEST_FILES:
+            readers[rule] |= inputs
+    assert set(readers) - NO_READERS == set(openings.READERS)
+    assert all("test_access.json" in readers[rule] for rule in openings.READERS)
+    assert "choice.json" in ancestors(plan, "test_access.json")
+
+
+@pytest.mark.slow
+def test_nothing_of_test_goes_into_the_choice(plan):
+    behind = ancestors(plan, "choice.json")
+    assert {"data/encoded/val_confirm.npz", "seed_1/predictions.npz"} <= behind
+    assert not {path for path in behind if "test" in path}
+
+
+@pytest.mark.slow
+@pytest.mark.full
+def test_a_changed_choice_opens_test_again_and_the_report_says_so(tmp_path):
+    project = Project(tmp_path)
+    project.snakemake()
+
+    def told():
+        access = json.loads(project.result("final_results.json").read_text())["test_access"]
+        assert openings.openings_sentence(access) in project.result("report.html").read_text()
+        return access["opening"], access["openings"]
+
+    assert told() == (1, 1)
+    first = project.result("test_access.json").read_bytes()
+    project.set(evaluation={"resamples": 101})
+    project.set(split={"audit_threshold": 0.85}, train={"weight_decay": 0.02})
+    assert project.computed()["open_test"] == 1
+    assert told() == (2, 2)
+    assert len(project.result("test_access.json").read_bytes()) > len(first)
+    project.set(evaluation={"resamples": 100}, train={"weight_decay": 0.01})
+    project.snakemake()
+    assert told() == (1, 2)

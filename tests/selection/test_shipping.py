@@ -1,0 +1,147 @@
+"""What ships: a folder that predicts, and a card that says how well."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from redheart.encoding.lexicon import load_lexicon
+from redheart.encoding.tokens import encode_part
+from redheart.evaluation.fusion import fused_predictions
+from redheart.evaluation.inference import contributions
+from redheart.selection import shipping
+from redheart.storage import files
+
+TEXTS = ["she lied about the money", "그는 돈을 빌려 갔다", "why? 😀", "to dinner " * 30]
+
+
+def test_a_prediction_names_every_task_and_output(model_folder):
+    found = shipping.ShippedModel(model_folder).predict(TEXTS)
+    assert len(found) == len(TEXTS)
+    for prediction in found:
+        assert {task: list(outputs) for task, outputs in prediction.items()} == {
+            "emotion": ["joy", "anger", "fear"],
+            "verdict": ["AUTHOR", "OTHER", "NOBODY"],
+            "tags": ["money", "family"],
+            "regret": ["regret"],
+        }
+        assert sum(prediction["emotion"].values()) == pytest.approx(1, abs=1e-5)
+        assert sum(prediction["verdict"].values()) == pytest.approx(1, abs=1e-5)
+        assert all(0 < value < 1 for value in prediction["tags"].values())
+
+
+def test_several_members_predict_their_mean(
+    model_folder, members, member_weights, tasks, recipe, part, tokenizer_path, lexicon_path
+):
+    records = [{"text": text} for text in TEXTS]
+    lexicon = load_lexicon(lexicon_path)
+    encoded = encode_part(records, tasks, tokenizer_path, part.max_tokens, lexicon)
+    each = [
+        fused_predictions(tasks, contributions(network, encoded, recipe.train), weights)
+        for network, weights in zip(members, member_weights, strict=True)
+    ]
+    found = shipping.ShippedModel(model_folder).predict(TEXTS)
+    for task in tasks:
+        expected = np.mean([one[task.name] for one in each], axis=0)
+        rows = [list(prediction[task.name].values()) for prediction in found]
+        np.testing.assert_allclose(rows, expected, rtol=1e-5)
+
+
+def test_models_that_ship_together_may_each_have_tasks_of_their_own(
+    model_folder, member_weights, tmp_path
+):
+    alone = []
+    for tasks in (dict.fromkeys(member_weights[0], 0), dict.fromkeys(member_weights[0], 1)):
+        folder = shutil.copytree(model_folder, tmp_path / str(len(alone)))
+        made = {"fusion": member_weights, "tasks": tasks}
+        files.write_json(folder / "recipe.json", made)
+        alone.append(shipping.ShippedModel(folder).predict(TEXTS))
+    folder = shutil.copytree(model_folder, tmp_path / "both")
+    tasks = {"emotion": 0, "verdict": 1, "tags": 1, "regret": 0}
+    files.write_json(folder / "recipe.json", {"fusion": member_weights, "tasks": tasks})
+    for row, found in enumerate(shipping.ShippedModel(folder).predict(TEXTS)):
+        assert found == {task: alone[member][row][task] for task, member in tasks.items()}
+    assert alone[0] != alone[1]
+
+
+def test_a_text_is_predicted_the_same_alone_and_among_others(model_folder):
+    model = shipping.ShippedModel(model_folder)
+    for text, among in zip(TEXTS, model.predict(TEXTS), strict=True):
+        (alone,) = model.predict([text])
+        for task, outputs in alone.items():
+            assert outputs == pytest.approx(among[task], rel=1e-4)
+
+
+def test_the_order_of_the_tasks_in_the_config_changes_no_prediction(model_folder, tmp_path):
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    config = files.read_json(folder / "config.json")
+    files.write_json(
+        folder / "config.json", {**config, "tasks": dict(reversed(config["tasks"].items()))}
+    )
+    one, other = (shipping.ShippedModel(f).predict(TEXTS) for f in (model_folder, folder))
+    assert one == other
+
+
+# --- the model card -------------------------------------------------------------------------
+
+
+def candidate(macro, difference, passes=1):
+    versus = dict(zip(("difference", "low", "high"), difference, strict=True))
+    return {
+        "val_select": 0.6,
+        "val_confirm": None,
+        "test": {
+            "macro": macro,
+            "tasks": {},
+            "versus_best_single": versus,
+            "versus_greedy_soup": dict.fromkeys(versus, 0.0),
+        },
+        "forward_passes": passes,
+    }
+
+
+COMPARISON = {
+    "shipped": {"candidate": "greedy_soup", "seed": 3, "reason": "No gain: it ships."},
+    "baseline_sentence": "The linear baseline is better.",
+    "candidates": {
+        "greedy_soup": candidate(0.5714, (0.0123, -0.004, 0.03)),
+        "variants_ensemble": candidate(0.5, (None, None, None), passes=5),
+    },
+}
+
+
+def test_the_card_says_first_how_the_model_compares_with_the_baseline(shipped_config):
+    card = shipping.model_card("demo", shipped_config, COMPARISON).splitlines()
+    assert card[:5] == [
+        "# demo",
+        "",
+        "The linear baseline is better.",
+        "",
+        "Ships: `greedy_soup`, seed 3. No gain: it ships.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("freeze_after", "what"),
+    [(0, "frozen"), (3, "fine-tuned for 3 epochs"), (None, "fine-tuned")],
+)
+def test_the_card_names_a_pretrained_trunk(shipped_config, freeze_after, what):
+    model = {"pretrained": "./data/minilm", "freeze_after": freeze_after}
+    card = shipping.model_card("demo", {**shipped_config, "model": model}, COMPARISON)
+    assert f"\nIts trunk is `./data/minilm`, {what}; the licence of that trunk holds" in card
+    assert "trunk" not in shipping.model_card("demo", shipped_config, COMPARISON)
+
+
+def test_the_card_lists_tasks_and_every_candidates_evidence(shipped_config):
+    card = shipping.model_card("demo", shipped_config, COMPARISON)
+    assert "- **emotion**: distribution from field `emotions` (joy, anger, fear)" in card
+    assert "- **regret**: regression from field `regret_factor`\n" in card
+    assert (
+        "| greedy_soup | 0.600 | - | 0.571 | +0.012 [-0.004, +0.030] | +0.000 [+0.000, +0.000] | 1 |"
+        in card
+    )
+    assert (
+        "| variants_ensemble | 0.600 | - | 0.500 | - [-, -] | +0.000 [+0.000, +0.000] | 5 |" in card
+    )

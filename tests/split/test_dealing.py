@@ -1,0 +1,335 @@
+"""The four parts: complete, alike, stable, and without a near-duplicate across them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from redheart.data.records import read_jsonl
+from redheart.errors import UserError
+from redheart.split.balance import ks_distance
+from redheart.split.dealing import check_split, clusters_by_part, linked_groups, split_records
+from redheart.split.parts import FILL_ORDER, PARTS, SplitOptions, stratum
+from redheart.split.quotas import class_quotas
+from redheart.split.report import split_report
+
+FRACTIONS = np.array(SplitOptions().fractions)
+CORPUS = Path(__file__).parents[2] / "data" / "scruples.jsonl.gz"
+
+
+def corpus(count: int, classes: int = 1, seed: int = 0, prefix: str = "r") -> list[dict[str, Any]]:
+    """Return records with log-normal text lengths and classes of unequal sizes."""
+    generator = np.random.default_rng(seed)
+    lengths = np.clip(generator.lognormal(4, 0.7, count), 5, 1000).astype(int)
+    weights = 1 / np.arange(1, classes + 1)
+    labels = generator.choice(classes, count, p=weights / weights.sum())
+    return [
+        {"id": f"{prefix}{i}", "text": "x" * int(lengths[i]), "label": f"c{labels[i]}"}
+        for i in range(count)
+    ]
+
+
+def split(records, links=(), field: str | None = "label", **options: Any) -> dict[str, list[int]]:
+    strata = [stratum(record, field) for record in records]
+    return split_records(records, links, strata, SplitOptions(**options))
+
+
+def part_by_id(records, parts) -> dict[str, str]:
+    return {records[i]["id"]: part for part, members in parts.items() for i in members}
+
+
+def report(records, parts, pairs=(), **options: Any) -> dict[str, Any]:
+    strata = [stratum(record, "label") for record in records]
+    return split_report(records, parts, strata, pairs, SplitOptions(**options))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(60, 300), st.integers(1, 6), st.integers(0, 99), st.data())
+def test_a_partition_that_keeps_links(count, classes, seed, data) -> None:
+    records = corpus(count, classes, seed)
+    index = st.integers(0, count - 1)
+    links = data.draw(st.lists(st.tuples(index, index), max_size=count // 2))
+    parts = split(records, links, seed=seed)
+    assert sorted(i for members in parts.values() for i in members) == list(range(count))
+    assert all(members == sorted(members) and members for members in parts.values())
+    check_split(parts, links)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.integers(4, 300), min_size=1, max_size=30),
+    st.lists(st.integers(1, 50), min_size=4, max_size=4),
+)
+def test_quotas_hold_in_each_class_and_in_all(sizes, weights) -> None:
+    fractions = np.array(weights) / sum(weights)
+    quotas = class_quotas({f"c{i}": size for i, size in enumerate(sizes)}, fractions)
+    totals = sum(quotas.values())
+    assert np.abs(totals - fractions * sum(sizes)).max() < 1
+    for i, size in enumerate(sizes):
+        assert quotas[f"c{i}"].sum() == size
+        assert np.abs(quotas[f"c{i}"] - totals * size / sum(sizes)).max() < 1
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(60, 400), st.integers(1, 5), st.integers(0, 99))
+def test_totals_and_class_shares_are_within_one_record(count, classes, seed) -> None:
+    records = corpus(count, classes, seed)
+    parts = split(records)
+    sizes = Counter(record["label"] for record in records)
+    small = sum(size for size in sizes.values() if size < 4)
+    for part, fraction in zip(PARTS, FRACTIONS, strict=True):
+        assert abs(len(parts[part]) - fraction * count) <= 1 + small
+        counts = Counter(records[i]["label"] for i in parts[part])
+        for label, size in sizes.items():
+            assert small or abs(counts[label] - len(parts[part]) * size / count) < 1
+
+
+def test_totals_are_exact_where_they_can_be() -> None:
+    parts = split(corpus(400, 5))
+    assert [len(parts[part]) for part in PARTS] == [300, 40, 20, 40]
+
+
+def test_same_seed_same_split_and_another_seed_another() -> None:
+    records = corpus(300, 3)
+    assert split(records, seed=1) == split(records, seed=1)
+    assert split(records, seed=1) != split(records, seed=2)
+
+
+@pytest.mark.parametrize("classes", [1, 5])
+@pytest.mark.parametrize(
+    "count", [500, *(pytest.param(more, marks=pytest.mark.slow) for more in (700, 1200))]
+)
+def test_a_record_at_the_end_moves_few_others(classes, count) -> None:
+    records = corpus(count, classes)
+    before = part_by_id(records, split(records))
+    moved = []
+    for trial in range(4):
+        changed = records + corpus(1, classes, seed=trial + 1, prefix="new")
+        after = part_by_id(changed, split(changed))
+        moved.append(sum(after[name] != part for name, part in before.items()))
+    assert np.mean(moved) < 0.04 * count
+
+
+@pytest.mark.slow
+def test_a_corpus_that_grows_leaves_most_records_where_they_were() -> None:
+    """By 500 records in 20 steps: each step moves few, and what has moved often comes back."""
+    records = corpus(1000, 4)
+    parts = [part_by_id(records, split(records[:count])) for count in range(500, 1001, 25)]
+    moved = [sum(b[name] != part for name, part in a.items()) for a, b in pairwise(parts)]
+    assert np.mean(moved) < 0.05 * 750
+    first, last = parts[0], parts[-1]
+    assert sum(last[name] != part for name, part in first.items()) < 0.2 * 500
+
+
+@pytest.mark.parametrize(("classes", "seed"), [(1, 0), (1, 1), (3, 0), (5, 0)])
+def test_lengths_are_matched(classes, seed) -> None:
+    records = corpus(2000, classes, seed)
+    parts = split(records, seed=seed)
+    found = report(records, parts, seed=seed)
+    for part in PARTS:
+        entry = found["parts"][part]
+        assert entry["ks_distance"] <= 0.05
+        assert entry["length"]["mean"] == pytest.approx(found["length"]["mean"], rel=0.08)
+        assert abs(entry["largest_class_deviation"]["difference"]) < 0.01
+
+
+@pytest.mark.slow
+def test_the_extremes_of_length_are_not_always_in_the_same_part() -> None:
+    records = [{"id": str(i), "text": "x" * (i + 1)} for i in range(200)]
+    longest = {
+        part_by_id(records, split(records, seed=seed, field=None))["199"] for seed in range(150)
+    }
+    assert longest == set(PARTS)
+
+
+def test_small_classes_fill_train_test_val_select() -> None:
+    records = corpus(100)
+    for label, count in (("one", 1), ("two", 2), ("three", 3)):
+        records += [{"id": f"{label}{i}", "text": "t", "label": label} for i in range(count)]
+    parts = split(records)
+    found = report(records, parts)["small_classes"]
+    assert [(entry["class"], entry["count"]) for entry in found] == [
+        ("one", 1), ("three", 3), ("two", 2),
+    ]  # fmt: skip
+    assert [list(entry["parts"].values()) for entry in found] == [
+        [1, 0, 0, 0], [1, 1, 0, 1], [1, 0, 0, 1],
+    ]  # fmt: skip
+
+
+def test_unlabelled_records_are_a_class_of_their_own() -> None:
+    records = corpus(200)
+    for record in records[:40]:
+        record["label"] = None
+    parts = split(records)
+    found = report(records, parts)
+    assert found["classes"]["(unlabelled)"]["count"] == 40
+    assert [found["parts"][p]["classes"]["(unlabelled)"]["count"] for p in PARTS] == [30, 4, 2, 4]
+
+
+def test_a_group_larger_than_the_smallest_part_goes_to_train() -> None:
+    records = corpus(200, 2)
+    chain = [(i, i + 1) for i in range(50, 60)]  # 11 records; val_confirm is to hold 10
+    parts = split(records, chain)
+    assert set(range(50, 61)) <= set(parts["train"])
+    assert [len(parts[part]) for part in PARTS] == [150, 20, 10, 20]
+    pairs = [(i, j, 0.9) for i, j in chain] + [(1, 2, 0.85)]
+    groups = report(records, split(records, [*chain, (1, 2)]), pairs)["linked_groups"]
+    assert groups == {
+        "count": 2,
+        "records": 13,
+        "largest": 11,
+        "forced_to_train": [sorted(f"r{i}" for i in range(50, 61))],
+    }
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_quotas_hold_when_every_record_is_linked(size) -> None:
+    records = corpus(600, 3)
+    order = np.random.default_rng(0).permutation(600)
+    links = [(int(a), int(b)) for row in order.reshape(-1, size) for a, b in pairwise(row)]
+    parts = split(records, links)
+    for part, fraction in zip(PARTS, FRACTIONS, strict=True):
+        assert abs(len(parts[part]) - fraction * 600) <= 2 * size
+
+
+def test_groups_reach_every_part() -> None:
+    records = corpus(1000)
+    links = [(2 * i, 2 * i + 1) for i in range(100)]
+    placed = part_by_id(records, split(records, links))
+    counts = Counter(placed[f"r{2 * i}"] for i in range(100))
+    assert set(counts) == set(PARTS)
+    assert 60 < counts["train"] < 90
+
+
+def test_linked_groups_are_connected_components() -> None:
+    assert linked_groups(7, [(5, 1), (2, 1), (3, 3), (6, 4)]) == [[1, 2, 5], [4, 6]]
+    assert linked_groups(3, []) == []
+
+
+def test_too_few_records_are_refused_in_words() -> None:
+    assert all(split(corpus(10)).values())
+    with pytest.raises(
+        UserError, match=r"7 records in 1 classes cannot fill 4 parts \(val_confirm"
+    ):
+        split(corpus(7))
+    with pytest.raises(UserError, match="50 records in 50 classes"):
+        split(corpus(50), field="id")
+    with pytest.raises(UserError, match="0 records"):
+        split([])
+
+
+def test_a_pair_across_parts_is_refused() -> None:
+    records = corpus(40)
+    parts = split(records)
+    i, j = parts["train"][0], parts["test"][0]
+    with pytest.raises(UserError, match="near-duplicates but stand in train and test"):
+        check_split(parts, [(i, j)])
+    with pytest.raises(
+        UserError, match=r"pairs of records at least 0\.8 similar across parts: 1, at"
+    ):
+        report(records, parts, [(i, j, 0.80)])
+    below = report(records, parts, [(i, j, 0.79)])["leakage"]
+    assert below["highest_similarity_across_parts"] == 0.79
+    assert below["closest_pairs_across_parts"] == [
+        {
+            "ids": [records[i]["id"], records[j]["id"]],
+            "parts": ["train", "test"],
+            "similarity": 0.79,
+        }
+    ]
+
+
+def test_the_report_lists_the_closest_pairs_and_no_more() -> None:
+    records = corpus(200)
+    parts = split(records)
+    pairs = [
+        (min(i, j), max(i, j), 0.75 + k / 10_000)
+        for k, (i, j) in enumerate(zip(parts["train"] * 2, parts["test"] * 2, strict=False))
+    ]
+    leakage = report(records, parts, pairs)["leakage"]
+    listed = [pair["similarity"] for pair in leakage["closest_pairs_across_parts"]]
+    assert listed == sorted((s for _, _, s in pairs), reverse=True)[:20]
+    assert leakage["highest_similarity_across_parts"] == listed[0]
+
+
+def test_nothing_is_searched_below_what_a_search_allows() -> None:
+    assert SplitOptions(audit_threshold=0.8).searched_from == 0.75
+    assert SplitOptions(audit_threshold=0.52).searched_from == 0.5
+
+
+def test_the_report_is_json_and_says_that_nothing_leaks() -> None:
+    records = corpus(100, 3)
+    parts = split(records, [(0, 1)])
+    found = report(records, parts, [(0, 1, 0.93)])
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["leakage"] == {
+        "audit_threshold": 0.8,
+        "searched_from": 0.75,
+        "highest_similarity_across_parts": None,
+        "closest_pairs_across_parts": [],
+    }
+    assert sum(found["parts"][part]["count"] for part in PARTS) == found["count"] == 100
+    test = found["parts"]["test"]
+    lengths = [len(records[i]["text"]) for i in parts["test"]]
+    assert test["length"]["std"] == pytest.approx(np.std(lengths))
+    shares = [entry["share"] for entry in test["classes"].values()]
+    assert sum(shares) == pytest.approx(1)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of scipy's p-value
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.integers(0, 20), min_size=1, max_size=40),
+    st.lists(st.integers(0, 20), min_size=1, max_size=40),
+)
+def test_ks_distance_equals_scipys(sample, whole) -> None:
+    expected = stats.ks_2samp(sample, whole, method="asymp").statistic
+    assert ks_distance(sample, whole) == pytest.approx(expected)
+
+
+def test_clusters_go_by_their_first_record_and_others_are_alone() -> None:
+    parts = {"train": [0, 2, 5], "val_select": [1, 4], "val_confirm": [3], "test": [6]}
+    links = [(0, 5), (4, 1), (2, 5)]
+    assert clusters_by_part(parts, links) == {
+        "train": [0, 0, 0], "val_select": [1, 1], "val_confirm": [3], "test": [6],
+    }  # fmt: skip
+    assert clusters_by_part({"train": [1, 0]}, []) == {"train": [1, 0]}
+
+
+def test_stratum() -> None:
+    record = {"id": "a", "label": "x", "n": 3, "blank": " ", "m": {"k": "y"}, "list": [1], "f": 0.5}
+    fields = ("label", "n", "blank", "m.k", "none", None)
+    assert [stratum(record, field) for field in fields] == ["x", "3", None, "y", None, None]
+    for field in ("list", "m", "f"):
+        with pytest.raises(UserError, match=f"cannot stratify by '{field}': record 'a'"):
+            stratum(record, field)
+
+
+def test_shares_are_checked() -> None:
+    with pytest.raises(UserError, match=r"sum to 1; got train 0\.8, val_select 0\.1"):
+        SplitOptions(train=0.8)
+    with pytest.raises(UserError, match="above 0"):
+        SplitOptions(val_confirm=0.0, train=0.8)
+    assert SplitOptions().fractions == (0.75, 0.10, 0.05, 0.10)
+    assert [PARTS[part] for part in FILL_ORDER] == ["train", "test", "val_select", "val_confirm"]
+    thirds = {"train": 1 / 3, "val_select": 1 / 3, "val_confirm": 1 / 6, "test": 1 / 6}
+    assert [len(m) for m in split(corpus(60), **thirds).values()] == [20, 20, 10, 10]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CORPUS.exists(), reason="needs the corpus")
+def test_the_real_corpus() -> None:
+    records = [record for record in read_jsonl(CORPUS) if record["text"].strip()]
+    found = report(records, split(records))
+    for part in PARTS:
+        assert found["parts"][part]["ks_distance"] <= 0.02
+        assert abs(found["parts"][part]["largest_class_deviation"]["difference"]) < 0.001

@@ -1,0 +1,42 @@
+"""Out of memory: one line that says what to change."""
+
+from __future__ import annotations
+
+import pytest
+
+from redheart.errors import UserError, explained
+
+
+def too_much_for_the_cpu():
+    import torch
+
+    torch.empty(10**15)
+
+
+def too_much_for_numpy():
+    import numpy as np
+
+    np.empty(10**15)
+
+
+def too_much_for_a_gpu():
+    import torch
+
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines.")
+
+
+@pytest.mark.parametrize("work", [too_much_for_the_cpu, too_much_for_numpy, too_much_for_a_gpu])
+def test_out_of_memory_is_told_in_one_line_with_remedies(work):
+    with pytest.raises(UserError) as error, explained():
+        work()
+    assert str(error.value).startswith("out of memory (")
+    assert str(error.value).endswith(
+        "lower train.batch_size and raise train.grad_accumulation as much, lower train.max_tokens, "
+        "or choose a smaller model.preset; what was saved before stands"
+    )
+    assert "\n" not in str(error.value)
+
+
+def test_any_other_error_stays_what_it_is():
+    with pytest.raises(RuntimeError, match="shapes differ"), explained():
+        raise RuntimeError("shapes differ")

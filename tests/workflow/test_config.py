@@ -1,0 +1,334 @@
+"""The config: its defaults agree wherever they stand, and every mistake is named at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from redheart.errors import UserError
+from redheart.storage import files
+from redheart.tasks.task import Task
+from redheart.workflow import config, sections
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted([*(ROOT / "config").glob("*.yaml"), *(ROOT / "tests" / "configs").glob("*.yaml")])
+REGRET = {"regret": {"kind": "regression", "field": "regret_factor"}}
+
+# What the demo sets otherwise than the defaults, being tiny.
+DEMO_ALONE = {
+    "stratify_by",
+    "tokenizer.vocab_size",
+    "sweep.learning_rates",
+    "train.batch_size",
+    "train.grad_accumulation",
+    "train.max_tokens",
+}
+
+
+def flat(nested, path=""):
+    """Dotted path -> value, of every key but those of tasks."""
+    found = {}
+    for key, value in nested.items():
+        if key == "tasks":
+            continue
+        if isinstance(value, dict):
+            found |= flat(value, f"{path}{key}.")
+        else:
+            found[path + key] = value
+    return found
+
+
+def schema_defaults(schema):
+    return {
+        key: schema_defaults(part) if part.get("type") == "object" else part["default"]
+        for key, part in schema["properties"].items()
+        if key != "tasks"
+    }
+
+
+def write(folder, content, name="mine.yaml"):
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def problems(*paths) -> list[str]:
+    """The lines of the error, without the folder of the files."""
+    with pytest.raises(UserError) as error:
+        config.read(paths)
+    return [re.sub(r"^\S*/", "", line) for line in str(error.value).splitlines()]
+
+
+# --- the defaults -----------------------------------------------------------------------------
+
+
+def test_schema_and_dataclasses_have_the_same_defaults():
+    assert flat(schema_defaults(files.read_json(config.SCHEMA))) == flat(sections.defaults())
+
+
+def test_the_demos_file_shows_every_key_and_no_other():
+    written = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    assert set(flat(written)) == set(flat(sections.defaults()))
+
+
+def test_the_demo_departs_from_the_defaults_only_where_it_must_be_tiny():
+    demo = flat(yaml.safe_load((ROOT / "config" / "config.yaml").read_text()))
+    default = flat(sections.defaults())
+    assert {key for key in demo if demo[key] != default[key]} == DEMO_ALONE
+
+
+def test_a_tasks_options_have_the_same_defaults_too():
+    schema = files.read_json(config.SCHEMA)["properties"]["tasks"]["additionalProperties"]
+    stated = {
+        name: part["default"] for name, part in schema["properties"].items() if "default" in part
+    }
+    actual = {
+        field.name: list(field.default) if field.default == () else field.default
+        for field in dataclasses.fields(Task)
+        if field.default is not dataclasses.MISSING
+    }
+    assert stated == actual
+    assert set(schema["required"]) == {f.name for f in dataclasses.fields(Task)} - {*actual, "name"}
+
+
+def test_no_two_dataclasses_of_a_section_share_a_key():
+    for section, kinds in sections.SECTIONS.items():
+        names = [field.name for kind in kinds for field in dataclasses.fields(kind)]
+        assert len(names) == len(set(names)), section
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_config_is_valid(path):
+    # One that is laid over another says so in the command at its head.
+    command = re.search(r"--configfile (.+)", path.read_text())
+    files_of_it = [ROOT / name for name in command[1].split()] if command else [path]
+    assert files_of_it[-1] == path
+    assert config.read(files_of_it)["tasks"]
+
+
+def test_defaults_fill_what_is_not_given(tmp_path):
+    found = config.read([write(tmp_path, {"tasks": REGRET, "train": {"epochs": 7}})])
+    expected = flat(sections.defaults()) | {"train.epochs": 7, "train.schedule_epochs": 7}
+    # What the absence of a value means is written out, for it follows from other keys.
+    expected["model.signal"] = False
+    assert flat(found) == expected
+    assert found["tasks"] == REGRET
+
+
+def test_the_signal_chain_serves_a_task_by_name_whatever_the_order_of_the_tasks(tmp_path):
+    mood = {"kind": "distribution", "field": "m", "classes": ["x", "y"]}
+    tasks = "tasks: {zeal: &mood {kind: distribution, field: m, classes: [x, y]}, anger: *mood}"
+    found = config.read([write(tmp_path, tasks)])
+    assert found["model"]["signal"] == "zeal"
+    assert found["tasks"] == {"zeal": mood, "anger": mood}
+
+
+def test_nothing_of_the_demo_reaches_a_config_of_ones_own(tmp_path):
+    found = config.read([write(tmp_path, {"tasks": REGRET})])
+    assert list(found["tasks"]) == ["regret"]
+    assert found["train"]["batch_size"] == 4
+    assert found["stratify_by"] is None
+
+
+def test_reading_a_config_changes_no_default(tmp_path):
+    before = sections.defaults()
+    config.read([write(tmp_path, {"tasks": REGRET, "train": {"batch_size": 9}, "seeds": [3]})])
+    assert sections.defaults() == before
+
+
+# --- several files ----------------------------------------------------------------------------
+
+
+def test_later_files_lie_over_earlier_ones_key_by_key(tmp_path):
+    base = write(tmp_path, {"tasks": REGRET, "train": {"epochs": 9, "rdrop": 0.5}, "seeds": [0, 1]})
+    above = write(tmp_path, {"train": {"epochs": 7}, "seeds": [2]}, "above.yaml")
+    found = config.read([base, above])
+    assert (found["train"]["epochs"], found["train"]["rdrop"]) == (7, 0.5)
+    assert found["seeds"] == [2]
+    assert found["tasks"] == REGRET
+
+
+def test_a_problem_is_blamed_on_the_file_whose_value_counts(tmp_path):
+    base = write(tmp_path, {"tasks": REGRET, "train": {"epochs": 0, "rdrop": -1}}, "base.yaml")
+    above = write(tmp_path, {"train": {"epochs": -1}}, "above.yaml")
+    assert problems(base, above) == [
+        "above.yaml: train.epochs: expected 1 or more, got -1",
+        "base.yaml: train.rdrop: expected 0 or more, got -1",
+    ]
+
+
+# --- numbers ----------------------------------------------------------------------------------
+
+
+def test_numbers_that_yaml_takes_for_text_are_read_as_numbers(tmp_path):
+    text = """
+        tasks: {regret: {kind: regression, field: 1e-5, weight: 5e-1}}
+        sweep: {learning_rates: [1e-5, 3E-4, 1.5e+0, 0.1]}
+        train: {weight_decay: 1e-2, epochs: 2e1, batch_size: 8.0}
+        model: {dropout: 1e-1}
+    """
+    found = config.read([write(tmp_path, text)])
+    assert found["sweep"]["learning_rates"] == [1e-5, 3e-4, 1.5, 0.1]
+    assert found["train"]["weight_decay"] == 0.01
+    assert found["model"]["dropout"] == 0.1
+    assert found["tasks"]["regret"]["weight"] == 0.5
+    # A text stays one, where a text belongs; a whole number is one.
+    assert found["tasks"]["regret"]["field"] == "1e-5"
+    for value, expected in ((found["train"]["epochs"], 20), (found["train"]["batch_size"], 8)):
+        assert value == expected
+        assert isinstance(value, int)
+
+
+@pytest.mark.parametrize("text", ["1e", "e5", "1e5x", "ten"])
+def test_other_text_is_no_number(tmp_path, text):
+    path = write(tmp_path, {"tasks": REGRET, "train": {"weight_decay": text}})
+    assert problems(path) == [f"mine.yaml: train.weight_decay: expected number, got '{text}'"]
+
+
+# --- mistakes ---------------------------------------------------------------------------------
+
+
+def test_all_mistakes_are_told_at_once_with_file_key_and_nearest_key(tmp_path):
+    text = """
+        run: my run
+        tasks:
+          emotion: {kind: distrbution, field: emotions}
+          regret: {}
+          9lives: {kind: regression, field: lives}
+        trian: {epochs: 3}
+        train: {epochs: many, lable_smoothing: 0.1, batch_size: 0, epochs_between: 2}
+        sweep: {learning_rates: [1e-5, 1e-5, 0]}
+        dedup: null
+        model: {dropout: 1}
+        seeds: []
+        zzz: 1
+    """
+    found = problems(write(tmp_path, text))
+    unknown = [
+        line for line in found if "mine.yaml: zzz: unknown key; valid: checkpoints, " in line
+    ]
+    assert sorted(set(found) - set(unknown)) == [
+        "mine.yaml: dedup: expected object, got None",
+        "mine.yaml: model.dropout: expected less than 1, got 1",
+        "mine.yaml: run: expected letters, digits, - and _, got 'my run'",
+        "mine.yaml: seeds: expected at least 1 item(s), got []",
+        "mine.yaml: sweep.learning_rates.2: expected more than 0, got 0",
+        "mine.yaml: sweep.learning_rates: expected no value twice, got [1e-05, 1e-05, 0]",
+        "mine.yaml: tasks.emotion.kind: expected one of distribution, multiclass, multilabel,"
+        " regression, got 'distrbution'; did you mean 'distribution'?",
+        "mine.yaml: tasks.regret.field: this key is required",
+        "mine.yaml: tasks.regret.kind: this key is required",
+        "mine.yaml: tasks: expected a text like ^[A-Za-z][A-Za-z0-9_]*$, got '9lives'",
+        "mine.yaml: train.batch_size: expected 1 or more, got 0",
+        "mine.yaml: train.epochs: expected integer, got 'many'",
+        "mine.yaml: train.epochs_between: unknown key; did you mean 'epochs'?",
+        "mine.yaml: train.lable_smoothing: unknown key; did you mean 'label_smoothing'?",
+        "mine.yaml: trian: unknown key; did you mean 'train'?",
+    ]
+    assert len(unknown) == 1
+    assert len(found) == len(set(found))
+
+
+def test_tasks_are_required_and_their_absence_hides_no_other_mistake(tmp_path):
+    assert problems(write(tmp_path, {"tsaks": REGRET})) == [
+        "mine.yaml: tsaks: unknown key; did you mean 'tasks'?",
+        "mine.yaml: tasks: this key is required",
+    ]
+
+
+def test_mistakes_between_keys_are_told_at_once_too(tmp_path):
+    content = {
+        "tasks": {
+            "emotion": {"kind": "distribution", "field": "e"},
+            "tags": {"kind": "multilabel", "field": "t", "classes": ["x"], "normalize": True},
+            "spread": {"kind": "regression", "field": "s", "transform": "normalized_entropy"},
+        },
+        "split": {"train": 0.9},
+        "model": {"dimension": 30},
+        "sweet_spots": {"smoothing": 2},
+    }
+    assert sorted(problems(write(tmp_path, content))) == [
+        "mine.yaml: model.dimension: 30 is no even multiple of model.attention_heads (4);"
+        " choose a multiple of 8",
+        "mine.yaml: split: the four shares must be above 0 and sum to 1; got train 0.9,"
+        " val_select 0.1, val_confirm 0.05, test 0.1",
+        "mine.yaml: sweet_spots.smoothing: expected an odd number of checkpoints (1, 3, 5, ...),"
+        " got 2",
+        "mine.yaml: tasks.emotion.classes: a distribution task needs its classes named",
+        "mine.yaml: tasks.spread.transform: needs kind: regression and the classes counted",
+        "mine.yaml: tasks.tags.normalize: only a distribution can be normalized",
+    ]
+
+
+def test_an_advanced_analyzer_of_an_unknown_task_is_refused(tmp_path):
+    path = write(tmp_path, {"tasks": REGRET, "model": {"advanced": ["regrte"]}})
+    assert "model.advanced: there is no task 'regrte'; did you mean 'regret'" in problems(path)[0]
+
+
+@pytest.mark.parametrize(
+    ("train", "refused"),
+    [
+        ({"epochs": 9, "schedule_epochs": 8}, ["train.epochs"]),
+        ({"epochs": 9, "schedule_epochs": 4}, ["train.epochs"]),
+        ({"epochs": 3}, []),
+        ({"epochs": 9, "schedule_epochs": 8, "final_rate": 0.1}, []),
+        ({"epochs": 9, "schedule_epochs": 20}, []),
+        ({"epochs": 9, "schedule_epochs": None}, []),
+    ],
+)
+def test_no_epoch_may_run_at_rate_zero(tmp_path, train, refused):
+    path = write(tmp_path, {"tasks": REGRET, "train": train})
+    if not refused:
+        config.read([path])
+        return
+    found = problems(path)
+    assert [line.split(": ")[1] for line in found] == refused
+    assert all("outlast the schedule of" in line for line in found)
+
+
+def test_a_trial_lasts_no_longer_than_the_schedule(tmp_path):
+    path = write(tmp_path, {"tasks": REGRET, "train": {"epochs": 3}, "sweep": {"epochs": 5}})
+    assert config.read([path])["sweep"]["epochs"] == 3
+
+
+# --- files that are no config -----------------------------------------------------------------
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert problems(tmp_path / "absent.yaml") == [
+        "absent.yaml: cannot be read (No such file or directory)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("train: {epochs: 3", "no valid YAML ("),
+        ("- a\n- b\n", "expected keys and values, got list"),
+        ("just words", "expected keys and values, got str"),
+    ],
+)
+def test_a_file_that_is_no_config_is_refused(tmp_path, content, message):
+    (line,) = problems(write(tmp_path, content))
+    assert line.startswith(f"mine.yaml: {message}")
+
+
+def test_an_empty_file_lacks_tasks(tmp_path):
+    assert problems(write(tmp_path, "# nothing\n")) == ["mine.yaml: tasks: this key is required"]
+
+
+def test_without_a_file_the_key_alone_is_named():
+    with pytest.raises(UserError, match=r"^train\.epochs: expected 1 or more, got 0$"):
+        config.effective({"tasks": REGRET, "train": {"epochs": 0}})
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+def test_no_setting_is_infinite_or_nan(tmp_path, value):
+    path = write(tmp_path, f"{yaml.safe_dump({'tasks': REGRET})}train: {{clip_norm: {value}}}\n")
+    assert problems(path) == [
+        f"mine.yaml: train.clip_norm: expected number, got '{float(value.replace('.', ''))}'"
+    ]

@@ -1,0 +1,296 @@
+"""The table of steps, held to the config, the rules and the scripts; and `accept`."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from redheart.errors import UserError
+from redheart.recipe.build import read_recipe
+from redheart.storage.store import Action, Store
+from redheart.workflow import config, fingerprint, steps
+from redheart.workflow.steps import STEPS
+
+ROOT = Path(__file__).parents[2]
+
+# Where a text is read and which jobs there are, not what comes out of one.
+NO_STEPS = {
+    *("seeds", "data.source", "sweep.learning_rates", "sweep.seeds", "sweep.rungs"),
+    *("train.epochs", "train.checkpoint_every", "train.devices", "crossover.offsets"),
+    *("memory.budget_gb", "memory.tier", "store.path", "store.snapshot_minutes"),
+    *("store.keep_last", "store.keep_every"),
+}
+PHASE_0 = {
+    *("generate_corpus", "read_records", "find_duplicates", "deduplicate_records"),
+    "split_records",
+    *("train_tokenizer", "import_trunk", "encode_part"),
+}
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return config.read([ROOT / "config" / "config.yaml"])
+
+
+def changed(settings, path, value):
+    """The config with another value at a dotted path."""
+    key, _, rest = path.partition(".")
+    return {**settings, key: changed(settings[key], rest, value) if rest else value}
+
+
+def leaves(settings, path=""):
+    if not isinstance(settings, dict):
+        return [path.removesuffix(".")]
+    return [leaf for key, value in settings.items() for leaf in leaves(value, f"{path}{key}.")]
+
+
+def reached(before, after):
+    """The steps whose parameters differ."""
+    return {s for s in STEPS if steps.parameters(before, s) != steps.parameters(after, s)}
+
+
+# --- which settings reach which step --------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_key_of_a_step_is_in_the_config(demo, step):
+    assert json.loads(steps.parameters(demo, step)).keys() == set(STEPS[step].keys)
+
+
+def test_every_setting_reaches_a_step_or_is_known_to_reach_none(demo):
+    idle = {leaf for leaf in leaves(demo) if not reached(demo, changed(demo, leaf, "other"))}
+    assert idle == NO_STEPS
+
+
+TRAINED = {
+    *("sweep_rate", "train_leg", "evaluate_checkpoint", "make_soups", "search_units"),
+    *("predict_candidates", "predict_test"),
+}
+COMPARING = {"choose_candidate", "compare_candidates"}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("train.label_smoothing", TRAINED),
+        ("train.schedule_epochs", TRAINED),
+        ("train.epochs", set()),
+        ("model.dropout", TRAINED),
+        ("sweep.epochs", {"sweep_rate"}),
+        ("sweep.criterion", {"decide_rung", "choose_rate"}),
+        ("sweep.reduction_factor", {"decide_rung"}),
+        ("train.scored_train_records", {"evaluate_checkpoint"}),
+        ("train.max_tokens", {"encode_part", "import_trunk"}),
+        ("train.cpu_threads", {*TRAINED, "extract_features"}),
+        ("train.deterministic", {*TRAINED, "extract_features"}),
+        ("model.pretrained", {"import_trunk"}),
+        ("model.freeze_after", TRAINED),
+        ("tokenizer.vocab_size", {"train_tokenizer"}),
+        ("sweet_spots.gap_weight", {"find_sweet_spots"}),
+        ("sweet_spots.by", {"find_sweet_spots"}),
+        ("sweet_spots.unit_selector", {"find_sweet_spots"}),
+        ("sweet_spots.false_alarm_rate", {"find_sweet_spots"}),
+        ("evaluation.resamples", COMPARING),
+        ("dedup.threshold", {"find_duplicates", "deduplicate_records"}),
+        ("dedup.policy", {"deduplicate_records"}),
+        ("dedup.shards", {"find_duplicates"}),
+        ("split.seed", {"split_records"}),
+        ("demo.records", {"generate_corpus"}),
+        ("tasks.regret.weight", {*TRAINED, *COMPARING, "make_report"}),
+    ],
+)
+def test_a_setting_reaches_exactly_the_steps_that_it_concerns(demo, path, expected):
+    assert reached(demo, changed(demo, path, 123)) == expected
+
+
+def effective(**train):
+    tasks = {"regret": {"kind": "regression", "field": "r"}}
+    return config.effective({"tasks": tasks, "train": train, "sweep": {"epochs": 1}})
+
+
+def test_a_longer_training_computes_new_legs_only_if_the_schedule_is_set():
+    unset = reached(effective(epochs=6), effective(epochs=8))
+    assert unset == TRAINED
+    with_schedule = [effective(epochs=epochs, schedule_epochs=8) for epochs in (6, 8)]
+    assert reached(*with_schedule) == set()
+
+
+def test_the_order_of_the_config_changes_no_parameter(demo):
+    def backwards(value):
+        if not isinstance(value, dict):
+            return value
+        return {key: backwards(item) for key, item in reversed(value.items())}
+
+    assert reached(demo, backwards(demo)) == set()
+
+
+def test_parameters_turn_back_into_sections(demo):
+    found = steps.settings(steps.parameters(demo, "train_leg"))
+    assert read_recipe(found).train == read_recipe(demo).train
+    assert set(read_recipe(found).tasks) == set(read_recipe(demo).tasks)
+    labels = steps.settings(steps.parameters(demo, "encode_part"))
+    assert labels["tasks"].keys() == demo["tasks"].keys()
+    assert all("weight" not in task for task in labels["tasks"].values())
+    assert labels["train"] == {"max_tokens": demo["train"]["max_tokens"]}
+
+
+# --- which code reaches which step ----------------------------------------------------------
+
+
+def reached_by(module):
+    return {step for step, found in STEPS.items() if module in fingerprint.closure(found.code)}
+
+
+def test_a_changed_loss_trains_again_and_leaves_the_data_alone():
+    steps_of_losses = reached_by("redheart.tasks.losses")
+    assert steps_of_losses >= {"sweep_rate", "train_leg", "evaluate_checkpoint"}
+    assert not steps_of_losses & PHASE_0
+
+
+def test_a_changed_metric_trains_nothing():
+    steps_of_metrics = reached_by("redheart.tasks.metrics")
+    assert steps_of_metrics >= {"evaluate_checkpoint", "make_soups", "compare_candidates"}
+    untouched = {"sweep_rate", "train_leg", "find_sweet_spots", "stitch_crossover"}
+    assert not steps_of_metrics & (untouched | PHASE_0 - {"generate_corpus"})
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("redheart.training.optimizer", {"sweep_rate", "train_leg"}),
+        ("redheart.report.page", {"make_report"}),
+        ("redheart.sweet_spots.statistics", {"find_sweet_spots"}),
+        ("redheart.crossover.stitching", {"stitch_crossover", "stitch_variant", "stitch_units"}),
+        ("redheart.crossover.search", {"search_units"}),
+        ("redheart.selection.baseline", {"fit_baseline"}),
+        ("redheart.workflow.config", set()),
+        ("redheart.storage.store", set()),
+        ("redheart.cli", set()),
+    ],
+)
+def test_code_reaches_exactly_the_steps_that_it_concerns(module, expected):
+    assert reached_by(module) == expected
+
+
+def rules():
+    """Name of each rule -> its text."""
+    texts = (path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    blocks = [block for text in texts for block in re.split(r"^rule ", text, flags=re.M)[1:]]
+    return {block.partition(":")[0]: block for block in blocks}
+
+
+def steps_of(rule):
+    return re.findall(r'shared\("(\w+)"\)', rules()[rule])
+
+
+def imports(path):
+    """Library modules that a script imports, plumbing aside."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    ours = {name for name in found if name.startswith("redheart.")}
+    modules = {name for name in ours if fingerprint.module_path(name)}
+    return {
+        m for m in modules if fingerprint.module_path(m).stem != "__init__"
+    } - fingerprint.PLUMBING
+
+
+def test_the_rules_use_every_step_and_no_other():
+    assert {step for rule in rules() for step in steps_of(rule)} == set(STEPS)
+
+
+@pytest.mark.parametrize("rule", [rule for rule in rules() if steps_of(rule)])
+def test_all_code_that_a_script_calls_counts_in_its_steps(rule):
+    (script,) = re.findall(r"scripts/(\w+\.py)", rules()[rule])
+    counted = {m for step in steps_of(rule) for m in fingerprint.closure(STEPS[step].code)}
+    assert imports(ROOT / "scripts" / script) <= counted
+
+
+def test_deciding_what_to_do_takes_no_heavy_import():
+    program = (
+        "import sys, redheart.workflow.config, redheart.workflow.steps, redheart.training.legs\n"
+        "import redheart.machine.device, redheart.cli\n"
+        "print([m for m in ('torch', 'numba', 'sklearn', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+# --- accept ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+def compute(store, step="train_leg"):
+    """Compute a step once with its present code, as a job does."""
+    action = Action(step, {}, steps.code(step, store), {})
+    return store.run(action, {"weights": store.root / "out"}, lambda f: (f / "weights").touch())
+
+
+def rewrite(monkeypatch, code):
+    """Let the library have another fingerprint."""
+    monkeypatch.setattr(steps, "fingerprint", lambda roots: code)
+
+
+def test_an_accepted_refactoring_costs_no_computation(store, monkeypatch):
+    rewrite(monkeypatch, "old")
+    assert compute(store).outcome == "computed"
+    rewrite(monkeypatch, "new")
+    said = steps.accept("train_leg", store, "renamed a variable")
+    assert said == "train_leg: code new now counts as old"
+    assert compute(store).outcome == "restored"
+    assert steps.accept("train_leg", store, "") == "train_leg: its code counts as unchanged already"
+    (line,) = (store.root / "accepted.jsonl").read_text().splitlines()
+    assert json.loads(line)["why"] == "renamed a variable"
+
+
+def test_without_acceptance_new_code_computes(store, monkeypatch):
+    rewrite(monkeypatch, "old")
+    compute(store)
+    rewrite(monkeypatch, "new")
+    assert compute(store).outcome == "computed"
+
+
+def test_one_refactoring_after_another_can_be_accepted(store, monkeypatch):
+    rewrite(monkeypatch, "first")
+    compute(store)
+    for code in ("second", "third"):
+        rewrite(monkeypatch, code)
+        steps.accept("train_leg", store, "")
+        assert compute(store).outcome == "restored"
+
+
+def test_acceptance_holds_for_that_step_alone(store, monkeypatch):
+    rewrite(monkeypatch, "old")
+    for step in ("train_leg", "sweep_rate"):
+        compute(store, step)
+    rewrite(monkeypatch, "new")
+    steps.accept("train_leg", store, "")
+    assert compute(store, "sweep_rate").outcome == "computed"
+
+
+def test_what_never_computed_needs_no_acceptance(store):
+    assert steps.accept("train_leg", store, "") == (
+        "train_leg: has never computed anything; nothing to accept"
+    )
+
+
+def test_an_unknown_step_is_refused_with_the_nearest(store):
+    with pytest.raises(UserError, match="no step 'train_legs'; did you mean 'train_leg'"):
+        steps.accept("train_legs", store, "")
+    with pytest.raises(UserError, match="no step 'qqq'; steps: generate_corpus, "):
+        steps.accept("qqq", store, "")
