@@ -18,7 +18,7 @@ def compute(folder):
         tables,
         {part: load_encoded(job.input[part]).targets for part in ("val_select", "val_confirm")},
         read_clusters(job.input.clusters),
-        count_passes([files.read_json(path) for path in job.input.sources]),
+        count_passes(job.read("sources")),
         job.settings["evaluation"]["resamples"],
     )
     files.write_json(folder / "choice", choice)

@@ -10,8 +10,8 @@ job = Job(snakemake)
 
 
 def compute(folder):
-    rates = [files.read_json(path) for path in job.input.metrics]
-    best, curves = choose_rate(rates, build(ChoiceOptions, job.settings["sweep"]))
+    options = build(ChoiceOptions, job.settings["sweep"])
+    best, curves = choose_rate(job.read("metrics"), options)
     files.write_json(folder / "best", best)
     files.write_json(folder / "curves", curves)
 

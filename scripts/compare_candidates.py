@@ -12,23 +12,18 @@ job = Job(snakemake)
 
 
 def compute(folder):
-    tables = {
-        seed: predictions.joined(before, test)
-        for seed, before, test in zip(
-            job.params.seeds, job.input.predictions, job.input.test_predictions, strict=True
-        )
-    }
-    result = compare(
+    pairs = zip(job.input.predictions, job.input.test_predictions, strict=True)
+    comparison = compare(
         parse_tasks(job.settings["tasks"]),
-        files.read_json(job.input.choice),
-        tables,
+        job.read("choice"),
+        dict(zip(job.params.seeds, (predictions.joined(*pair) for pair in pairs), strict=True)),
         predictions.load(job.input.baseline),
         {p: load_encoded(job.input[p]).targets for p in ("val_select", "val_confirm", "test")},
         read_clusters(job.input.clusters)["test"],
-        count_passes([files.read_json(path) for path in job.input.sources]),
+        count_passes(job.read("sources")),
         job.settings["evaluation"]["resamples"],
     )
-    files.write_json(folder / "comparison", result)
+    files.write_json(folder / "comparison", comparison)
 
 
 read = [name for name, _ in job.input.items() if name != "access"]

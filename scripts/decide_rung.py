@@ -10,8 +10,7 @@ number = int(job.wildcards.number)
 
 
 def compute(folder):
-    trials = [files.read_json(path) for path in job.input.trials]
-    decision = halving.decide_rung(trials, number, **job.settings["sweep"])
+    decision = halving.decide_rung(job.read("trials"), number, **job.settings["sweep"])
     files.write_json(folder / "decision", decision)
 
 

@@ -1,6 +1,6 @@
 """Find the best epoch of each module group and of each unit."""
 
-from job import Job, manifests_by_epoch
+from job import Job
 
 from redheart.recipe import groups
 from redheart.recipe.build import build
@@ -9,11 +9,11 @@ from redheart.sweet_spots.choice import SweetSpotOptions, find_sweet_spots
 from redheart.sweet_spots.units import find_unit_spots
 
 job = Job(snakemake)
-frozen = groups.trunk_is_frozen(manifests_by_epoch(job.input.manifests).values())
+frozen = groups.trunk_is_frozen(job.read("manifests"))
 
 
 def compute(folder):
-    tables = [files.read_json(path) for path in job.input.metrics]
+    tables = job.read("metrics")
     options = build(SweetSpotOptions, job.settings["sweet_spots"])
     modules = tables[0]["parameters"]
     spots = find_sweet_spots(tables, groups.groups(modules), options)

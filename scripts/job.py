@@ -87,10 +87,28 @@ class Job:
             self.content() if uses is None else uses,
         )
 
-    def check_space(self, kept: tiers.Kept, train: str) -> None:
-        """Refuse a run that the disk cannot hold, given the hash of *train*."""
+    def keys(
+        self, uses: Mapping[str, Any], values: Callable[[int], Mapping[str, Any]]
+    ) -> Callable[[int], str]:
+        """Return a function from a number, of devices or epochs, to the key of what has its values.
+
+        `values` gives those beside the settings, as `extra` of `build`.
+        """
+        return lambda number: self.action(uses=uses, extra=values(number)).key
+
+    def check_space(self, kept: tiers.Kept) -> None:
+        """Refuse a run that the disk cannot hold, given what a training keeps of its network."""
         config, run = json.loads(os.environ["REDHEART_CONFIG"]), self.ledger.path.parent
-        space.check(config, kept, self.store, run, train)
+        space.check(config, kept, self.store, run, self.content("train")["train"])
+
+    def read(self, name: str) -> Any:
+        """Return what an input of JSON holds; of several files a list."""
+        value = self.input[name]
+        return files.read_json(value) if isinstance(value, str) else [*map(files.read_json, value)]
+
+    def weights(self) -> list[list[dict[str, str]]]:
+        """Return the hashes of all checkpoints' modules, of weights and of averages."""
+        return [[manifest["weights"], manifest["ema"]] for manifest in self.read("manifests")]
 
     def content(self, *names: str) -> dict[str, Any]:
         """Return the hashes of the input files, of all or of those named."""
@@ -135,21 +153,3 @@ def _one_line(kind: type[BaseException], error: BaseException, trace: Any) -> No
     else:
         logging.error("a bug", exc_info=(kind, error, trace))
         sys.__excepthook__(kind, error, trace)
-
-
-def manifests_by_epoch(paths: Sequence[str]) -> dict[int, dict[str, Any]]:
-    """Read the manifests of checkpoints."""
-    return {manifest["epoch"]: manifest for manifest in map(files.read_json, paths)}
-
-
-def chosen_epochs(path: str, kind: str = "groups") -> tuple[dict[str, int], dict[str, list[str]]]:
-    """Read the sweet spots of groups or units as epoch by name and modules by name."""
-    spots = files.read_json(path)[kind]
-    epochs = {name: spot["epoch"] for name, spot in spots.items()}
-    return epochs, {name: spot["modules"] for name, spot in spots.items()}
-
-
-def member_paths(source: Mapping[str, Any], paths: Sequence[str]) -> list[tuple[str, str]]:
-    """Return where a candidate's members lie, among the paths of one seed's files."""
-    by_place = {"/".join(Path(path).parts[-2:]): path for path in paths}
-    return [(by_place[file], which) for file, which in source["members"]]

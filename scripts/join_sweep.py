@@ -9,8 +9,7 @@ job = Job(snakemake)
 
 
 def compute(folder):
-    trials = [files.read_json(path) for path in job.input.trials]
-    files.write_json(folder / "metrics", join_repeats(trials))
+    files.write_json(folder / "metrics", join_repeats(job.read("trials")))
 
 
 job.build(compute)

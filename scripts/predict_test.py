@@ -1,33 +1,26 @@
 """Let every candidate of one seed predict test, once the choice is frozen."""
 
-from job import Job, manifests_by_epoch, member_paths
+from job import Job
 
-from redheart.evaluation import predictions
+from redheart.crossover.candidate_plan import paths_of_members
 from redheart.machine import device
 from redheart.recipe.build import read_recipe
-from redheart.storage import files
 
 job = Job(snakemake)
 recipe = read_recipe(job.settings)
-manifests = manifests_by_epoch(job.input.manifests)
 
 
 def compute(folder):
-    from redheart.crossover import candidates
+    from redheart.crossover.candidates import predict_fused
     from redheart.encoding.tokens import load_encoded
-    from redheart.evaluation import inference
+    from redheart.evaluation import inference, predictions
 
-    test = load_encoded(job.input.test)
-    paths = [*job.input.weights, *job.input.stitched]
-    sources = files.read_json(job.input.sources)
-    members = {name: member_paths(source, paths) for name, source in sources.items()}
+    test, sources = load_encoded(job.input.test), job.read("sources")
+    members = paths_of_members(sources, [*job.input.weights, *job.input.stitched])
     network = inference.empty_network(recipe, test)
-    predicted = candidates.predict_fused(network, sources, members, test, recipe)
+    predicted = predict_fused(network, sources, members, test, recipe)
     predictions.save(folder / "predictions", {name: {"test": p} for name, p in predicted.items()})
 
 
-uses = {
-    **job.content("stitched", "sources", "test"),
-    "weights": [[manifest["weights"], manifest["ema"]] for manifest in manifests.values()],
-}
+uses = {**job.content("stitched", "sources", "test"), "weights": job.weights()}
 job.build(compute, uses=uses, extra={"environment": device.environment(recipe.train)})

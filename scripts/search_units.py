@@ -1,10 +1,9 @@
 """Search the epoch of every unit on the greedy soup's trunk."""
 
-from job import Job, manifests_by_epoch
+from job import Job
 
-from redheart.crossover import search
+from redheart.crossover.stitch_recipe import manifests_by_epoch
 from redheart.machine import device
-from redheart.recipe import groups
 from redheart.recipe.build import read_recipe
 from redheart.storage import files
 
@@ -14,29 +13,14 @@ manifests = manifests_by_epoch(job.input.manifests)
 
 
 def compute(folder):
-    from redheart.crossover import candidates, recombination
-    from redheart.encoding.tokens import load_encoded
-    from redheart.evaluation import inference
-    from redheart.storage.tensors import load_verified, save_tensors
+    from redheart.crossover.recombination import search_files
+    from redheart.storage.tensors import save_tensors
 
-    validation = load_encoded(job.input.val_select)
-    soup = load_verified(job.input.greedy)["weights"]
-    load_epoch = candidates.loader(job.input.weights)
-
-    def load(option):
-        return soup if option == search.START else load_epoch(option)["weights"]
-
-    network = inference.empty_network(recipe, validation)
-    units = groups.units(soup, groups.trunk_is_frozen(manifests.values()))
-    found, states = recombination.search_checkpoints(
-        network, load, sorted(manifests), units, validation, recipe
-    )
-    files.write_json(folder / "search", found)
+    search, states = search_files(job.input, manifests, recipe)
+    files.write_json(folder / "search", search)
     return {"weights": save_tensors(folder / "weights", {"weights": states})}
 
 
-uses = {
-    **job.content("greedy", "val_select"),
-    "weights": [manifest["weights"] for manifest in manifests.values()],
-}
+weights = [manifest["weights"] for manifest in manifests.values()]
+uses = {**job.content("greedy", "val_select"), "weights": weights}
 job.build(compute, uses=uses, extra={"environment": device.environment(recipe.train)})

@@ -1,14 +1,13 @@
 """Stitch the groups' states of their sweet spots into one model."""
 
-from job import Job, chosen_epochs, manifests_by_epoch
+from job import Job
 
-from redheart.crossover import stitch_recipe
+from redheart.crossover.stitch_recipe import group_recipe, manifests_by_epoch
 from redheart.storage import files
 
 job = Job(snakemake)
-epochs, modules_by_group = chosen_epochs(job.input.spots)
 manifests = manifests_by_epoch(job.input.manifests)
-recipe = stitch_recipe.make_recipe(epochs, modules_by_group, manifests)
+recipe = group_recipe(job.read("spots"), manifests)
 
 
 def compute(folder):

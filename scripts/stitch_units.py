@@ -1,20 +1,13 @@
 """Stitch the units' states of their sweet spots into one model, of weights or of averages."""
 
-from job import Job, chosen_epochs, manifests_by_epoch
+from job import Job
 
-from redheart.crossover import stitch_recipe
-from redheart.recipe import groups
+from redheart.crossover.stitch_recipe import manifests_by_epoch, unit_recipe
 from redheart.storage import files
 
 job = Job(snakemake)
-kind = job.wildcards.kind
-epochs, modules_by_unit = chosen_epochs(job.input.spots, kind)
 manifests = manifests_by_epoch(job.input.manifests)
-last = manifests[max(manifests)]
-if groups.trunk_is_frozen(manifests.values()) and "backbone" in last["weights"]:
-    epochs[groups.TRUNK], modules_by_unit[groups.TRUNK] = last["epoch"], ["backbone"]
-source = "ema" if kind == "units_ema" else "weights"
-recipe = stitch_recipe.make_recipe(epochs, modules_by_unit, manifests, source)
+recipe = unit_recipe(job.read("spots"), manifests, job.wildcards.kind)
 
 
 def compute(folder):

@@ -17,10 +17,7 @@ found = results.gather(
     ),
     reports={name: files.read_json(given[name]) for name in ("records", "dedup", "split")},
     best=files.read_json(given.best),
-    spots={
-        seed: files.read_json(path)
-        for seed, path in zip(snakemake.params.seeds, given.spots, strict=True)
-    },
+    spots=dict(zip(snakemake.params.seeds, map(files.read_json, given.spots), strict=True)),
     provenance={
         "commit": commit(),
         "versions": versions(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from redheart.tasks.metrics import MAIN_METRIC
@@ -203,6 +204,19 @@ def _variants(variants: Sequence[Mapping[str, Any]]) -> dict[str, Source]:
         "forward_passes": len(distinct),
     }
     return sources
+
+
+def paths_of_members(
+    sources: Mapping[str, Source], paths: Sequence[str]
+) -> dict[str, list[tuple[str, str]]]:
+    """Return where the members of every candidate lie, among the paths of one seed's files."""
+    return {name: member_paths(source, paths) for name, source in sources.items()}
+
+
+def member_paths(source: Source, paths: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the path of each member of a candidate, and `weights` or `ema`."""
+    by_place = {"/".join(Path(path).parts[-2:]): path for path in paths}
+    return [(by_place[file], which) for file, which in source["members"]]
 
 
 def _file(file: str, note: str, source: str = "weights", **facts: Any) -> Source:

@@ -6,15 +6,46 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from redheart.crossover import search
+from redheart.crossover.candidates import loader
 from redheart.crossover.search import START, Option
-from redheart.encoding.tokens import Encoded
+from redheart.encoding.tokens import Encoded, load_encoded
 from redheart.evaluation.fusion import choose_weights, fused_predictions
-from redheart.evaluation.inference import Contributions, contributions, trunk_features
+from redheart.evaluation.inference import (
+    Contributions,
+    contributions,
+    empty_network,
+    trunk_features,
+)
 from redheart.model.network import Network
 from redheart.model.states import load_into
+from redheart.recipe.groups import trunk_is_frozen, units
 from redheart.recipe.training_options import Recipe
-from redheart.storage.tensors import MaybeDeferred
+from redheart.storage.tensors import MaybeDeferred, load_verified
 from redheart.tasks import metrics
+
+
+def search_files(
+    inputs: Any, manifests: Mapping[int, Mapping[str, Any]], recipe: Recipe
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Search the units' epochs, given the files of a seed; return what `search_checkpoints` does.
+
+    Parameters
+    ----------
+    inputs
+        Paths: `greedy`, the soup; `weights`, all checkpoints; `val_select`, the encoded part.
+    manifests
+        The checkpoints' manifests by epoch.
+    """
+    validation = load_encoded(inputs.val_select)
+    soup = load_verified(inputs.greedy)["weights"]
+    load_epoch = loader(inputs.weights)
+
+    def load(option: Option) -> MaybeDeferred:
+        return soup if option == START else load_epoch(int(option))["weights"]
+
+    network = empty_network(recipe, validation)
+    modules_by_unit = units(soup, trunk_is_frozen(manifests.values()))
+    return search_checkpoints(network, load, sorted(manifests), modules_by_unit, validation, recipe)
 
 
 def contributions_on(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from redheart.crossover import candidates
@@ -11,9 +12,10 @@ from redheart.crossover.candidate_plan import ranked_epochs
 from redheart.crossover.stitch_recipe import Load, State, Tensor
 from redheart.encoding.tokens import Encoded
 from redheart.errors import UserError
+from redheart.evaluation.inference import empty_network
 from redheart.model.network import Network
 from redheart.recipe.training_options import Recipe
-from redheart.storage.tensors import MaybeDeferred
+from redheart.storage.tensors import MaybeDeferred, save_tensors
 from redheart.tasks import metrics
 
 
@@ -147,6 +149,37 @@ def _cast(tensor: Tensor, dtype: Any) -> Tensor:
 
 
 Save = Callable[[str, MaybeDeferred], None]
+
+
+def write_soups(
+    folder: Path,
+    checkpoints: Sequence[str],
+    tables: Sequence[Mapping[str, Any]],
+    validation: Encoded,
+    recipe: Recipe,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Make all soups and write each as `weights` by module, under its name in a folder.
+
+    Parameters
+    ----------
+    checkpoints
+        The paths of all saved checkpoints.
+    tables
+        Their metrics, in the order of epochs.
+    validation
+        val_select.
+
+    Returns
+    -------
+    What `make_soups` does, and the SHA-256 of each file.
+    """
+    hashes: dict[str, str] = {}
+
+    def save(name: str, states: MaybeDeferred) -> None:
+        hashes[name] = save_tensors(folder / name, {"weights": states})
+
+    network, load = empty_network(recipe, validation), candidates.loader(checkpoints)
+    return make_soups(network, load, tables, validation, recipe, save), hashes
 
 
 def make_soups(

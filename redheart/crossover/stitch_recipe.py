@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from redheart.errors import UserError
+from redheart.recipe.groups import TRUNK, trunk_is_frozen
+from redheart.storage import files
 
 Tensor = Any
 State = Mapping[str, Mapping[str, Tensor]]
@@ -24,6 +26,65 @@ class CrossoverOptions:
 
     offsets: tuple[int, ...] = (-4, -2, 0, 2, 4)
     """Shifts of all sweet spots, in epochs; a variant each."""
+
+
+def group_recipe(
+    spots: Mapping[str, Any], manifests: Mapping[int, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Take each module group from its sweet spot.
+
+    Parameters
+    ----------
+    spots
+        The content of `sweet_spots.json`.
+    manifests
+        The checkpoints' manifests by epoch.
+    """
+    return make_recipe(*chosen_epochs(spots, "groups"), manifests)
+
+
+def variant_recipe(
+    spots: Mapping[str, Any],
+    manifests: Mapping[int, Mapping[str, Any]],
+    offsets: Sequence[int],
+    offset: int,
+) -> dict[str, Any]:
+    """Take each group from its sweet spot moved by `offset`, one of all the `offsets`."""
+    epochs, modules_by_group = chosen_epochs(spots, "groups")
+    variant = variants(epochs, offsets, manifests)[offset]
+    recipe = make_recipe(variant["epochs"], modules_by_group, manifests)
+    return {**recipe, "offset": offset, **{key: variant[key] for key in ("clamped", "same_as")}}
+
+
+def unit_recipe(
+    spots: Mapping[str, Any],
+    manifests: Mapping[int, Mapping[str, Any]],
+    kind: Literal["units", "units_ema"],
+) -> dict[str, Any]:
+    """Take each unit from its sweet spot, by its weights or by their averages.
+
+    A trunk that is frozen has no sweet spot; it comes from the last checkpoint.
+    """
+    epochs, modules_by_unit = chosen_epochs(spots, kind)
+    last = manifests[max(manifests)]
+    if trunk_is_frozen(manifests.values()) and "backbone" in last["weights"]:
+        epochs[TRUNK], modules_by_unit[TRUNK] = last["epoch"], ["backbone"]
+    source: Literal["weights", "ema"] = "ema" if kind == "units_ema" else "weights"
+    return make_recipe(epochs, modules_by_unit, manifests, source)
+
+
+def chosen_epochs(
+    spots: Mapping[str, Any], kind: str
+) -> tuple[dict[str, int], dict[str, Sequence[str]]]:
+    """Return the sweet spots of groups or units: epoch by name, and modules by name."""
+    chosen = spots[kind]
+    epochs = {name: spot["epoch"] for name, spot in chosen.items()}
+    return epochs, {name: spot["modules"] for name, spot in chosen.items()}
+
+
+def manifests_by_epoch(paths: Iterable[str]) -> dict[int, dict[str, Any]]:
+    """Read the manifests of checkpoints."""
+    return {manifest["epoch"]: manifest for manifest in map(files.read_json, paths)}
 
 
 def make_recipe(

@@ -18,6 +18,7 @@ from redheart.evaluation.inference import (
 )
 from redheart.model.network import Network, activate
 from redheart.model.states import load_into
+from redheart.recipe.build import build, read_recipe
 from redheart.recipe.groups import groups
 from redheart.recipe.training_options import Recipe, ScoringOptions
 from redheart.storage import files
@@ -26,6 +27,12 @@ from redheart.tasks import metrics
 from redheart.tasks.task import Task
 
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
+
+
+def score_leg(inputs: Any, outputs: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Do what `score_files` does, given the sections `tasks`, `model`, `train` and `fusion`."""
+    options = build(ScoringOptions, settings["train"])
+    return score_files(inputs, outputs, read_recipe(settings), options)
 
 
 def score_files(

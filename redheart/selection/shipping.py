@@ -9,12 +9,37 @@ from typing import Any
 
 import numpy as np
 
+from redheart.crossover.candidate_plan import Source, member_paths
 from redheart.encoding import sentences
 from redheart.encoding.lexicon import load_lexicon
 from redheart.encoding.tokens import Encoded, encode_part
 from redheart.recipe.build import read_recipe
 from redheart.selection.comparison import REFERENCES, noise_sentence
 from redheart.storage import files
+
+# Files of a run that ship as they are, by their names in the rule.
+AS_THEY_ARE = ("tokenizer", "lexicon", "trunk_config", "trunk_weights")
+
+
+def shipped_members(
+    comparison: Mapping[str, Any],
+    seeds: Sequence[int],
+    sources: Sequence[Mapping[str, Source]],
+    paths: Sequence[str],
+) -> tuple[Source, list[tuple[str, str]]]:
+    """Return what ships is made of: its source, and the path and kind of each member.
+
+    Parameters
+    ----------
+    sources
+        The content of each seed's `candidates.json`, in the order of `seeds`.
+    paths
+        Of all files of weights, of all seeds.
+    """
+    shipped = comparison["shipped"]
+    source = sources[list(seeds).index(shipped["seed"])][shipped["candidate"]]
+    of_seed = [path for path in paths if f"/seed_{shipped['seed']}/" in path]
+    return source, member_paths(source, of_seed)
 
 
 def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:

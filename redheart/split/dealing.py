@@ -5,19 +5,74 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from redheart.duplicates.removal import connected_components
+from redheart.duplicates.search import near_duplicate_pairs
 from redheart.errors import UserError
 from redheart.split.balance import mend
-from redheart.split.parts import PARTS, SHARED_CLASS, SplitOptions, classes_of
+from redheart.split.kept import kept_indices, refuse_torn
+from redheart.split.parts import PARTS, SHARED_CLASS, SplitOptions, classes_of, stratum
 from redheart.split.placing import Facts, deal_class, place_groups, staying
 from redheart.split.quotas import class_quotas
 from redheart.tasks.task import Record, Task
 
 # The records of a stage: so many, or this share of those before if that is more.
 STAGE_RECORDS, STAGE_GROWTH = 50, 0.1
+
+
+@dataclass(frozen=True)
+class Split:
+    """A corpus in four parts, and what they were made from."""
+
+    parts: dict[str, list[int]]
+    """Each part's record indices, ascending."""
+    strata: list[str | None]
+    """Each record's class."""
+    pairs: list[tuple[int, int, float]]
+    """All pairs of records at or above `SplitOptions.searched_from`, with their similarity."""
+    links: list[tuple[int, int]]
+    """Those of them that must stay together."""
+    kept: dict[int, int]
+    """The part, as a number, of each record that has one given."""
+
+
+def split_corpus(
+    records: Sequence[Record],
+    stratify_by: str | None,
+    tasks: Sequence[Task],
+    part_by_id: Mapping[str, str],
+    options: SplitOptions,
+) -> Split:
+    """Find near-duplicates among records, and share the records out so that none is torn.
+
+    Parameters
+    ----------
+    part_by_id
+        The parts of records that have one given, as `kept.read_kept` returns them.
+
+    Raises
+    ------
+    UserError
+        There are too few records, or near-duplicates have different parts given.
+    """
+    pairs = near_duplicate_pairs([record["text"] for record in records], options.searched_from)
+    rows = list(zip(*(column.tolist() for column in pairs), strict=True))
+    links = linked_pairs(rows, options)
+    kept = kept_indices(records, part_by_id)
+    refuse_torn(records, links, kept)
+    strata = [stratum(record, stratify_by) for record in records]
+    parts = split_records(records, links, strata, options, tasks, kept)
+    return Split(parts, strata, rows, links, kept)
+
+
+def linked_pairs(
+    pairs: Iterable[tuple[int, int, float]], options: SplitOptions
+) -> list[tuple[int, int]]:
+    """Return the pairs that are so similar that they must stay in one part."""
+    return [(i, j) for i, j, similarity in pairs if similarity >= options.audit_threshold]
 
 
 def split_records(

@@ -12,7 +12,7 @@ import numpy as np
 from redheart.data.records import text_statistics
 from redheart.errors import UserError
 from redheart.split.balance import LENGTHS_CLAIMED_FROM, MAX_KS_DISTANCE, ks_distance
-from redheart.split.dealing import linked_groups
+from redheart.split.dealing import linked_groups, linked_pairs
 from redheart.split.parts import (
     FILL_ORDER,
     PARTS,
@@ -58,7 +58,7 @@ def split_report(
         A claim of the certificate does not hold; the message names it.
     """
     kept = kept or {}
-    links = [(i, j) for i, j, similarity in pairs if similarity >= options.audit_threshold]
+    links = linked_pairs(pairs, options)
     groups = linked_groups(len(records), links)
     whole = range(len(records))
     targets = [(task, target_matrix(task, records)) for task in tasks]

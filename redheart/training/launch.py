@@ -8,7 +8,6 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import active_children, get_context
 from multiprocessing.synchronize import Barrier
@@ -17,14 +16,11 @@ from typing import Any
 
 from redheart.errors import UserError, explained
 from redheart.machine.device import open_device
-from redheart.machine.memory_plan import MemoryPlan
 from redheart.machine.ranks import Alone, Result
-from redheart.machine.tiers import TIERS, Kept, Tier, keeps_of
-from redheart.recipe.training_options import CheckpointOptions, Recipe, TrainOptions
+from redheart.machine.tiers import TIERS, Tier
+from redheart.recipe.training_options import TrainOptions
 from redheart.storage import files
-from redheart.storage.store import Store
-from redheart.training.legs import Ancestor, Leg
-from redheart.training.snapshots import SAVING, STOPPING, Snapshots, answering
+from redheart.training.snapshots import SAVING, STOPPING, answering
 
 Work = Callable[[Alone], Result]
 Handlers = Mapping[signal.Signals, Any]
@@ -41,60 +37,6 @@ def alone(options: TrainOptions, tier: Tier) -> Iterator[Alone]:
 
     with sharding.group_of_one(open_device(options)) as ranks:
         yield ranks
-
-
-@dataclass(frozen=True)
-class LegTraining:
-    """The training of a leg, as each of its processes does it."""
-
-    recipe: Recipe
-    """What is learned, and how."""
-    memory: MemoryPlan
-    """What is kept in memory, and where."""
-    rate: float
-    """The learning rate at the schedule's beginning."""
-    seed: int
-    """Seed of weights, order and dropout."""
-    leg: Leg
-    """Its epochs."""
-    ancestor: Ancestor | None
-    """The checkpoint that it goes on from; None: it begins."""
-    inputs: Any
-    """Paths: `train`, the encoded part, and `trunk`, a list of none or a trunk that learns."""
-    store: Store
-    """Where the training state goes."""
-    keys: Mapping[str, str | None]
-    """The leg's own `key` and its `parent`'s."""
-    folder: Path
-    """Where its files go."""
-    saved: CheckpointOptions
-    """What its checkpoint holds."""
-    snapshots: Snapshots
-    """Those within the leg."""
-    check: Callable[[Kept], None]
-    """Refuses a training before it begins."""
-
-    def __call__(self, ranks: Alone) -> tuple[dict[str, str], dict[str, Any]]:
-        """Train and save; return the hashes of files, and the columns of the ledger."""
-        from redheart.encoding import tokens
-        from redheart.training import state as training_state
-        from redheart.training.epochs import train_leg
-        from redheart.training.progress import training_progress
-
-        data = tokens.load_encoded(self.inputs.train)
-        trunk = next(iter(self.inputs.trunk), "")
-        state = training_state.prepare(
-            self.recipe, data, self.rate, self.seed, self.memory, trunk, ranks
-        )
-        self.check(keeps_of(self.memory.tier, state.network))
-        leg, ancestor = self.leg, self.ancestor
-        title = f"epochs {ancestor.epoch + 1 if ancestor else 1} to {leg.stop}"
-        progress = training_progress(title, leg.stop, ranks.rank)
-        with progress as report, self.snapshots.listening():
-            statistics = train_leg(state, data, leg, ancestor, report, self.snapshots)
-        places = (self.folder, self.store.state_path(str(self.keys["key"])))
-        hashes = training_state.save_leg(state, statistics, *places, self.keys, self.saved)
-        return hashes, state.facts()
 
 
 def on_devices(

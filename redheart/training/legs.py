@@ -9,6 +9,7 @@ from typing import Any
 
 from redheart.storage import files
 from redheart.storage.store import Store
+from redheart.training.snapshots import Snapshots
 
 # The most that `train.devices` can be.
 MOST_DEVICES = 64
@@ -43,6 +44,66 @@ class Ancestor:
     """Its completed epochs."""
 
 
+@dataclass(frozen=True)
+class StoredLeg:
+    """A leg as the store knows it: its key and its parent's, its devices, its state."""
+
+    store: Store
+    """The store."""
+    key: str
+    """Its own key."""
+    parent: str | None
+    """The key of the leg before; None: it is the first."""
+    devices: int
+    """Devices that trained it, or that will."""
+    snapshots: Snapshots
+    """Those within the leg."""
+
+    @classmethod
+    def find(
+        cls,
+        store: Store,
+        key: Callable[[int], str],
+        parent: Mapping[str, Any] | None,
+        params: Any,
+    ) -> StoredLeg:
+        """Look a leg up.
+
+        Parameters
+        ----------
+        key
+            Number of devices -> the leg's key.
+        parent
+            The manifest of the checkpoint before; None: there is none.
+        params
+            `devices`, which train it if it was not trained yet, and `snapshot_minutes`, between two
+            snapshots.
+        """
+        devices = trained_devices(store, key, params.devices)
+        own = key(devices)
+        snapshots = Snapshots(store.snapshot_path(own), params.snapshot_minutes)
+        return cls(store, own, parent["key"] if parent else None, devices, snapshots)
+
+    @property
+    def keys(self) -> dict[str, str | None]:
+        """Its own `key`, and its `parent`'s."""
+        return {"key": self.key, "parent": self.parent}
+
+    @property
+    def state(self) -> Path:
+        """The file of its training state; it may have been thinned away."""
+        return self.store.state_path(self.key)
+
+    def ancestor(self) -> Ancestor | None:
+        """Return the nearest checkpoint before it that training can go on from."""
+        return nearest_ancestor(self.store, self.parent)
+
+    def tidy(self, keep_every: int, keep_last: int) -> None:
+        """Delete what a trained leg needs no longer: its snapshots, and older training states."""
+        self.snapshots.discard()
+        thin_states(self.store, self.key, keep_every, keep_last)
+
+
 def trained_devices(store: Store, key: Callable[[int], str], devices: int) -> int:
     """Return on how many devices the store's own result of a leg was trained; else `devices`.
 
@@ -64,9 +125,16 @@ def parent_values(manifest: Mapping[str, Any] | None) -> dict[str, Any] | None:
     )
 
 
-def trained_values(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a leg's evaluation uses of its training: the values of its weights and more."""
-    return {name: manifest[name] for name in ("weights", "ema", "training")}
+def trained_values(manifest: str | Path) -> dict[str, Any]:
+    """Return what a leg's evaluation uses of its training: the values of its weights and more.
+
+    Parameters
+    ----------
+    manifest
+        Path of the leg's manifest.
+    """
+    content = files.read_json(manifest)
+    return {name: content[name] for name in ("weights", "ema", "training")}
 
 
 def nearest_ancestor(store: Store, key: str | None) -> Ancestor | None:

@@ -1,6 +1,6 @@
 """Code fingerprints: which change of the library makes which step's results invalid.
 
-A fingerprint is a hash over what a step's code means: its syntax trees without docstrings and
+A fingerprint is a hash over what a step's script means: its syntax trees without docstrings and
 comments, in which each name of the library stands for the hash of its own definition, and so on
 down. A changed formula changes it wherever the formula stands. A comment, a reformatting, a
 definition that nothing refers to, an import written otherwise or a moved file change nothing.
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE = Path(__file__).parents[1]
+SCRIPTS = PACKAGE.parent / "scripts"
 
 # They carry values from one place to another and have no say in what those values are. A name of
 # theirs counts; what it does, does not.
@@ -44,23 +45,21 @@ class Reference(NamedTuple):
 
 
 def fingerprint(roots: Iterable[str]) -> str:
-    """Return the hash (hex) of the modules `roots` and of all of the library that they refer to.
+    """Return the hash (hex) of the code `roots` and of all of the library that they refer to.
 
     Parameters
     ----------
     roots
-        Module names such as `redheart.duplicates.removal`.
+        Modules and scripts, such as `redheart.duplicates.removal` and `scripts.split_records`, or a
+        definition in one, as `scripts.train_leg:train`.
     """
-    modules = sorted(roots)
-    for module in modules:
-        _module(module)
-    return _hash(sorted(_meaning(Reference(module, "")) for module in modules))
+    return _hash(sorted(map(_meaning, _parsed(roots))))
 
 
 def closure(roots: Iterable[str]) -> list[str]:
-    """Return the modules whose definitions count in the fingerprint of `roots`, sorted."""
+    """Return the modules and scripts whose definitions count in the fingerprint of `roots`."""
     met: set[Reference] = set()
-    waiting = [Reference(module, "") for module in roots]
+    waiting = _parsed(roots)
     while waiting:
         reference = waiting.pop()
         if reference not in met and _counts(reference):
@@ -70,13 +69,22 @@ def closure(roots: Iterable[str]) -> list[str]:
 
 
 def module_path(module: str) -> Path | None:
-    """Return the file of a library module, or None where there is no such module."""
+    """Return the file of a library module or script, or None where there is no such module."""
     package, *inner = module.split(".")
-    base = PACKAGE.joinpath(*inner)
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if package == PACKAGE.name and path.is_file():
-            return path
-    return None
+    folder = {PACKAGE.name: PACKAGE, SCRIPTS.name: SCRIPTS}.get(package)
+    if folder is None:
+        return None
+    base = folder.joinpath(*inner)
+    return next(filter(Path.is_file, (base.with_suffix(".py"), base / "__init__.py")), None)
+
+
+def _parsed(roots: Iterable[str]) -> list[Reference]:
+    references = [Reference(*root.partition(":")[::2]) for root in roots]
+    for module, name in references:
+        if name and name not in _module(module).bound:
+            raise ValueError(f"{module} defines no '{name}'")
+        _module(module)
+    return references
 
 
 # --- meanings: the hash of a definition, by those of the definitions that it refers to ----------
@@ -98,8 +106,6 @@ def _counts(reference: Reference) -> bool:
 
 
 def _content(reference: Reference, ring: list[Reference]) -> str:
-    if not reference.name:
-        return _hash(sorted(map(_meaning, _references(reference))))
     text, references = _definition(reference)
     return _hash([text, [other.name if other in ring else _meaning(other) for other in references]])
 
@@ -118,18 +124,22 @@ def _reached(reference: Reference) -> frozenset[Reference]:
 
 def _references(reference: Reference) -> tuple[Reference, ...]:
     """Return what a definition refers to, or what a module consists of."""
-    if reference.name:
-        return _definition(reference)[1]
-    return tuple(Reference(reference.module, name) for name in _module(reference.module).bound)
+    return _definition(reference)[1]
 
 
 @cache
 def _definition(reference: Reference) -> tuple[str, tuple[Reference, ...]]:
-    """Return the code that binds a name, each reference in it blanked, and these in order."""
+    """Return the code that binds a name, each reference in it blanked, and these in order.
+
+    Statements that bind nothing go with whatever is taken from their module. Of a whole module the
+    order in which it binds its names has no say.
+    """
     module = _module(reference.module)
     blanked = _Blanked(module)
-    statements = [*module.bound[reference.name], *module.unbound]
-    return "\n".join(ast.unparse(blanked.visit(ast.parse(s))) for s in statements), blanked.order
+    own = module.bound[reference.name] if reference.name else module.calls
+    text = "\n".join(ast.unparse(blanked.visit(ast.parse(s))) for s in (*own, *module.unbound))
+    names = () if reference.name else sorted(module.bound)
+    return text, blanked.order + tuple(Reference(reference.module, name) for name in names)
 
 
 class _Blanked(ast.NodeTransformer):
@@ -183,18 +193,28 @@ class _Module:
         """By name: the top-level statements that bind it."""
         self.unbound: list[str] = []
         """Those that bind none, and so may change what any other means."""
+        self.calls: list[str] = []
+        """Calls that carry out a script with what it has bound, and change nothing of that."""
         self.imported: dict[str, tuple[Reference, ...]] = {}
         """What each imported name stands for, wherever in the module it is imported."""
         tree = ast.parse(path.read_text(encoding="utf-8"))
+        unbound: list[ast.stmt] = []
         for statement in filter(_runs, tree.body):
             names = sorted(set(_names_bound(statement)))
             for bound in names:
                 self.bound.setdefault(bound, []).append(ast.unparse(statement))
             if not names:
-                self.unbound.append(ast.unparse(statement))
+                unbound.append(statement)
+        for statement in unbound:
+            is_call = path.parent == SCRIPTS and self._is_call(statement)
+            (self.calls if is_call else self.unbound).append(ast.unparse(statement))
         for local, reference in _imports(tree, name):
             known = self.imported.get(local, ())
             self.imported[local] = tuple(sorted({*known, reference}))
+
+    def _is_call(self, statement: ast.stmt) -> bool:
+        names = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+        return isinstance(statement, ast.Expr) and not names.isdisjoint(self.bound)
 
     def resolved(self, name: str) -> tuple[Reference, ...]:
         """Return the definition that a name stands for: several where imports differ, or none."""

@@ -24,12 +24,14 @@ from redheart.workflow.fingerprint import fingerprint
 
 @dataclass(frozen=True)
 class Step:
-    """What a step depends on besides its inputs."""
+    """What a step depends on besides its inputs and its script."""
 
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] = ()
     """Config keys, dotted; a section stands for all its keys, `labels` for tasks but weights."""
-    code: tuple[str, ...]
-    """Library modules that it is built from; what they import counts too."""
+    called: tuple[str, ...] = ()
+    """Modules that plumbing calls for it, so that nothing in its script refers to them."""
+    action: str = ""
+    """The function in its rule's script, where the rule has two steps, each with its own code."""
 
 
 def _keys(section: str, *kinds: type) -> tuple[str, ...]:
@@ -37,92 +39,59 @@ def _keys(section: str, *kinds: type) -> tuple[str, ...]:
 
 
 _TRAINING = ("tasks", *_keys("model", ModelOptions), *_keys("train", TrainOptions))
-
-_TRAINING_CODE = (
-    "redheart.training.epochs",
-    "redheart.training.state",
-    "redheart.machine.sharding",
-)
-_PREDICTING = ("redheart.crossover.candidates", "redheart.evaluation.predictions")
-_COMPARING = (
-    "redheart.selection.choice",
-    "redheart.evaluation.predictions",
-    "redheart.encoding.tokens",
-)
+_OF_DEVICE = ("train.device", "train.precision", "train.cpu_threads", "train.deterministic")
+_SHARDING = ("redheart.machine.sharding",)
 
 STEPS: dict[str, Step] = {
     # phase 0
-    "generate_corpus": Step(("demo",), ("redheart.data.corpus", "redheart.data.records")),
-    "read_records": Step((*_keys("data", RecordOptions), "labels"), ("redheart.data.reading",)),
-    "find_duplicates": Step(("dedup.threshold", "dedup.shards"), ("redheart.duplicates.shards",)),
-    "deduplicate_records": Step(
-        ("dedup.threshold", "dedup.policy", "stratify_by"),
-        (
-            *("redheart.data.records", "redheart.duplicates.removal"),
-            *("redheart.duplicates.shards", "redheart.split.parts"),
-        ),
-    ),
-    "split_records": Step(
-        ("split", "stratify_by", "labels"),
-        ("redheart.split.dealing", "redheart.split.report", "redheart.split.kept"),
-    ),
-    "train_tokenizer": Step(("tokenizer",), ("redheart.encoding.tokens",)),
-    "import_trunk": Step(("model.pretrained", "train.max_tokens"), ("redheart.encoding.trunk",)),
-    "fit_lexicon": Step(("lexicon",), ("redheart.encoding.lexicon",)),
-    "encode_part": Step(("labels", "train.max_tokens"), ("redheart.encoding.tokens",)),
-    "extract_features": Step(
-        ("train.device", "train.precision", "train.cpu_threads", "train.deterministic"),
-        (
-            *("redheart.evaluation.features", "redheart.model.pretrained"),
-            *("redheart.encoding.sentences", "redheart.encoding.tokens"),
-        ),
-    ),
+    "generate_corpus": Step(("demo",)),
+    "read_records": Step((*_keys("data", RecordOptions), "labels")),
+    "find_duplicates": Step(("dedup.threshold", "dedup.shards")),
+    "deduplicate_records": Step(("dedup.threshold", "dedup.policy", "stratify_by")),
+    "split_records": Step(("split", "stratify_by", "labels")),
+    "train_tokenizer": Step(("tokenizer",)),
+    "import_trunk": Step(("model.pretrained", "train.max_tokens")),
+    "fit_lexicon": Step(("lexicon",)),
+    "encode_part": Step(("labels", "train.max_tokens")),
+    "extract_features": Step(_OF_DEVICE),
     # phase 1
-    "sweep_rate": Step(
-        (*_TRAINING, "sweep.epochs"),
-        (*_TRAINING_CODE, "redheart.sweep.trial_training", "redheart.sweep.trials"),
-    ),
-    "decide_rung": Step(("sweep.criterion", "sweep.reduction_factor"), ("redheart.sweep.halving",)),
-    "join_sweep": Step((), ("redheart.sweep.trials",)),
-    "choose_rate": Step(_keys("sweep", ChoiceOptions), ("redheart.sweep.choice",)),
+    "sweep_rate": Step((*_TRAINING, "sweep.epochs"), _SHARDING),
+    "decide_rung": Step(("sweep.criterion", "sweep.reduction_factor")),
+    "join_sweep": Step(),
+    "choose_rate": Step(_keys("sweep", ChoiceOptions)),
     # phase 2
-    "train_leg": Step((*_TRAINING, *_keys("checkpoints", CheckpointOptions)), _TRAINING_CODE),
+    "train_leg": Step(
+        (*_TRAINING, *_keys("checkpoints", CheckpointOptions)),
+        _SHARDING,
+        action="scripts.train_leg:train",
+    ),
     "evaluate_checkpoint": Step(
-        (*_TRAINING, *_keys("train", ScoringOptions), "fusion"), ("redheart.evaluation.scoring",)
+        (*_TRAINING, *_keys("train", ScoringOptions), "fusion"), action="scripts.train_leg:evaluate"
     ),
     # phase 3
-    "find_sweet_spots": Step(
-        ("sweet_spots",),
-        ("redheart.sweet_spots.choice", "redheart.sweet_spots.units", "redheart.recipe.groups"),
-    ),
+    "find_sweet_spots": Step(("sweet_spots",)),
     # phase 4
-    "stitch_crossover": Step((), ("redheart.crossover.stitching",)),
-    "stitch_variant": Step((), ("redheart.crossover.stitching",)),
-    "stitch_units": Step((), ("redheart.crossover.stitching", "redheart.recipe.groups")),
-    "make_soups": Step((*_TRAINING, "fusion"), ("redheart.crossover.soups",)),
-    "search_units": Step(
-        (*_TRAINING, "fusion"),
-        (
-            *("redheart.crossover.candidates", "redheart.crossover.recombination"),
-            "redheart.recipe.groups",
-        ),
-    ),
+    "stitch_crossover": Step(),
+    "stitch_variant": Step(),
+    "stitch_units": Step(),
+    "make_soups": Step((*_TRAINING, "fusion")),
+    "search_units": Step((*_TRAINING, "fusion")),
     # the end
-    "fit_baseline": Step(
-        ("labels", "fusion.balance"),
-        ("redheart.selection.baseline", "redheart.evaluation.predictions"),
-    ),
-    "predict_candidates": Step(
-        (*_TRAINING, "fusion"), (*_PREDICTING, "redheart.crossover.candidate_plan")
-    ),
-    "choose_candidate": Step(("tasks", "evaluation"), _COMPARING),
-    "open_test": Step((), ("redheart.selection.openings",)),
-    "predict_test": Step((*_TRAINING, "fusion"), _PREDICTING),
-    "compare_candidates": Step(("tasks", "evaluation"), _COMPARING),
-    "ship_model": Step((), ("redheart.selection.shipping", "redheart.crossover.candidates")),
-    "write_results": Step((), ("redheart.selection.results", "redheart.selection.openings")),
-    "make_report": Step(("run", "tasks"), ("redheart.report.page",)),
+    "fit_baseline": Step(("labels", "fusion.balance")),
+    "predict_candidates": Step((*_TRAINING, "fusion")),
+    "choose_candidate": Step(("tasks", "evaluation")),
+    "open_test": Step(),
+    "predict_test": Step((*_TRAINING, "fusion")),
+    "compare_candidates": Step(("tasks", "evaluation")),
+    "ship_model": Step(),
+    "write_results": Step(),
+    "make_report": Step(("run", "tasks")),
 }
+
+
+def roots(step: str) -> tuple[str, ...]:
+    """Return where the code of a step begins: its script, and what plumbing calls for it."""
+    return (STEPS[step].action or f"scripts.{step}", *STEPS[step].called)
 
 
 def parameters(config: Mapping[str, Any], step: str) -> str:
@@ -144,7 +113,7 @@ def settings(parameters: str) -> dict[str, Any]:
 
 def code(step: str, store: Store) -> str:
     """Return the fingerprint of the code behind a step, or the older one that it counts as."""
-    found = fingerprint(STEPS[step].code)
+    found = fingerprint(roots(step))
     return store.accepted().get((step, found), found)
 
 
@@ -162,7 +131,7 @@ def accept(step: str, store: Store, why: str) -> str:
         near = difflib.get_close_matches(step, STEPS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"steps: {', '.join(STEPS)}"
         raise UserError(f"there is no step '{step}'; {hint}")
-    found, latest = fingerprint(STEPS[step].code), store.latest_code(step)
+    found, latest = fingerprint(roots(step)), store.latest_code(step)
     if latest is None:
         return f"{step}: has never computed anything; nothing to accept"
     if code(step, store) == latest:

@@ -104,11 +104,25 @@ def loss_formula(project):
 
 
 def new_metric(project):
-    project.edit("redheart/tasks/metrics.py", r"\Z", "\n\nROUNDING = 12\n")
+    project.edit("redheart/tasks/metrics.py", r"CONSTANT = 1e-12", "CONSTANT = 2e-12")
+
+
+def unused_code(project):
+    project.edit("redheart/tasks/losses.py", r"\Z", "\n\nUNUSED = 3\n")
+
+
+def script_formula(project):
+    project.edit("scripts/split_records.py", "for i in members", "for i in sorted(members)")
+
+
+def evaluating_half(project):
+    project.edit(
+        "scripts/train_leg.py", r"files.write_json\(folder", "files.write_json(0 or folder"
+    )
 
 
 def report_code(project):
-    project.edit("redheart/report/page.py", r"\Z", "\n\nMARGIN = 3\n")
+    project.edit("redheart/report/page.py", "mean over tasks, 0 to 1", "mean over tasks (0 to 1)")
 
 
 def reordered_config(project):
@@ -127,6 +141,9 @@ REBUILDS = [
     (touch_input, (), ()),
     (library_comment, (), ()),
     (script_comment, (), ()),
+    (unused_code, (), ()),
+    (script_formula, ("split_records",), ()),
+    (evaluating_half, ("evaluate_checkpoint",), ()),
     (reordered_config, (), ()),
     (there_and_back, (), ()),
     (report_code, ("make_report",), ()),
@@ -159,6 +176,7 @@ REBUILDS = [
 # One of each kind; make test-full tries them all.
 EVERY_TIME = {
     *(edit_nothing, delete_checkpoint, delete_results, library_comment, report_code),
+    *(script_formula, evaluating_half),
     *(sweet_spot_weight, changed_split, new_metric),
 }
 

@@ -228,6 +228,17 @@ def test_of_definitions_in_a_ring_each_counts(library):
     assert of("tasks.divergence") != before
 
 
+def test_a_definition_as_a_root_counts_alone(library):
+    kl = ["redheart.tasks.divergence:kl"]
+    before = fingerprint.fingerprint(kl)
+    library.replace("tasks/divergence", "n != 0", "n > 0")
+    assert fingerprint.fingerprint(kl) == before
+    library.replace("tasks/divergence", "* x", "* -x")
+    assert fingerprint.fingerprint(kl) != before
+    with pytest.raises(ValueError, match=r"redheart\.tasks\.divergence defines no 'js'"):
+        fingerprint.fingerprint(["redheart.tasks.divergence:js"])
+
+
 def test_the_order_of_the_roots_does_not_matter(library):
     roots = ["redheart.lazy", "redheart.tasks.loss"]
     assert fingerprint.fingerprint(roots) == fingerprint.fingerprint(reversed(roots))

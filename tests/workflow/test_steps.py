@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -144,7 +144,7 @@ def test_parameters_turn_back_into_sections(demo):
 
 
 def reached_by(module):
-    return {step for step, found in STEPS.items() if module in fingerprint.closure(found.code)}
+    return {step for step in STEPS if module in fingerprint.closure(steps.roots(step))}
 
 
 def test_a_changed_loss_trains_again_and_leaves_the_data_alone():
@@ -189,30 +189,91 @@ def steps_of(rule):
     return re.findall(r'shared\("(\w+)"\)', rules()[rule])
 
 
-def imports(path):
-    """Library modules that a script imports, plumbing aside."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    ours = {name for name in found if name.startswith("redheart.")}
-    modules = {name for name in ours if fingerprint.module_path(name)}
-    return {
-        m for m in modules if fingerprint.module_path(m).stem != "__init__"
-    } - fingerprint.PLUMBING
-
-
 def test_the_rules_use_every_step_and_no_other():
     assert {step for rule in rules() for step in steps_of(rule)} == set(STEPS)
 
 
 @pytest.mark.parametrize("rule", [rule for rule in rules() if steps_of(rule)])
-def test_all_code_that_a_script_calls_counts_in_its_steps(rule):
-    (script,) = re.findall(r"scripts/(\w+\.py)", rules()[rule])
-    counted = {m for step in steps_of(rule) for m in fingerprint.closure(STEPS[step].code)}
-    assert imports(ROOT / "scripts" / script) <= counted
+def test_the_script_of_a_rule_counts_in_its_steps(rule):
+    (script,) = re.findall(r"scripts/(\w+)\.py", rules()[rule])
+    begins = {steps.roots(step)[0] for step in steps_of(rule)}
+    whole = {f"scripts.{script}"}
+    assert begins == whole or {root.partition(":")[0] for root in begins} == whole
+    assert len(begins) == len(steps_of(rule))
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("*.py")), ids=lambda p: p.stem)
+def test_a_script_is_read_at_a_glance(script):
+    assert script.stem == "job" or len(script.read_text("utf-8").splitlines()) <= 30
+
+
+# The phases at the end of a run read what they use, and no more.
+MODULES = {
+    "find_sweet_spots": 5,
+    **dict.fromkeys(("import_trunk", "stitch_crossover", "stitch_variant"), 4),
+    "stitch_units": 5,  # and which module is the trunk
+}
+
+
+@pytest.mark.parametrize(("step", "most"), MODULES.items())
+def test_a_phase_depends_on_what_it_uses(step, most):
+    counted = fingerprint.closure(steps.roots(step))
+    assert len([module for module in counted if module.startswith("redheart.")]) <= most
+
+
+class Scripts:
+    """A copy of the scripts, which can be edited."""
+
+    def __init__(self, folder):
+        self.folder = folder / "scripts"
+        shutil.copytree(ROOT / "scripts", self.folder)
+
+    def edit(self, script, old, new):
+        path = self.folder / f"{script}.py"
+        source = path.read_text()
+        assert old in source
+        path.write_text(source.replace(old, new))
+        forget()
+
+
+def forget():
+    for remembered in vars(fingerprint).values():
+        if hasattr(remembered, "cache_clear"):
+            remembered.cache_clear()
+
+
+@pytest.fixture
+def scripts(tmp_path, monkeypatch):
+    copy = Scripts(tmp_path)
+    monkeypatch.setattr(fingerprint, "SCRIPTS", copy.folder)
+    forget()
+    yield copy
+    forget()
+
+
+def codes():
+    return {step: fingerprint.fingerprint(steps.roots(step)) for step in STEPS}
+
+
+@pytest.mark.parametrize(
+    ("script", "old", "new", "concerned"),
+    [
+        ("split_records", "split.links", "split.links[1:]", {"split_records"}),
+        ("choose_rate", "job.build(compute)", "job.build(compute, uses={})", {"choose_rate"}),
+        ("train_leg", "return leg.train(", "return 1 and leg.train(", {"train_leg"}),
+        ("train_leg", "table = score_leg", "table = 1 and score_leg", {"evaluate_checkpoint"}),
+        ("train_leg", "job.settings, job", "{**job.settings}, job", {"train_leg"}),
+        ("train_leg", "job = Job", "import random\nrandom.seed(0)\njob = Job",
+         {"train_leg", "evaluate_checkpoint"}),
+        ("train_leg", '"""Train a leg', '"""Train one leg', set()),
+        ("split_records", "job.build(compute)", "job.build(compute)  # at last", set()),
+    ],
+)  # fmt: skip
+def test_an_edit_of_a_script_reaches_its_own_steps(scripts, script, old, new, concerned):
+    before = codes()
+    scripts.edit(script, old, new)
+    after = codes()
+    assert {step for step in STEPS if before[step] != after[step]} == concerned
 
 
 def test_deciding_what_to_do_takes_no_heavy_import():
