@@ -35,7 +35,7 @@ def write_jobs(folder: Path, settings: Mapping[str, Any], peak: float) -> None:
     store = Store(folder / "store")
 
     def shared(step: str) -> dict[str, str]:
-        return {"settings": steps.parameters(settings, step), "code": steps.code(step, store)}
+        return {"settings": steps.parameters(settings, step), "code": steps.codes(store)[step]}
 
     files.write_json(folder / "run" / "best_lr.json", {"best_learning_rate": peak})
     params = {

@@ -63,6 +63,7 @@ RATES = [str(float(rate)) for rate in CONFIG["sweep"]["learning_rates"]]
 EPOCHS = [f"{e:03d}" for e in checkpoint_epochs(build(PlanOptions, CONFIG["train"]))]
 OFFSETS = CONFIG["crossover"]["offsets"]
 STORE = Store(CONFIG["store"]["path"])
+CODES = steps.codes(STORE)
 
 # Jobs inherit these; as parameters of the rules they would invalidate results without need.
 # How long a waiting thread spins: see docs/decisions/005-threads.md.
@@ -90,7 +91,7 @@ def checkpoints(pattern):
 @cache
 def shared(step):
     """The parameters of every rule: its own settings and the fingerprint of its code."""
-    return {"settings": steps.parameters(CONFIG, step), "code": steps.code(step, STORE)}
+    return {"settings": steps.parameters(CONFIG, step), "code": CODES[step]}
 
 
 def every_artefact(wildcards):

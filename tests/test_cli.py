@@ -279,7 +279,7 @@ def test_accept_lets_new_code_count_as_the_old(capsys, tmp_path, monkeypatch):
     assert code == 0
     assert output.splitlines()[0].endswith("now counts as an older fin")
     assert output.splitlines()[1] == "sweep_rate: has never computed anything; nothing to accept"
-    assert steps.code("train_leg", store) == "an older fingerprint"
+    assert steps.codes(store)["train_leg"] == "an older fingerprint"
 
 
 def test_accept_of_an_unknown_step_changes_nothing(capsys, tmp_path):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -54,6 +55,20 @@ def fingerprint(roots: Iterable[str]) -> str:
         definition in one, as `scripts.train_leg:train`.
     """
     return _hash(sorted(map(_meaning, _parsed(roots))))
+
+
+def sources() -> str:
+    """Return a hash over all files of the library and the scripts: equal ones, equal fingerprints.
+
+    It takes a hundredth of the time of all fingerprints. Python's version counts, since it says how
+    a syntax tree is written.
+    """
+    digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
+    for folder in (PACKAGE, SCRIPTS):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(f"{path.relative_to(folder.parent)}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def closure(roots: Iterable[str]) -> list[str]:

@@ -202,7 +202,7 @@ def _is_current(config: Json, store: Store, key: str, train: str) -> bool:
     return (
         made is not None
         and settings <= made["params"].items()
-        and made["code"] == steps.code("train_leg", store)
+        and made["code"] == steps.codes(store)["train_leg"]
         and made["uses"]["train"] == train
     )
 

@@ -19,7 +19,10 @@ from redheart.recipe.training_options import CheckpointOptions, ScoringOptions, 
 from redheart.storage import files
 from redheart.storage.store import Store
 from redheart.sweep.choice import ChoiceOptions
-from redheart.workflow.fingerprint import fingerprint
+from redheart.workflow import fingerprint
+
+# The file of the store that keeps them.
+FINGERPRINTS = "fingerprints.json"
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,29 @@ def settings(parameters: str) -> dict[str, Any]:
     return nested
 
 
-def code(step: str, store: Store) -> str:
-    """Return the fingerprint of the code behind a step, or the older one that it counts as."""
-    found = fingerprint(roots(step))
-    return store.accepted().get((step, found), found)
+def codes(store: Store) -> dict[str, str]:
+    """Return the fingerprint of the code behind each step, or the older one that it counts as."""
+    accepted = store.accepted()
+    return {step: accepted.get((step, code), code) for step, code in present_codes(store).items()}
+
+
+def present_codes(store: Store) -> dict[str, str]:
+    """Return the fingerprint of the code behind each step as it is now.
+
+    They are kept in the store beside a hash of all sources, and taken from there while that is the
+    same: the workflow asks for them at every start, on a cluster in every job.
+    """
+    path, sources = store.root / FINGERPRINTS, fingerprint.sources()
+    try:
+        kept = files.read_json(path)
+        if kept["sources"] == sources:
+            return {step: str(kept["codes"][step]) for step in STEPS}
+    except (UserError, TypeError, KeyError):  # None yet, or a damaged one: it is only a copy.
+        pass
+    present = {step: fingerprint.fingerprint(roots(step)) for step in STEPS}
+    if store.root.is_dir():
+        files.write_json(path, {"sources": sources, "codes": present})
+    return present
 
 
 def accept(step: str, store: Store, why: str) -> str:
@@ -131,13 +153,13 @@ def accept(step: str, store: Store, why: str) -> str:
         near = difflib.get_close_matches(step, STEPS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"steps: {', '.join(STEPS)}"
         raise UserError(f"there is no step '{step}'; {hint}")
-    found, latest = fingerprint(roots(step)), store.latest_code(step)
+    present, latest = present_codes(store)[step], store.latest_code(step)
     if latest is None:
         return f"{step}: has never computed anything; nothing to accept"
-    if code(step, store) == latest:
+    if codes(store)[step] == latest:
         return f"{step}: its code counts as unchanged already"
-    store.accept(step, found, latest, why)
-    return f"{step}: code {found[:12]} now counts as {latest[:12]}"
+    store.accept(step, present, latest, why)
+    return f"{step}: code {present[:12]} now counts as {latest[:12]}"
 
 
 def _select(config: Mapping[str, Any], key: str) -> Any:

@@ -202,7 +202,7 @@ def test_only_what_is_still_to_be_written_counts(settings, store, tmp_path, monk
 def make_checkpoint(settings, store, run, epoch):
     """Write what a leg leaves; the state of the last one alone is kept."""
     params = {**json.loads(steps.parameters(settings, "train_leg")), "seed": 0, "stop": epoch}
-    action = Action("train_leg", params, steps.code("train_leg", store), {"train": "train"})
+    action = Action("train_leg", params, steps.codes(store)["train_leg"], {"train": "train"})
 
     def compute(folder):
         files.write_json(folder / "manifest", {"key": action.key})

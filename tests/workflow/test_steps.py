@@ -288,6 +288,34 @@ def test_deciding_what_to_do_takes_no_heavy_import():
     assert done.stdout.strip() == "[]"
 
 
+# --- fingerprints that are kept -----------------------------------------------------------
+
+
+def test_fingerprints_are_kept_as_long_as_the_sources_are_the_same(scripts, store, monkeypatch):
+    store.root.mkdir()
+    present = steps.present_codes(store)
+    assert present == codes()
+    with monkeypatch.context() as patch:
+        patch.setattr(fingerprint, "fingerprint", None)  # it is not asked
+        assert steps.present_codes(store) == present
+    scripts.edit("split_records", "split.links", "split.links[1:]")
+    changed = steps.present_codes(store)
+    assert {step for step in STEPS if changed[step] != present[step]} == {"split_records"}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"sources": "", "codes": 3}'])
+def test_damaged_ones_are_made_anew(store, content):
+    store.root.mkdir()
+    (store.root / steps.FINGERPRINTS).write_bytes(content)
+    assert steps.present_codes(store) == codes()
+    assert json.loads((store.root / steps.FINGERPRINTS).read_text())["codes"] == codes()
+
+
+def test_a_look_at_a_plan_makes_no_store(store):
+    steps.present_codes(store)
+    assert not store.root.exists()
+
+
 # --- accept ---------------------------------------------------------------------------------
 
 
@@ -298,13 +326,13 @@ def store(tmp_path):
 
 def compute(store, step="train_leg"):
     """Compute a step once with its present code, as a job does."""
-    action = Action(step, {}, steps.code(step, store), {})
+    action = Action(step, {}, steps.codes(store)[step], {})
     return store.run(action, {"weights": store.root / "out"}, lambda f: (f / "weights").touch())
 
 
 def rewrite(monkeypatch, code):
     """Let the library have another fingerprint."""
-    monkeypatch.setattr(steps, "fingerprint", lambda roots: code)
+    monkeypatch.setattr(steps, "present_codes", lambda store: dict.fromkeys(STEPS, code))
 
 
 def test_an_accepted_refactoring_costs_no_computation(store, monkeypatch):
