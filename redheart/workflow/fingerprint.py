@@ -178,6 +178,14 @@ class _Blanked(ast.NodeTransformer):
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         return None
 
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        # What stands beside the type in `Annotated[int, AtLeast(1)]` checks configs and steers no
+        # result.
+        is_limited = isinstance(node.value, ast.Name) and node.value.id == "Annotated"
+        if is_limited and isinstance(node.slice, ast.Tuple):
+            return self.visit(node.slice.elts[0])
+        return self.generic_visit(node)
+
     def visit_Name(self, node: ast.Name) -> ast.expr:
         return self._blank(node, self.module.resolved(node.id))
 

@@ -113,6 +113,19 @@ def test_what_does_not_change_a_result_does_not_change_it(library, name, old, ne
     assert of("report") == before
 
 
+def test_the_range_of_a_setting_does_not_count_but_its_type_and_default_do(library):
+    library.write("limits", "class Above:\n    pass\n")
+
+    def options(field):
+        imports = "from typing import Annotated\n\nfrom redheart.limits import Above\n"
+        library.write("options", f"{imports}\n\nclass Options:\n    rate: {field}\n")
+        return of("options")
+
+    assert options("Annotated[float, Above(0)] = 1.0") == options("float = 1.0")
+    assert options("Annotated[float, Above(0)] = 1.0") != options("Annotated[int, Above(0)] = 1.0")
+    assert options("Annotated[float, Above(0)] = 1.0") != options("float = 2.0")
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
