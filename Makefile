@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-full test-kill check format bench-dedup bench-training bench-checkpoints \
+.PHONY: run test test-full test-kill check format schema bench-dedup bench-training bench-checkpoints \
 	simulate-sweeps prove-win prove-null lock clean
 
 run: .venv/ready            ## the demo, all phases, to results/demo/
@@ -26,6 +26,9 @@ check: .venv/ready          ## format, lint, types and the millisecond tests
 format: .venv/ready         ## mend format and what the linter can mend by itself
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+schema: .venv/ready         ## write the schema of the config from the options' dataclasses
+	$(BIN)/python -m redheart.workflow.schema
 
 bench-dedup: .venv/ready    ## exact deduplication against what else one would use
 	$(BIN)/python bench/dedup.py

@@ -16,7 +16,8 @@ PACKAGE = ROOT / "redheart"
 
 # From the ground up. A module imports from its own folder or from a lower line.
 LINES = (
-    ("errors", "json_values", "tasks"),
+    ("errors", "json_values", "limits"),
+    ("tasks",),
     ("storage", "recipe", "sweet_spots"),
     ("data", "duplicates", "encoding"),
     ("split", "model"),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from redheart.errors import UserError
+from redheart.limits import Distinct, NotEmpty
 from redheart.recipe.groups import TRUNK, trunk_is_frozen
 from redheart.storage import files
 
@@ -24,7 +25,7 @@ Load = Callable[[int], State]
 class CrossoverOptions:
     """Which variants of the stitched model are made."""
 
-    offsets: tuple[int, ...] = (-4, -2, 0, 2, 4)
+    offsets: Annotated[tuple[int, ...], NotEmpty(), Distinct()] = (-4, -2, 0, 2, 4)
     """Shifts of all sweet spots, in epochs; a variant each."""
 
 

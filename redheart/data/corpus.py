@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.random import Generator
 from rapidfuzz import fuzz, process
 
 from redheart.errors import UserError
+from redheart.limits import AtLeast, AtMost
 from redheart.tasks import metrics
 from redheart.tasks.task import Task, target_matrix
 
@@ -128,22 +129,22 @@ KOREAN: Grammar = {  # each name ends in a vowel, so that 가 and 와 fit; 도 f
 
 @dataclass(frozen=True)
 class CorpusOptions:
-    """What the demo corpus holds."""
+    """The generated demo corpus."""
 
-    records: int = 700
-    """Number of records, planted copies included; 1 or more."""
-    duplicates: float = 0.06
-    """Share of the records that are near copies of other ones, 0 to 0.5."""
-    label_noise: float = 0.1
-    """Share of the originals' verdicts that are replaced by another, 0 to 1."""
-    target_noise: float = 1.0
-    """Factor on the noise of the numeric targets (`NOISE`), 0 or more."""
-    korean: float = 0.4
-    """Share of the originals that are in Korean, 0 to 1."""
-    missing: float = 0.03
-    """Share of the originals that lack a label, for each task by itself, 0 to 1."""
-    seed: int = 0
-    """Seed of everything that is drawn; 0 or more."""
+    records: Annotated[int, AtLeast(1)] = 700
+    """Number of records, planted copies included."""
+    duplicates: Annotated[float, AtLeast(0), AtMost(0.5)] = 0.06
+    """Share of the records that are near copies of other ones."""
+    label_noise: Annotated[float, AtLeast(0), AtMost(1)] = 0.1
+    """Share of the originals' verdicts that are replaced by another."""
+    target_noise: Annotated[float, AtLeast(0)] = 1.0
+    """Factor on the noise of the numeric targets."""
+    korean: Annotated[float, AtLeast(0), AtMost(1)] = 0.4
+    """Share of the originals that are in Korean."""
+    missing: Annotated[float, AtLeast(0), AtMost(1)] = 0.03
+    """Share of the originals that lack a label, for each task by itself."""
+    seed: Annotated[int, AtLeast(0)] = 0
+    """Seed of everything that is drawn."""
 
     def __post_init__(self) -> None:
         highest = {"duplicates": 0.5} | dict.fromkeys(("records", "target_noise", "seed"), math.inf)

@@ -8,12 +8,13 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from redheart.data.sources import parse_line
 from redheart.errors import UserError
+from redheart.limits import AtLeast, AtMost, NotEmpty
 from redheart.storage.files import atomic, opened
 from redheart.tasks.task import Record, Task, lookup
 
@@ -29,12 +30,13 @@ TEXT_FIELDS = ("id", "text", "title", "action", "label", "timestamp")
 class RecordOptions:
     """Which records of the source are accepted, and how many may be refused."""
 
-    max_rejected_share: float = 0.05
-    """More rejected records than this share of those read stop the run; 0 to 1."""
-    max_text_characters: int = 100_000
-    """Longer texts are rejected; characters, 1 or more."""
-    columns: Mapping[str, str] | None = None
-    """Field of a record -> column of the source that it is taken from; dots reach into objects."""
+    max_rejected_share: Annotated[float, AtLeast(0), AtMost(1)] = 0.05
+    """Share of the records that may be refused before the run stops."""
+    max_text_characters: Annotated[int, AtLeast(1)] = 100_000
+    """Characters that a text may have; a longer one is refused."""
+    columns: Mapping[str, Annotated[str, NotEmpty()]] | None = None
+    """Fields of the records, each with the column of the source that it is taken from, as in
+    `{text: body}`; dots reach into objects; null: every column keeps its name."""
 
 
 def write_jsonl(path: str | Path, records: Iterable[Record]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from rapidfuzz import fuzz
@@ -13,6 +13,7 @@ from redheart.duplicates.index import Pairs
 from redheart.duplicates.report import cluster_report, removed_pair, similarity_histogram
 from redheart.duplicates.search import near_duplicate_pairs
 from redheart.errors import UserError
+from redheart.limits import AtLeast, AtMost
 
 __all__ = ["DedupOptions", "connected_components", "deduplicate", "near_duplicate_pairs"]
 
@@ -29,13 +30,13 @@ Keepers = tuple[np.ndarray, np.ndarray]
 class DedupOptions:
     """What counts as a near-duplicate and which one stays."""
 
-    threshold: float = 0.92
-    """Similarity (rapidfuzz ratio / 100) from which two texts are near-duplicates; 0.5 to 1."""
+    threshold: Annotated[float, AtLeast(0.5), AtMost(1)] = 0.92
+    """Similarity (rapidfuzz ratio / 100) from which two texts are near-duplicates."""
     policy: Literal["keep_first", "cluster"] = "keep_first"
-    """keep_first: a record goes if it resembles an earlier kept one, so a chain may keep several;
-    cluster: one record of each connected group stays, the first."""
-    shards: int = 1
-    """Jobs among which the search is divided, for a cluster; the answer is the same; 1 or more."""
+    """`keep_first`: a record goes if it resembles an earlier kept one, so a chain may keep several;
+    `cluster`: one record of each connected group stays, the first."""
+    shards: Annotated[int, AtLeast(1)] = 1
+    """Jobs among which the search is divided, for a cluster; the answer is the same."""
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.threshold <= 1:

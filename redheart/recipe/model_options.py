@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from redheart.errors import UserError
+from redheart.limits import AtLeast, Below, Distinct, OneOf
 from redheart.tasks.task import Task
 
 # In a table of sizes by task: every task that has no row of its own.
@@ -18,28 +19,31 @@ Size = TypeVar("Size")
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Key `model` of the config: a preset and what differs from it (None: as the preset says)."""
+    """The network: a preset, and what differs from it; null: as the preset says."""
 
-    preset: str = "tiny"
-    """tiny (milliseconds a step on a CPU), small (minutes an epoch) or 730m (a GPU)."""
-    dimension: int | None = None
+    preset: Annotated[str, OneOf([*PRESETS])] = "tiny"
+    """Sizes of all modules. `tiny`: milliseconds a step on a CPU; `small`: minutes an epoch;
+    `730m`: for a GPU."""
+    dimension: Annotated[int | None, AtLeast(2)] = None
     """Width of the backbone's features; an even multiple of `attention_heads`."""
-    layers: int | None = None
-    """Transformer layers in the backbone; 1 or more."""
-    attention_heads: int | None = None
-    """Attention heads a layer; 1 or more."""
-    feedforward: int | None = None
-    """Hidden units in the feed-forward half of a layer; 1 or more."""
-    dropout: float | None = None
-    """Share of activations dropped in training, in every module; 0 to below 1."""
-    advanced: tuple[str, ...] | None = None
-    """Tasks that get an advanced analyzer; each must be a task of the config."""
+    layers: Annotated[int | None, AtLeast(1)] = None
+    """Transformer layers in the backbone."""
+    attention_heads: Annotated[int | None, AtLeast(1)] = None
+    """Attention heads of a layer."""
+    feedforward: Annotated[int | None, AtLeast(1)] = None
+    """Hidden units in the feed-forward half of a layer."""
+    dropout: Annotated[float | None, AtLeast(0), Below(1)] = None
+    """Share of activations dropped in training, in every module."""
+    advanced: Annotated[tuple[str, ...] | None, Distinct()] = None
+    """Tasks that get an advanced analyzer; null: emotion, regret and bentham where the config has
+    them."""
     signal: bool | str | None = None
     """The distribution task that the signal chain (dsp and kalman) serves; true or null: the first
-    one; false: none."""
+    one; false: there is no chain."""
     lexical: bool | None = None
-    """Whether each task has a lexical branch, a linear model on the text's n-grams."""
-    freeze_after: int | None = None
+    """Whether each task has a lexical branch, a linear model on the text's n-grams; null: true but
+    for the preset `730m`."""
+    freeze_after: Annotated[int | None, AtLeast(0)] = None
     """Completed epochs after which the backbone learns no more; null: never; 0: it never does, its
     features are stored, and no weights of it are trained or saved."""
 

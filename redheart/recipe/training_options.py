@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from redheart.limits import Above, AtLeast, AtMost, Below
 from redheart.recipe.model_options import ModelOptions
 from redheart.tasks.task import Task
 
@@ -13,49 +14,51 @@ from redheart.tasks.task import Task
 class TrainOptions:
     """Everything that decides what one epoch of training does to the weights."""
 
-    schedule_epochs: int = 60
-    """Epochs over which the learning rate falls along a cosine; 1 or more."""
-    batch_size: int = 4
-    """Texts per micro-batch, if they are the longest; of shorter ones it takes more; 1 or more."""
-    grad_accumulation: int = 16
-    """Micro-batches per optimizer step; 1 or more."""
+    schedule_epochs: Annotated[int, AtLeast(1)] = 60
+    """Epochs over which the learning rate falls along a cosine; null: as many as `train.epochs`.
+    Where it is set, a longer `train.epochs` computes only the new ones."""
+    batch_size: Annotated[int, AtLeast(1)] = 4
+    """Texts per micro-batch, if they are the longest; of shorter ones it takes more."""
+    grad_accumulation: Annotated[int, AtLeast(1)] = 16
+    """Micro-batches per optimizer step."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the forward pass; auto: bf16 on a GPU, fp32 on a CPU."""
+    """Arithmetic of the forward pass; `auto`: bf16 on a GPU, fp32 on a CPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; auto: a GPU where there is one."""
-    cpu_threads: int = 2
-    """Threads of one training process on a CPU, whatever `--cores` says; they change bytes."""
+    """Where to train; `auto`: a GPU where there is one."""
+    cpu_threads: Annotated[int, AtLeast(1)] = 2
+    """Threads of one training process on a CPU, whatever `--cores` says; another number of them
+    changes the last bits of every result."""
     deterministic: bool = False
     """Whether a GPU uses deterministic algorithms alone, which are slower; a CPU always does."""
-    weight_decay: float = 0.01
-    """AdamW's decoupled weight decay; 0 or more."""
-    layer_decay: float = 0.9
-    """Factor of the learning rate from one backbone layer to the one below it; 0 to 1."""
-    analyzer_rate: float = 0.7
-    """Learning rate of analyzers and signal chain as a multiple of the heads'; above 0."""
-    lexical_rate: float = 10.0
-    """Learning rate of the lexical branches, over the curvature of their loss; above 0."""
-    lexical_decay: float = 0.0005
-    """Weight decay of the lexical branches, times the curvature of their loss; 0 or more."""
-    final_rate: float = 0.0
-    """Learning rate at the end of the schedule and after, as a share of the peak; 0 to 1."""
-    clip_norm: float = 1.0
-    """Largest gradient norm of each module (backbone and heads count as one); above 0."""
-    label_smoothing: float = 0.05
-    """Share of the target spread over all classes, in classification; 0 to 1."""
-    rdrop: float = 1.0
-    """Weight of the divergence between two dropout passes; 0 turns the second pass off."""
-    ema_decay: float = 0.999
-    """Decay of the weights' moving average per optimizer step; 0 to 1."""
+    weight_decay: Annotated[float, AtLeast(0)] = 0.01
+    """AdamW's decoupled weight decay."""
+    layer_decay: Annotated[float, Above(0), AtMost(1)] = 0.9
+    """Factor of the learning rate from one backbone layer to the one below it."""
+    analyzer_rate: Annotated[float, Above(0)] = 0.7
+    """Learning rate of analyzers and signal chain, as a multiple of the heads'."""
+    lexical_rate: Annotated[float, Above(0)] = 10.0
+    """Learning rate of the lexical branches, over the curvature of their loss."""
+    lexical_decay: Annotated[float, AtLeast(0)] = 0.0005
+    """Weight decay of the lexical branches, times the curvature of their loss."""
+    final_rate: Annotated[float, AtLeast(0), AtMost(1)] = 0.0
+    """Learning rate at the end of the schedule and after, as a share of the peak."""
+    clip_norm: Annotated[float, Above(0)] = 1.0
+    """Largest gradient norm of each module; backbone and heads count as one."""
+    label_smoothing: Annotated[float, AtLeast(0), Below(1)] = 0.05
+    """Share of the target that is spread over all classes, in classification."""
+    rdrop: Annotated[float, AtLeast(0)] = 1.0
+    """Weight of the divergence between two dropout passes; 0: there is one pass."""
+    ema_decay: Annotated[float, AtLeast(0), Below(1)] = 0.999
+    """Decay of the weights' moving average per optimizer step."""
 
 
 @dataclass(frozen=True)
 class PlanOptions:
     """How long the main training is and where it stops for a checkpoint."""
 
-    epochs: int = 60
-    """Epochs of the main training; 1 or more."""
-    checkpoint_every: int = 2
+    epochs: Annotated[int, AtLeast(1)] = 60
+    """Epochs of the main training."""
+    checkpoint_every: Annotated[int, AtLeast(1)] = 2
     """Epochs between checkpoints; the last epoch always has one."""
 
 
@@ -63,8 +66,8 @@ class PlanOptions:
 class DeviceOptions:
     """On what the legs of the main training run."""
 
-    devices: int = 1
-    """GPUs, or with `device: cpu` processes, that train a leg together; 1 to 64."""
+    devices: Annotated[int, AtLeast(1), AtMost(64)] = 1
+    """GPUs, or with `device: cpu` processes, that train together."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class CheckpointOptions:
     """What a checkpoint holds. Training goes on exactly from any: its state keeps the rest."""
 
     dtype: Literal["fp32", "bf16"] = "fp32"
-    """Type of the saved weights and average; bf16 takes half the space and is what is scored."""
+    """Type of the saved weights and average; `bf16` takes half the space and is what is scored."""
     ema: bool = True
     """Whether the moving average is saved; without it no candidate is made of averages."""
 
@@ -81,7 +84,7 @@ class CheckpointOptions:
 class ScoringOptions:
     """How a checkpoint is evaluated."""
 
-    scored_train_records: int = 1000
+    scored_train_records: Annotated[int, AtLeast(1)] = 1000
     """Training records, at most, on which the training loss is taken in evaluation mode."""
 
 
@@ -90,9 +93,9 @@ class FusionOptions:
     """How the modules' contributions become a task's prediction."""
 
     weights: Literal["fitted", "equal"] = "fitted"
-    """fitted: by stacking on val_select; equal: their mean."""
+    """How much each module counts. `fitted`: by stacking on val_select; `equal`: all the same."""
     balance: bool = True
-    """Whether rare classes of a multiclass task are raised as val_select's macro-F1 asks for."""
+    """Whether rare classes of a multiclass task are raised for the best macro-F1 on val_select."""
 
 
 def checkpoint_epochs(plan: PlanOptions) -> list[int]:

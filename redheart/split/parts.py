@@ -6,9 +6,11 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from redheart.duplicates.search import LOWEST_THRESHOLD
 from redheart.errors import UserError
+from redheart.limits import Above, AtLeast, AtMost, Below, NotEmpty
 from redheart.tasks.task import Record, lookup
 
 PARTS = ("train", "val_select", "val_confirm", "test")
@@ -33,22 +35,22 @@ LOOKED_BELOW = 0.05
 class SplitOptions:
     """How the records are shared out."""
 
-    train: float = 0.75
-    """Share of the records that are trained on; above 0, the four sum to 1."""
-    val_select: float = 0.10
-    """Share on which checkpoints and candidates are chosen; above 0."""
-    val_confirm: float = 0.05
-    """Share on which the choice is accepted or refused; above 0."""
-    test: float = 0.10
-    """Share that is measured once, at the end; above 0."""
-    audit_threshold: float = 0.80
-    """Records at least this similar stay in one part; 0 to 1."""
-    length_bins: int = 10
+    train: Annotated[float, Above(0), Below(1)] = 0.75
+    """Share of the records that are trained on."""
+    val_select: Annotated[float, Above(0), Below(1)] = 0.10
+    """Share on which checkpoints and candidates are chosen."""
+    val_confirm: Annotated[float, Above(0), Below(1)] = 0.05
+    """Share on which the choice is accepted or refused."""
+    test: Annotated[float, Above(0), Below(1)] = 0.10
+    """Share that is measured once, at the end."""
+    audit_threshold: Annotated[float, AtLeast(0.5), AtMost(1)] = 0.80
+    """Similarity from which two records stay in one part."""
+    length_bins: Annotated[int, AtLeast(1)] = 10
     """Least number of quantile bins of a large class's text lengths; each bin is shared out."""
-    seed: int = 0
-    """Another seed is another split; any integer."""
-    keep: str | None = None
-    """File of ids and parts: those records stay in those parts."""
+    seed: Annotated[int, AtLeast(0)] = 0
+    """Seed of the split; another seed is another split."""
+    keep: Annotated[str | None, NotEmpty()] = None
+    """File that says which records stay in which part (`redheart parts` prints it); null: none."""
 
     def __post_init__(self) -> None:
         given = [getattr(self, part) for part in PARTS]

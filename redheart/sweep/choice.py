@@ -23,8 +23,9 @@ class ChoiceOptions:
     """How the learning rate is chosen."""
 
     criterion: Literal["one_standard_error", "weighted"] = "one_standard_error"
-    """one_standard_error: the smallest rate within one standard error of the lowest validation
-    loss; weighted: the highest weighted sum of loss, stability, improvement and gap."""
+    """How the rate is chosen. `one_standard_error`: the smallest rate within one standard error of
+    the lowest validation loss; `weighted`: the highest weighted sum of loss, stability,
+    improvement and gap."""
 
 
 @dataclass(frozen=True)

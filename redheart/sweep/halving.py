@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Annotated, Any
 
 from redheart.json_values import Json
+from redheart.limits import Above, AtLeast
 from redheart.sweep.choice import Ranking, rank
 from redheart.sweep.trials import join_repeats
 
@@ -22,10 +23,10 @@ from redheart.sweep.trials import join_repeats
 class HalvingOptions:
     """How the sweep spares rates that fall behind."""
 
-    rungs: int = 1
+    rungs: Annotated[int, AtLeast(1)] = 1
     """Rungs of successive halving; 1: every rate trains all epochs with all seeds."""
-    reduction_factor: float = 3.0
-    """One rate in this many goes on to the next rung, which costs as many times more; above 1."""
+    reduction_factor: Annotated[float, Above(1)] = 3.0
+    """One rate in this many goes on to the next rung, which costs as many times more."""
 
 
 @dataclass(frozen=True)

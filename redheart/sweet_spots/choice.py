@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from redheart.errors import UserError
+from redheart.limits import AtLeast, AtMost
 from redheart.sweet_spots.curves import Curve, NoisyCurve, noisy_curve, read_curve
 from redheart.sweet_spots.statistics import (
     DECIMALS,
@@ -30,24 +31,24 @@ class SweetSpotOptions:
     """How the best epoch of a module group is chosen."""
 
     selector: Literal["document", "minimum", "one_standard_error", "plateau"] = "document"
-    """document: the lowest val_loss + gap_weight |train_loss - val_loss|
-    - stability_weight stability; minimum: the lowest own curve; one_standard_error: the earliest
-    epoch within one standard error of the minimum; plateau: the first of the epochs around the
-    minimum that cannot be told from it."""
+    """How the epoch of a module group is chosen. `document`: the lowest `val_loss + gap_weight *
+    |train_loss - val_loss| - stability_weight * stability`; `minimum`: the lowest point of the
+    group's own curve; `one_standard_error`: the earliest epoch within one standard error of it;
+    `plateau`: the first of the epochs around it that cannot be told from it."""
     unit_selector: Literal["minimum", "one_standard_error", "plateau"] = "minimum"
-    """The same for the units task x module, by their own metric."""
+    """How the epoch of a unit (task x module) is chosen, by the unit's own metric."""
     by: Literal["loss", "metric"] | None = None
-    """The group's own curve: its loss, or 1 - its metric, on val_select; None: the loss for
-    document, which is defined on losses, and the metric for the others."""
-    false_alarm_rate: float = 0.05
+    """The group's own curve on val_select: its loss, or 1 - its metric; null: the loss for the
+    selector `document`, which is defined on losses, and the metric for the others."""
+    false_alarm_rate: Annotated[float, AtLeast(0.001), AtMost(0.5)] = 0.05
     """Share of flat or falling curves that may be called overfitting, and of equal epochs that may
-    be told apart; 0.001 to 0.5."""
-    gap_weight: float = 0.2
-    """Weight of the gap between training and validation loss; 0 or more. For document alone."""
-    stability_weight: float = 0.1
-    """Weight of the stability of the gradients; 0 or more. For document alone."""
-    smoothing: int = 3
-    """Width of the centred moving mean over the curves, in checkpoints; odd, 1 is none."""
+    be told apart."""
+    gap_weight: Annotated[float, AtLeast(0)] = 0.2
+    """Weight of the gap between training and validation loss, in the selector `document`."""
+    stability_weight: Annotated[float, AtLeast(0)] = 0.1
+    """Weight of the stability of the gradients, in the selector `document`."""
+    smoothing: Annotated[int, AtLeast(1)] = 3
+    """Checkpoints in the centred moving mean over the curves; an odd number; 1: no smoothing."""
 
     def __post_init__(self) -> None:
         if self.smoothing < 1 or self.smoothing % 2 == 0:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+
+from redheart.limits import AtLeast, Distinct, Matching, NotEmpty
 
 Kind = Literal["distribution", "multiclass", "multilabel", "regression"]
 Record = Mapping[str, Any]
@@ -22,20 +24,22 @@ LARGEST = float(np.finfo(np.float32).max)
 class Task:
     """One thing to predict for every text."""
 
-    name: str
+    name: Annotated[str, Matching("^[A-Za-z][A-Za-z0-9_]*$")]
     """The task's name: the key in the config."""
     kind: Kind
-    """distribution, multiclass, multilabel or regression."""
-    field: str
+    """What the label is. `distribution`: shares of classes; `multiclass`: one class; `multilabel`:
+    any number of classes; `regression`: one number or several."""
+    field: Annotated[str, NotEmpty()]
     """Where the label stands in a record; dots reach into objects (`metadata.label`)."""
-    classes: tuple[str, ...] = ()
+    classes: Annotated[tuple[Annotated[str, NotEmpty()], ...], Distinct()] = ()
     """Names of the outputs, in order; may be empty for a regression of one number."""
-    weight: float = 1.0
-    """Factor of the task's loss in the sum over tasks; 0 or more."""
+    weight: Annotated[float, AtLeast(0)] = 1.0
+    """Factor of the task's loss in the sum over tasks."""
     normalize: bool = False
-    """Distribution only: the values are counts; divide them by their sum."""
+    """Whether the values are counts, to be divided by their sum; for `distribution` alone."""
     transform: Literal["", "normalized_entropy"] = ""
-    """Regression only: compute the target from the field's counts instead of reading it."""
+    """What is computed from the field's counts and predicted in their place; empty: nothing is; for
+    `regression` alone."""
 
     @property
     def width(self) -> int:

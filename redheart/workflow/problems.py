@@ -83,16 +83,16 @@ def cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _trunk_problems(config["model"])
     for name, task in config["tasks"].items():
         yield from _task_problems(name, task)
-    for section, kinds in SECTIONS.items():
-        for kind in kinds:
+    for name, section in SECTIONS.items():
+        for kind in section.kinds:
             try:
-                options: Any = build(kind, config[section])
+                options: Any = build(kind, config[name])
                 if kind is ModelOptions:
                     resolve(options, parse_tasks(config["tasks"]), vocab_size=1, max_tokens=1)
             except UserError as error:
                 key, _, text = str(error).partition(": ")
-                named = key.startswith(f"{section}.")
-                yield (key.split("."), text) if named else ([section], str(error))
+                named = key.startswith(f"{name}.")
+                yield (key.split("."), text) if named else ([name], str(error))
 
 
 def _trunk_problems(model: Mapping[str, Any]) -> Iterator[Problem]:

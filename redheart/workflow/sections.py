@@ -1,9 +1,10 @@
-"""The sections of the config, with the options and defaults of each."""
+"""The keys of the config: the dataclasses whose fields they are, by section, and their defaults."""
 
 from __future__ import annotations
 
-from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Annotated, Any, NamedTuple
 
 from redheart.crossover.stitch_recipe import CrossoverOptions
 from redheart.data.corpus import CorpusOptions
@@ -11,7 +12,9 @@ from redheart.data.records import RecordOptions
 from redheart.duplicates.removal import DedupOptions
 from redheart.encoding.lexicon import LexiconOptions
 from redheart.encoding.trunk import TrunkOptions
+from redheart.limits import Above, AtLeast, Distinct, Hint, Matching, NotEmpty, OneOf
 from redheart.machine.memory_plan import AUTO
+from redheart.machine.tiers import TIERS
 from redheart.recipe.model_options import ModelOptions
 from redheart.recipe.training_options import (
     CheckpointOptions,
@@ -25,114 +28,199 @@ from redheart.split.parts import SplitOptions
 from redheart.sweep.choice import ChoiceOptions
 from redheart.sweep.halving import HalvingOptions
 from redheart.sweet_spots.choice import SweetSpotOptions
+from redheart.tasks.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The keys that stand in no section."""
+
+    run: Annotated[
+        str, Matching("^[A-Za-z0-9][A-Za-z0-9_-]*$"), Hint("expected letters, digits, - and _")
+    ] = "demo"
+    """Name of the run: its folder below `results/`."""
+    seeds: Annotated[tuple[Annotated[int, AtLeast(0)], ...], NotEmpty(), Distinct()] = (0,)
+    """Seeds of the main training; each is trained and evaluated by itself."""
+    tasks: Annotated[Mapping[str, Task], NotEmpty()]
+    """What is learned, by name."""
+    stratify_by: str | None = None
+    """Field whose values have equal shares in all parts; null: none."""
 
 
 @dataclass(frozen=True)
 class DataOptions:
     """Where the records come from."""
 
-    source: str = "demo"
-    """Path of the corpus, or `demo` for the generated one."""
+    source: Annotated[str, NotEmpty()] = "demo"
+    """Path of the corpus (JSON, JSON Lines, CSV or TSV, each plain or .gz; Parquet; a folder of
+    `datasets`), or `demo` for the generated one."""
 
 
 @dataclass(frozen=True)
 class TokenizerOptions:
     """The byte-level BPE tokenizer."""
 
-    vocab_size: int = 8000
-    """Number of tokens, the 256 bytes and the padding token among them; 300 or more."""
+    vocab_size: Annotated[int, AtLeast(300)] = 8000
+    """Number of tokens, the 256 bytes and the padding token among them."""
 
 
 @dataclass(frozen=True)
 class EncodingOptions:
     """How a text becomes tokens."""
 
-    max_tokens: int = 512
-    """Tokens kept per text, from its beginning; 8 or more."""
+    max_tokens: Annotated[int, AtLeast(8)] = 512
+    """Tokens kept per text, from its beginning."""
 
 
 @dataclass(frozen=True)
 class SweepOptions:
     """The learning-rate sweep."""
 
-    learning_rates: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
-    """Rates to try; above 0."""
-    epochs: int = 5
-    """Epochs per rate; 1 or more, at most those of the schedule."""
-    seeds: tuple[int, ...] = (0,)
-    """A repeat of every rate per seed; three or more make the choice aware of noise."""
+    learning_rates: Annotated[tuple[Annotated[float, Above(0)], ...], NotEmpty(), Distinct()] = (
+        1e-5,
+        3e-5,
+        1e-4,
+        3e-4,
+        1e-3,
+    )
+    """Learning rates to try."""
+    epochs: Annotated[int, AtLeast(1)] = 5
+    """Epochs per rate; never more than those of the schedule."""
+    seeds: Annotated[tuple[Annotated[int, AtLeast(0)], ...], NotEmpty(), Distinct()] = (0,)
+    """Every rate is tried with each of these seeds; from three on the choice allows for noise."""
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
     """The comparison of candidates."""
 
-    resamples: int = 1000
-    """Bootstrap resamples behind every interval; 100 or more."""
+    resamples: Annotated[int, AtLeast(100)] = 1000
+    """Bootstrap resamples behind every interval."""
 
 
 @dataclass(frozen=True)
 class MemoryOptions:
     """What training may use."""
 
-    budget_gb: float = 8.0
-    """What training may take on its device, in 10^9 bytes; above 0."""
-    tier: str = AUTO
-    """How it keeps within that: auto (the fastest way that fits), or the name of one."""
+    budget_gb: Annotated[float, Above(0)] = 8.0
+    """What training may take on its device, in 10^9 bytes."""
+    tier: Annotated[str, OneOf([AUTO, *(tier.name for tier in TIERS)])] = AUTO
+    """How training keeps within `budget_gb`. `auto`: in the fastest way that fits; else in the way
+    of that name."""
 
 
 @dataclass(frozen=True)
 class StoreOptions:
     """The store of results, shared by all runs."""
 
-    path: str = ".redheart/store"
-    """Its folder, from the working folder; best on the file system of `results/`."""
-    keep_last: int = 2
-    """Training states that are kept, the latest ones; 1 or more."""
-    keep_every: int = 5
-    """Besides them, every k-th training state is kept; 1 or more."""
-    snapshot_minutes: float = 10.0
-    """Minutes of training that a kill can cost at most; 0 or more."""
+    path: Annotated[str, NotEmpty()] = ".redheart/store"
+    """Folder of the store, from the working folder; best on the file system of `results/`."""
+    keep_last: Annotated[int, AtLeast(1)] = 2
+    """Training states that are kept, the latest ones."""
+    keep_every: Annotated[int, AtLeast(1)] = 5
+    """Every k-th training state is kept besides the latest ones."""
+    snapshot_minutes: Annotated[float, AtLeast(0)] = 10.0
+    """Minutes of training that a kill can cost at most."""
 
 
-# Which settings live under which top-level key. Some sections serve several steps: their settings
-# are divided so that a change reaches only the steps that it concerns.
-SECTIONS: dict[str, tuple[type, ...]] = {
-    "data": (DataOptions, RecordOptions),
-    "demo": (CorpusOptions,),
-    "dedup": (DedupOptions,),
-    "split": (SplitOptions,),
-    "tokenizer": (TokenizerOptions,),
-    "lexicon": (LexiconOptions,),
-    "model": (ModelOptions, TrunkOptions),
-    "sweep": (SweepOptions, ChoiceOptions, HalvingOptions),
-    "train": (PlanOptions, DeviceOptions, TrainOptions, EncodingOptions, ScoringOptions),
-    "checkpoints": (CheckpointOptions,),
-    "fusion": (FusionOptions,),
-    "sweet_spots": (SweetSpotOptions,),
-    "crossover": (CrossoverOptions,),
-    "evaluation": (EvaluationOptions,),
-    "memory": (MemoryOptions,),
-    "store": (StoreOptions,),
+class Section(NamedTuple):
+    """A key of the config that holds other keys."""
+
+    about: str
+    """What they are about, and the page that tells more."""
+    kinds: tuple[type, ...]
+    """The dataclasses whose fields they are. Some sections serve several steps: their settings are
+    divided so that a change reaches only the steps that it concerns."""
+
+
+SECTIONS: dict[str, Section] = {
+    "data": Section(
+        "Where the records come from (docs/sources.md).",
+        (DataOptions, RecordOptions),
+    ),
+    "demo": Section(
+        "The generated demo corpus.",
+        (CorpusOptions,),
+    ),
+    "dedup": Section(
+        "Phase 0: which near-duplicates are removed (docs/near_duplicates.md).",
+        (DedupOptions,),
+    ),
+    "split": Section(
+        "Phase 0: the four parts, whose shares sum to 1 (docs/phases.md).",
+        (SplitOptions,),
+    ),
+    "tokenizer": Section(
+        "The byte-level BPE tokenizer, trained on the training part.",
+        (TokenizerOptions,),
+    ),
+    "lexicon": Section(
+        "The n-grams that the lexical branches read, chosen on the training part.",
+        (LexiconOptions,),
+    ),
+    "model": Section(
+        "The network: a preset, and what differs from it; null: as in the preset (docs/phases.md; "
+        "of a pretrained trunk: docs/pretrained.md).",
+        (ModelOptions, TrunkOptions),
+    ),
+    "sweep": Section(
+        "Phase 1: which learning rate (docs/choosing.md).",
+        (SweepOptions, ChoiceOptions, HalvingOptions),
+    ),
+    "train": Section(
+        "Phase 2: the main training; the sweep trains in the same way (docs/phases.md).",
+        (PlanOptions, DeviceOptions, TrainOptions, EncodingOptions, ScoringOptions),
+    ),
+    "checkpoints": Section(
+        "What a checkpoint holds; training goes on exactly from any (docs/checkpoints.md).",
+        (CheckpointOptions,),
+    ),
+    "fusion": Section(
+        "How the contributions of a task's modules become its prediction (docs/phases.md).",
+        (FusionOptions,),
+    ),
+    "sweet_spots": Section(
+        "Phase 3: the best epoch of each module group (docs/choosing.md).",
+        (SweetSpotOptions,),
+    ),
+    "crossover": Section(
+        "Phase 4: the variants of the stitched model (docs/crossover.md).",
+        (CrossoverOptions,),
+    ),
+    "evaluation": Section(
+        "The comparison of candidates (docs/choosing.md).",
+        (EvaluationOptions,),
+    ),
+    "memory": Section(
+        "What training may use (docs/memory.md).",
+        (MemoryOptions,),
+    ),
+    "store": Section(
+        "The store of results, shared by all runs (docs/running.md).",
+        (StoreOptions,),
+    ),
 }
+
+# Keys that are null in a config unless they are set: another key then gives the value that the
+# step takes (`config.effective`).
+NULL_BY_DEFAULT = {("train", "schedule_epochs")}
 
 
 def defaults() -> dict[str, Any]:
     """Return every setting that has a default, nested as in the config file."""
     sections: dict[str, Any] = {
-        name: {
-            field.name: _plain(field.default)
-            for kind in kinds
-            for field in fields(kind)
-            if field.default is not MISSING
-        }
-        for name, kinds in SECTIONS.items()
+        name: {key: value for kind in section.kinds for key, value in defaults_of(kind).items()}
+        for name, section in SECTIONS.items()
     }
-    sections["train"]["schedule_epochs"] = None
-    return {"run": "demo", "seeds": [0], "stratify_by": None, **sections}
+    for section, key in NULL_BY_DEFAULT:
+        sections[section][key] = None
+    return {**defaults_of(RunOptions), **sections}
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
+def defaults_of(kind: type) -> dict[str, Any]:
+    """Return the defaults of a dataclass's fields, tuples as the lists of a config file."""
+    return {
+        field.name: list(field.default) if isinstance(field.default, tuple) else field.default
+        for field in fields(kind)
+        if field.default is not MISSING
+    }

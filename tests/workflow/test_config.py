@@ -96,7 +96,7 @@ def test_a_tasks_options_have_the_same_defaults_too():
 
 
 def test_no_two_dataclasses_of_a_section_share_a_key():
-    for section, kinds in sections.SECTIONS.items():
+    for section, (_, kinds) in sections.SECTIONS.items():
         names = [field.name for kind in kinds for field in dataclasses.fields(kind)]
         assert len(names) == len(set(names)), section
 

@@ -1,0 +1,71 @@
+"""Which values a setting may have, beside its type: `Annotated[float, AtLeast(0), Below(1)]`.
+
+They check nothing themselves: the schema of the config is made from them
+(`redheart/workflow/schema.py`), and the config is held to the schema. So each names the keyword of
+JSON Schema that says the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Limit:
+    """A limit on the values of a setting."""
+
+    keyword: str
+
+    def __init__(self, value: Any = True) -> None:
+        self.value = value
+
+
+class AtLeast(Limit):
+    """At least this number."""
+
+    keyword = "minimum"
+
+
+class Above(Limit):
+    """More than this number."""
+
+    keyword = "exclusiveMinimum"
+
+
+class AtMost(Limit):
+    """At most this number."""
+
+    keyword = "maximum"
+
+
+class Below(Limit):
+    """Less than this number."""
+
+    keyword = "exclusiveMaximum"
+
+
+class OneOf(Limit):
+    """One of these texts, where they have another source; else `Literal` says it."""
+
+    keyword = "enum"
+
+
+class Matching(Limit):
+    """A text that this regular expression matches."""
+
+    keyword = "pattern"
+
+
+class Hint(Limit):
+    """What a message says in place of the regular expression."""
+
+    keyword = "patternHint"
+
+
+class NotEmpty(Limit):
+    """A text that holds at least one character, or a list or mapping with at least one item."""
+
+
+class Distinct(Limit):
+    """A list that holds no value twice."""
+
+    keyword = "uniqueItems"
