@@ -27,7 +27,7 @@ format: .venv/ready         ## mend format and what the linter can mend by itsel
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-schema: .venv/ready         ## write the schema of the config from the options' dataclasses
+schema: .venv/ready         ## write the schema of the config and docs/config.md from the options' dataclasses
 	$(BIN)/python -m redheart.workflow.schema
 
 bench-dedup: .venv/ready    ## exact deduplication against what else one would use

@@ -1,6 +1,6 @@
 """The JSON Schema of the config, made from the dataclasses whose fields are its keys.
 
-`make schema` writes it. A start reads the file and makes
+`make schema` writes it, and the page that explains all keys. A start reads the file and makes
 nothing: that would take the sources of the dataclasses, since Python keeps no text under a field.
 """
 
@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from redheart.json_values import Json
 from redheart.limits import Limit, NotEmpty, OneOf
 from redheart.workflow.config import SCHEMA
+from redheart.workflow.reference import REFERENCE, reference
 from redheart.workflow.sections import NULL_BY_DEFAULT, SECTIONS, RunOptions, defaults_of
 
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", NoneType: "null"}
@@ -37,7 +38,11 @@ def config_schema() -> Json:
 
 def generated() -> dict[Path, str]:
     """Return the text of every file that is made from the dataclasses."""
-    return {SCHEMA: json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n"}
+    schema = config_schema()
+    return {
+        SCHEMA: json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
+        REFERENCE: reference(schema),
+    }
 
 
 # --- from a dataclass to the schema of an object ----------------------------------------------

@@ -1,4 +1,4 @@
-"""The schema of the config is made from the dataclasses."""
+"""The schema of the config and the reference of its keys: both are made from the dataclasses."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Annotated, Literal
 import pytest
 
 from redheart.limits import Above, AtLeast, AtMost, Below, Distinct, Hint, Matching, NotEmpty, OneOf
-from redheart.workflow import schema, sections
+from redheart.storage import files
+from redheart.workflow import config, schema, sections
 from redheart.workflow.problems import schema_problems
+from redheart.workflow.reference import allowed, reference
 
 
 @dataclass(frozen=True)
@@ -84,28 +86,39 @@ def test_every_key_is_explained_in_sentences():
 
 
 @pytest.mark.parametrize(
-    ("hint", "expected"),
+    ("hint", "expected", "words"),
     [
-        (int, {"type": "integer"}),
-        (Annotated[int, AtLeast(1)], {"type": "integer", "minimum": 1}),
-        (Annotated[float, Above(0)], {"type": "number", "exclusiveMinimum": 0}),
+        (int, {"type": "integer"}, "whole number"),
+        (Annotated[int, AtLeast(1)], {"type": "integer", "minimum": 1}, "whole number ≥ 1"),
+        (Annotated[float, Above(0)], {"type": "number", "exclusiveMinimum": 0}, "number > 0"),
         (
             Annotated[float, AtLeast(0), AtMost(0.5)],
             {"type": "number", "minimum": 0, "maximum": 0.5},
+            "number from 0 to 0.5",
         ),
         (
             Annotated[float | None, AtLeast(0), Below(1)],
             {"type": ["number", "null"], "minimum": 0, "exclusiveMaximum": 1},
+            "number ≥ 0 and < 1 or `null`",
         ),
-        (bool | str | None, {"type": ["boolean", "string", "null"]}),
-        (Literal["a", "b"], {"enum": ["a", "b"]}),
-        (Literal["", "a"] | None, {"enum": ["", "a", None]}),
-        (Annotated[str, OneOf(["a", "b", "c"])], {"enum": ["a", "b", "c"]}),
-        (Annotated[str, NotEmpty()], {"type": "string", "minLength": 1}),
-        (Annotated[str | None, NotEmpty()], {"type": ["string", "null"], "minLength": 1}),
+        (
+            bool | str | None,
+            {"type": ["boolean", "string", "null"]},
+            "`true`, `false`, text or `null`",
+        ),
+        (Literal["a", "b"], {"enum": ["a", "b"]}, "`a` or `b`"),
+        (Literal["", "a"] | None, {"enum": ["", "a", None]}, '`""`, `a` or `null`'),
+        (Annotated[str, OneOf(["a", "b", "c"])], {"enum": ["a", "b", "c"]}, "`a`, `b` or `c`"),
+        (Annotated[str, NotEmpty()], {"type": "string", "minLength": 1}, "text"),
+        (
+            Annotated[str | None, NotEmpty()],
+            {"type": ["string", "null"], "minLength": 1},
+            "text or `null`",
+        ),
         (
             Annotated[str, Matching("^[a-z]+$"), Hint("expected small letters")],
             {"type": "string", "pattern": "^[a-z]+$", "patternHint": "expected small letters"},
+            "text of small letters",
         ),
         (
             Annotated[tuple[Annotated[float, Above(0)], ...], NotEmpty(), Distinct()],
@@ -115,10 +128,12 @@ def test_every_key_is_explained_in_sentences():
                 "minItems": 1,
                 "uniqueItems": True,
             },
+            "list of numbers > 0 (at least one, none twice)",
         ),
         (
             Annotated[tuple[str, ...] | None, Distinct()],
             {"type": ["array", "null"], "items": {"type": "string"}, "uniqueItems": True},
+            "list of texts (none twice) or `null`",
         ),
         (
             Mapping[str, Annotated[str, NotEmpty()]] | None,
@@ -126,16 +141,20 @@ def test_every_key_is_explained_in_sentences():
                 "type": ["object", "null"],
                 "additionalProperties": {"type": "string", "minLength": 1},
             },
+            "names (each with a text) or `null`",
         ),
         (
             Annotated[Mapping[str, Animal], NotEmpty()],
             {"type": "object", "minProperties": 1, **ANIMALS},
+            "names, each with the keys of [a task](#a-task)",
         ),
     ],
     ids=str,
 )
-def test_a_type_with_its_limits_has_a_schema(hint, expected):
-    assert schema.value_schema(hint) == expected
+def test_a_type_with_its_limits_has_a_schema_and_words(hint, expected, words):
+    found = schema.value_schema(hint)
+    assert found == expected
+    assert allowed(found) == words
 
 
 def test_a_type_that_no_config_holds_is_an_error():
@@ -154,3 +173,15 @@ def test_a_field_without_a_doc_line_is_an_error(monkeypatch):
     monkeypatch.setitem(sections.SECTIONS, "animals", sections.Section("Animals.", (Silent,)))
     with pytest.raises(KeyError, match="legs"):
         schema.config_schema()
+
+
+# --- the page ---------------------------------------------------------------------------------
+
+
+def test_the_page_links_what_a_description_names_and_keeps_tables_whole():
+    content = files.read_json(config.SCHEMA)
+    content["properties"]["demo"]["description"] = "Of a | b (docs/memory.md)."
+    content["properties"]["demo"]["properties"]["seed"]["description"] = "Of `|a|`."
+    page = reference(content)
+    assert "| [`demo`](#demo) | Of a \\| b ([memory.md](memory.md)). |" in page
+    assert "| `seed` | Of `\\|a\\|`. | whole number ≥ 0 | `0` |" in page
