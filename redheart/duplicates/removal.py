@@ -12,7 +12,6 @@ from rapidfuzz import fuzz
 from redheart.duplicates.index import Pairs
 from redheart.duplicates.report import cluster_report, removed_pair, similarity_histogram
 from redheart.duplicates.search import near_duplicate_pairs
-from redheart.errors import UserError
 from redheart.limits import AtLeast, AtMost
 
 __all__ = ["DedupOptions", "connected_components", "deduplicate", "near_duplicate_pairs"]
@@ -37,16 +36,6 @@ class DedupOptions:
     `cluster`: one record of each connected group stays, the first."""
     shards: Annotated[int, AtLeast(1)] = 1
     """Jobs among which the search is divided, for a cluster; the answer is the same."""
-
-    def __post_init__(self) -> None:
-        if not 0.5 <= self.threshold <= 1:
-            raise UserError(f"dedup.threshold: expected 0.5 to 1, got {self.threshold}")
-        if self.policy not in _KEEPERS:
-            raise UserError(
-                f"dedup.policy: expected one of {', '.join(_KEEPERS)}, got {self.policy!r}"
-            )
-        if self.shards < 1:
-            raise UserError(f"dedup.shards: expected 1 or more, got {self.shards}")
 
 
 def deduplicate(

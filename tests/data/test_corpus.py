@@ -251,23 +251,6 @@ def test_a_single_record():
     json.dumps(truth, allow_nan=False)
 
 
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("records", 0),
-        ("duplicates", 0.6),
-        ("label_noise", 1.5),
-        ("korean", -0.1),
-        ("missing", float("nan")),
-        ("target_noise", -1),
-        ("seed", -1),
-    ],
-)
-def test_options_out_of_range_are_refused(option, value):
-    with pytest.raises(UserError, match=f"demo.{option}: expected"):
-        CorpusOptions(**{option: value})
-
-
 def test_a_full_corpus_says_so(monkeypatch):
     monkeypatch.setattr("redheart.data.corpus.DISTINCT_BELOW", 20.0)
     monkeypatch.setattr("redheart.data.corpus.ATTEMPTS", 5)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -474,15 +474,6 @@ def test_records_are_left_as_they_are():
     kept, _ = deduplicate(records, DedupOptions(), label_of)
     assert json.dumps(records) == before
     assert all(any(record is original for original in records) for record in kept)
-
-
-@pytest.mark.parametrize(
-    "bad", [{"threshold": 0.3}, {"threshold": 1.2}, {"policy": "keep_last"}, {"shards": 0}]
-)
-def test_options_are_checked(bad):
-    with pytest.raises(UserError, match=next(iter(bad))):
-        DedupOptions(**bad)
-    assert asdict(DedupOptions()) == {"threshold": 0.92, "policy": "keep_first", "shards": 1}
 
 
 # The labels of near-duplicates
