@@ -162,22 +162,22 @@ def _keep_no_casts(layers: list[nn.Module], blocks: list[Any]) -> None:
 
 @contextmanager
 def group(device: torch.device) -> Iterator[Ranks]:
-    """Open the group of the processes that torchrun has started, and close it at the end."""
-    with _opened(device):
-        yield Ranks(device)
+    """Open the group of the processes that torchrun has started, and close it at the end.
+
+    Where work fails it stays open up to the end of the process: the others fail as soon as it
+    closes, and are not to do so before the cause is written down.
+    """
+    distributed.init_process_group(BACKENDS[device.type], timeout=TIMEOUT)
+    yield Ranks(device)
+    distributed.destroy_process_group()
 
 
 @contextmanager
 def group_of_one(device: torch.device) -> Iterator[Ranks]:
     """Open a group of this process alone, in which weights are streamed from main memory."""
-    with _opened(device, store=distributed.HashStore(), rank=0, world_size=1):
-        yield Ranks(device, streamed=True)
-
-
-@contextmanager
-def _opened(device: torch.device, **options: Any) -> Iterator[None]:
-    distributed.init_process_group(BACKENDS[device.type], timeout=TIMEOUT, **options)
+    store = distributed.HashStore()
+    distributed.init_process_group(BACKENDS[device.type], store=store, rank=0, world_size=1)
     try:
-        yield
+        yield Ranks(device, streamed=True)
     finally:
         distributed.destroy_process_group()

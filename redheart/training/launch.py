@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
 from importlib import import_module
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from redheart.errors import UserError, explained
 from redheart.machine.device import open_device
@@ -25,6 +28,12 @@ from redheart.training.snapshots import SAVING, STOPPING, answering
 Work = Callable[[Alone], Result]
 Handlers = Mapping[signal.Signals, Any]
 Group = Callable[[Any], AbstractContextManager[Alone]]
+
+# How long an echo waits for the end of the process that it is the echo of. That takes a second, and
+# on a busy machine a few.
+ECHO_WAITS_SECONDS = 60
+# Gloo begins its messages with the path of its source file, and raises no class of its own.
+BACKEND = re.compile(r"\bgloo\b|nccl", re.IGNORECASE)
 
 
 @contextmanager
@@ -72,17 +81,21 @@ def on_devices(
         for process in active_children():
             os.kill(int(process.pid or 0), number)
 
-    # What it says of a process that failed is told by that process's own error.
+    # What it says of a process that failed is told by what that process wrote down.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     # The first to connect keeps a thread of this process busy, and a fork that catches it with the
     # lock of libc's resolver would wait for that lock for ever.
     all_forked = get_context("fork").Barrier(devices)
     with tempfile.TemporaryDirectory() as logs, answering(forward):
         agent = elastic_launch(_agent_options(devices, logs), _process)
+        given = (work, options, handlers, sharding.group, all_forked, Path(logs))
         try:
-            done: dict[int, Result] = agent(work, options, handlers, sharding.group, all_forked)
+            done: dict[int, Result] = agent(*given)
         except ChildFailedError as error:
-            raise _explained(Path(logs), stopped) from error
+            first = next(iter(error.failures.values()))
+            signalled = next(iter(stopped), None)
+            failures = read_failures(Path(logs))
+            raise told(failures, first.exitcode, signalled) from error
     return done[0]
 
 
@@ -106,15 +119,21 @@ def _agent_options(processes: int, logs: str) -> Any:
 
 
 def _process(
-    work: Work[Result], options: TrainOptions, handlers: Handlers, group: Group, all_forked: Barrier
+    work: Work[Result],
+    options: TrainOptions,
+    handlers: Handlers,
+    group: Group,
+    all_forked: Barrier,
+    failed: Path,
 ) -> Result:
-    """Do `work` as one of several processes."""
+    """Do `work` as one of several processes, which write into the folder `failed` if they do."""
     # A terminal's Ctrl-C goes to all of its group; here it shall come once, from the agent.
     os.setpgid(0, 0)
     for number, handler in handlers.items():
         signal.signal(number, handler)
     all_forked.wait()
-    with explained(), group(_own_device(options)) as ranks:
+    written = failed / f"{os.environ['RANK']}.json"
+    with written_down(written), explained(), group(_own_device(options)) as ranks:
         return work(ranks)
 
 
@@ -136,21 +155,96 @@ def _own_device(options: TrainOptions) -> Any:
     return own
 
 
-def _explained(logs: Path, stopped: list[signal.Signals]) -> Exception:
-    """Return why processes failed: the user's error before a bug, that of one before another's."""
-    found = [files.read_json(path)["message"] for path in sorted(logs.rglob("error.json"))]
-    texts = [error["message"] for error in found]
-    kind = f"{UserError.__name__}: "
-    if told := [text.removeprefix(kind) for text in texts if text.startswith(kind)]:
-        return UserError(told[0])
+@dataclass(frozen=True)
+class Failure:
+    """What one process failed by."""
+
+    kind: Literal["user", "bug", "echo"]
+    """A UserError; an error of talking to the other processes, `echo`; anything else, `bug`."""
+    message: str
+    """Its message."""
+    traceback: str
+    """Where it was raised."""
+
+
+def failure_of(error: Exception) -> Failure:
+    """Return what is written down of an error that is being handled."""
+    if isinstance(error, UserError):
+        return Failure("user", str(error), "")
+    kind: Literal["bug", "echo"] = "echo" if _is_echo(error) else "bug"
+    return Failure(kind, str(error), traceback.format_exc())
+
+
+def _is_echo(error: Exception) -> bool:
+    from torch.distributed import DistError  # of NCCL, and of the store where processes meet
+
+    first_line = str(error).partition("\n")[0]
+    by_its_words = isinstance(error, RuntimeError) and BACKEND.search(first_line)
+    return isinstance(error, DistError) or bool(by_its_words)
+
+
+@contextmanager
+def written_down(path: Path) -> Iterator[None]:
+    """Write what is raised inside to a file, and raise it.
+
+    The others of a process that ends see its connection go, and fail too: an echo. So a process
+    writes down its error while its own connections still stand, and a cause is written before any
+    echo of it. And torchrun's agent ends all processes as soon as it sees that one has ended. So an
+    echo is raised only after a while, for the agent to see the one that ended first.
+    """
+    try:
+        yield
+    except Exception as error:
+        failure = failure_of(error)
+        files.write_json(path, asdict(failure))
+        agent = parent_process()
+        if failure.kind == "echo" and agent:
+            agent.join(ECHO_WAITS_SECONDS)  # without an agent there is nothing to wait for
+        raise
+
+
+def read_failures(folder: Path) -> list[Failure]:
+    """Return what the processes of a training wrote into a folder."""
+    return [Failure(**files.read_json(path)) for path in sorted(folder.glob("*.json"))]
+
+
+def told(failures: Sequence[Failure], exit_code: int, stopped: signal.Signals | None) -> Exception:
+    """Return what the user is told of processes that failed.
+
+    Parameters
+    ----------
+    failures
+        What they wrote down; one that was killed wrote nothing.
+    exit_code
+        That of the process that ended first; below 0: minus the signal that ended it.
+    stopped
+        The signal that came to the job before its processes could answer it.
+    """
+    by_kind = {
+        kind: [failure for failure in failures if failure.kind == kind]
+        for kind in ("user", "bug", "echo")
+    }
+    if by_kind["user"]:
+        return UserError(by_kind["user"][0].message)
+    if by_kind["bug"]:
+        return _bug(by_kind["bug"])
     if stopped:
         return UserError(
-            f"training stopped by {stopped[0].name} before its first step; the same command begins "
-            "it anew"
+            f"training stopped by {stopped.name} before its first step; the same command begins it "
+            "anew"
         )
-    if not found:
+    if by_kind["echo"] and exit_code >= 0:
+        return _bug(by_kind["echo"])
+    if exit_code < 0 and exit_code != -signal.SIGKILL:
         return UserError(
-            "a process of the training was killed, perhaps because main memory ran out; the same "
-            "command goes on from its last snapshot"
+            f"a process of the training was ended by {signal.Signals(-exit_code).name}; what it "
+            "printed says why; the same command goes on from its last snapshot"
         )
-    return RuntimeError("\n".join(error["extraInfo"]["py_callstack"] for error in found))
+    return UserError(
+        "a process of the training was killed, perhaps because main memory ran out; the same "
+        "command goes on from its last snapshot"
+    )
+
+
+def _bug(failures: Sequence[Failure]) -> RuntimeError:
+    return RuntimeError("\n".join(failure.traceback for failure in failures))

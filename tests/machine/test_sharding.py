@@ -264,21 +264,71 @@ def test_a_loss_that_is_no_number_stops_all(recipe, part):
         launch.on_devices(work, 2, recipe.train)
 
 
+class SlowlyTold(KeyError):
+    """A bug of which the process has to say so much that its neighbour would be ahead of it."""
+
+    def __str__(self):
+        time.sleep(0.5)
+        return super().__str__()
+
+
 @pytest.mark.slow
-def test_a_bug_and_a_killed_process_are_told_apart(recipe):
-    def bug(ranks):
-        if ranks.rank:
-            raise KeyError("a name that nobody has")
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("kind", [KeyError, SlowlyTold])
+def test_a_bug_is_told_and_not_that_the_others_lost_a_process(recipe, rank, kind):
+    def work(ranks):
+        if ranks.rank == rank:
+            raise kind("a name that nobody has")
         ranks.wait()
 
-    with pytest.raises(RuntimeError, match="a name that nobody has"):
-        launch.on_devices(bug, 2, recipe.train)
+    with pytest.raises(RuntimeError, match="a name that nobody has") as error:
+        launch.on_devices(work, 2, recipe.train)
+    assert "gloo" not in str(error.value)
 
-    def killed(ranks):
-        os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(UserError, match="a process of the training was killed"):
-        launch.on_devices(killed, 2, recipe.train)
+@pytest.mark.slow
+def test_what_the_user_can_mend_is_told_and_not_that_the_others_lost_a_process(recipe):
+    def work(ranks):
+        if ranks.rank == 1:
+            raise UserError("choose another rate")
+        ranks.wait()
+
+    with pytest.raises(UserError, match=r"^choose another rate$"):
+        launch.on_devices(work, 3, recipe.train)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_is_told_and_not_that_the_others_lost_it(recipe, rank, monkeypatch):
+    """Even where the agent looks so late that the others have failed too by then."""
+    options = launch._agent_options
+
+    def rarely_looking(*given):
+        return replace(options(*given), monitor_interval=2)
+
+    def work(ranks):
+        if ranks.rank == rank:
+            os.kill(os.getpid(), signal.SIGKILL)
+        ranks.wait()
+
+    for agent_options in (options, rarely_looking):
+        monkeypatch.setattr(launch, "_agent_options", agent_options)
+        with pytest.raises(UserError, match="a process of the training was killed"):
+            launch.on_devices(work, 2, recipe.train)
+
+
+@pytest.mark.slow
+def test_a_connection_that_goes_without_a_cause_is_told_by_itself(recipe, monkeypatch):
+    monkeypatch.setattr(launch, "ECHO_WAITS_SECONDS", 1)
+
+    def work(ranks):
+        torch.distributed.destroy_process_group()
+        if ranks.rank:
+            raise torch.distributed.DistNetworkError("no route to host")
+        time.sleep(60)
+
+    with pytest.raises(RuntimeError, match="no route to host"):
+        launch.on_devices(work, 2, recipe.train)
 
 
 def test_more_devices_than_there_are_is_one_line(monkeypatch):
