@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -88,7 +89,7 @@ def on_devices(
     all_forked = get_context("fork").Barrier(devices)
     with tempfile.TemporaryDirectory() as logs, answering(forward):
         agent = elastic_launch(_agent_options(devices, logs), _process)
-        given = (work, options, handlers, sharding.group, all_forked, Path(logs))
+        given = (work, options, handlers, sharding.group, all_forked, stopped, Path(logs))
         try:
             done: dict[int, Result] = agent(*given)
         except ChildFailedError as error:
@@ -124,17 +125,33 @@ def _process(
     handlers: Handlers,
     group: Group,
     all_forked: Barrier,
+    stopped: Sequence[signal.Signals],
     failed: Path,
 ) -> Result:
-    """Do `work` as one of several processes, which write into the folder `failed` if they do."""
+    """Do `work` as one of several processes.
+
+    Parameters
+    ----------
+    stopped
+        Signals that came to the job before this process could answer them.
+    failed
+        The folder into which a process that fails writes why.
+    """
     # A terminal's Ctrl-C goes to all of its group; here it shall come once, from the agent.
     os.setpgid(0, 0)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    all_forked.wait()
     written = failed / f"{os.environ['RANK']}.json"
-    with written_down(written), explained(), group(_own_device(options)) as ranks:
-        return work(ranks)
+    try:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+        for number in stopped:
+            os.kill(os.getpid(), number)
+        all_forked.wait()
+        with written_down(written), explained(), group(_own_device(options)) as ranks:
+            return work(ranks)
+    except KeyboardInterrupt:
+        # Torch lets such a process end as one that has done its work, and then the agent waits for
+        # what the work returns, for ever.
+        sys.exit(128 + signal.SIGINT)
 
 
 def _own_device(options: TrainOptions) -> Any:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -166,6 +167,32 @@ def test_a_signal_to_the_job_saves_and_stops_all_and_the_same_goes_on(recipe, pa
     assert snapshots.load()["step"] == STEPS + 1
     train_listening(recipe, part, tmp_path / "leg", 2, snapshots)
     assert hashes(tmp_path / "leg") == hashes(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("forked", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_first_step_ends_the_job(recipe, number, forked, monkeypatch):
+    """Where nothing answers it yet, and even no process is there; it comes once, as a Ctrl-C."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job has none
+    options = launch._agent_options
+
+    def interrupted(*given):
+        os.kill(os.getpid(), number)
+        return options(*given)
+
+    def work(ranks):
+        if ranks.rank == 0 and forked:
+            os.kill(os.getppid(), number)
+        threading.Event().wait(600)
+
+    if not forked:
+        monkeypatch.setattr(launch, "_agent_options", interrupted)
+    try:
+        with pytest.raises(UserError, match=f"stopped by {number.name} before its first step"):
+            launch.on_devices(work, 2, recipe.train)
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 @pytest.mark.slow
