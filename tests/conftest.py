@@ -16,6 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from redheart.encoding import tokens
 from redheart.encoding.lexicon import LexiconOptions, fit_lexicon, load_lexicon, save_lexicon
@@ -23,6 +24,12 @@ from redheart.recipe.model_options import ModelOptions
 from redheart.recipe.training_options import Recipe, TrainOptions
 from redheart.storage import files
 from redheart.tasks.task import Task
+
+# An example that takes long on a busy machine is no failure, and neither is one that is slowly made.
+settings.register_profile(
+    "any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any_machine")
 
 LONGEST = ("workflow", "demo", "rebuild", "halving_workflow")
 
