@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from waiting import until
 
 from redheart.errors import UserError
 from redheart.machine import sharding
@@ -142,15 +143,18 @@ def test_one_device_imports_nothing_of_several():
 # --- interruptions ----------------------------------------------------------------------------
 
 
-def signalling(process, number, step):
-    """Return a report that sends a process a signal after so many steps; and rank 0 alone does."""
+def signalling(process, number, step, snapshots):
+    """Return a report that sends a process a signal after so many steps; and rank 0 alone does.
+
+    It goes on only when a signal has come back to rank 0, so this step is the one that is saved.
+    """
     seen = []
 
     def report(*_):
         seen.append(0)
         if len(seen) == step:
             os.kill(process, number)
-            time.sleep(0.5)  # until it is forwarded
+            until(lambda: snapshots._signal, "the signal that the job passes on")
 
     return report
 
@@ -160,7 +164,7 @@ def test_a_signal_to_the_job_saves_and_stops_all_and_the_same_goes_on(recipe, pa
     """In the midst of an epoch, with dropout: bit for bit as if nothing had been."""
     train(recipe, part, tmp_path / "whole", Leg(0, 2), 2)
     snapshots = Snapshots(tmp_path / "leg.snapshot", minutes=10)
-    stopping = signalling(os.getpid(), signal.SIGTERM, STEPS + 1)
+    stopping = signalling(os.getpid(), signal.SIGTERM, STEPS + 1, snapshots)
     with pytest.raises(UserError, match=r"^training stopped by SIGTERM; its state is saved"):
         train_listening(recipe, part, tmp_path / "leg", 2, snapshots, stopping)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -201,7 +205,7 @@ def test_a_signal_before_the_first_step_ends_the_job(recipe, number, forked, mon
 def test_another_number_goes_on_from_a_snapshot(steady, part, tmp_path, others):
     train(steady, part, tmp_path / "whole", Leg(0, 2), 1)
     snapshots = Snapshots(tmp_path / "leg.snapshot", minutes=10)
-    stopping = signalling(os.getpid(), signal.SIGINT, STEPS + 1)
+    stopping = signalling(os.getpid(), signal.SIGINT, STEPS + 1, snapshots)
     with pytest.raises(UserError, match="stopped by SIGINT"):
         train_listening(steady, part, tmp_path / "leg", 2, snapshots, stopping)
     train_listening(steady, part, tmp_path / "leg", others, snapshots)
@@ -213,7 +217,7 @@ def test_a_signal_to_a_leg_that_streams_saves_and_any_tier_goes_on(recipe, part,
     """In the midst of an epoch, with dropout: bit for bit as if nothing had been."""
     train(recipe, part, tmp_path / "whole", Leg(0, 2), 1)
     snapshots = Snapshots(tmp_path / "leg.snapshot", minutes=10)
-    stopping = signalling(os.getpid(), signal.SIGTERM, STEPS + 1)
+    stopping = signalling(os.getpid(), signal.SIGTERM, STEPS + 1, snapshots)
     with pytest.raises(UserError, match=r"^training stopped by SIGTERM; its state is saved"):
         train_listening(recipe, part, tmp_path / "leg", 1, snapshots, stopping, TIERS[-1])
     for tier in (TIERS[0], TIERS[-1]):
@@ -254,7 +258,7 @@ def test_after_the_end_of_the_job_its_processes_save_and_free_the_lock(recipe, p
     job = os.fork()
     if not job:
         try:
-            run(signalling(os.getpid(), signal.SIGKILL, STEPS + 1))
+            run(signalling(os.getpid(), signal.SIGKILL, STEPS + 1, snapshots))
         finally:
             os._exit(0)
     assert os.WIFSIGNALED(os.waitpid(job, 0)[1])
