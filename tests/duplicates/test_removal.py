@@ -211,22 +211,33 @@ def test_an_error_in_a_thread_stops_the_search():
 
 
 HOPELESS = """
+import atexit
 import signal
+import time
 
 import numpy as np
 from redheart.duplicates.search import near_duplicate_pairs
 
+asked = []
+
+def stop(*_):
+    asked.append(time.process_time())
+    raise KeyboardInterrupt
+
 # A shell's background jobs ignore Ctrl-C, and so would this process.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGINT, stop)
+atexit.register(lambda: print(time.process_time() - asked[0]))
 letters = np.random.default_rng(0).choice(list("ab"), (3000, 2000))
 near_duplicate_pairs(["one two three", "one two threes"])  # what numba compiles is compiled
+texts = ["".join(row) for row in letters]
 print("searching", flush=True)
-near_duplicate_pairs(["".join(row) for row in letters], 0.5)
+near_duplicate_pairs(texts, 0.5, workers=2)
 """
 
 
 @pytest.mark.slow
 def test_ctrl_c_ends_a_long_search_within_seconds():
+    """Seconds of computing, which other work on the machine does not lengthen."""
     with subprocess.Popen(
         [sys.executable, "-c", HOPELESS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -234,12 +245,11 @@ def test_ctrl_c_ends_a_long_search_within_seconds():
         time.sleep(2)
         assert process.poll() is None, "it was to take minutes"
         process.send_signal(signal.SIGINT)
-        started = time.monotonic()
         try:
-            _, errors = process.communicate(timeout=30)
+            output, errors = process.communicate(timeout=300)
         finally:
             process.kill()
-        assert time.monotonic() - started < 10
+        assert float(output) < 10
         assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
