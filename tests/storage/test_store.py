@@ -279,7 +279,7 @@ def test_a_second_process_waits_for_the_first_and_takes_its_result(store, tmp_pa
         Writer()(folder)
 
     store.run(ACTION, {"weights": tmp_path / "a"}, compute_while_another_waits)
-    output, errors = others[0].communicate(timeout=60)
+    output, errors = others[0].communicate(timeout=300)
     assert (output.strip(), errors) == ("restored", "")
     assert (tmp_path / "b").read_bytes() == b"result"
 
