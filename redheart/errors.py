@@ -41,9 +41,10 @@ def explained() -> Iterator[None]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # By names, since torch need not be imported; on a CPU it has no class for that.
+    # By names, since torch need not be imported; on a CPU it has no class for that, and neither has
+    # CUDA beside torch's allocator, nor NCCL, which takes memory of its own.
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or "DefaultCPUAllocator" in str(error)
+        or any(words in str(error) for words in ("DefaultCPUAllocator", "out of memory"))
     )

@@ -25,7 +25,27 @@ def too_much_for_a_gpu():
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines.")
 
 
-@pytest.mark.parametrize("work", [too_much_for_the_cpu, too_much_for_numpy, too_much_for_a_gpu])
+def too_much_beside_the_allocator():
+    raise RuntimeError("CUDA error: out of memory\nMore lines.")
+
+
+def too_much_for_nccl():
+    import torch
+
+    raise torch.distributed.DistBackendError(
+        "NCCL error in: /pytorch/ProcessGroupNCCL.cpp:3690, unhandled cuda error, NCCL version "
+        "2.27.3\nncclUnhandledCudaError: Call to CUDA function failed.\nLast error:\n"
+        "Cuda failure 2 'out of memory'"
+    )
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        *(too_much_for_the_cpu, too_much_for_numpy, too_much_for_a_gpu),
+        *(too_much_beside_the_allocator, too_much_for_nccl),
+    ],
+)
 def test_out_of_memory_is_told_in_one_line_with_remedies(work):
     with pytest.raises(UserError) as error, explained():
         work()
