@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -87,6 +88,8 @@ def on_devices(
     # The first to connect keeps a thread of this process busy, and a fork that catches it with the
     # lock of libc's resolver would wait for that lock for ever.
     all_forked = get_context("fork").Barrier(devices)
+    # The store of an earlier agent has threads, which a fork lacks: to free it there is a crash.
+    gc.collect()
     with tempfile.TemporaryDirectory() as logs, answering(forward):
         agent = elastic_launch(_agent_options(devices, logs), _process)
         given = (work, options, handlers, sharding.group, all_forked, stopped, Path(logs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from multiprocessing.util import register_after_fork
 
 import pytest
 import torch
@@ -138,6 +140,35 @@ def test_one_device_imports_nothing_of_several():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+class Collector:
+    """Lets a process collect its garbage as soon as it is forked, for as long as this is there."""
+
+    def __init__(self):
+        register_after_fork(self, lambda _: gc.collect())
+
+
+@pytest.mark.slow
+def test_what_an_earlier_training_left_is_no_garbage_of_a_fork(recipe):
+    """Its store has threads, which a fork lacks: to free it there is a crash."""
+
+    def work(ranks):
+        raise UserError("choose another rate")
+
+    def fail():
+        with pytest.raises(UserError, match="choose another rate") as error:
+            launch.on_devices(work, 2, recipe.train)
+        return error  # it refers to this frame, and so to itself: only a collection frees it
+
+    gc.disable()
+    try:
+        fail()
+        collector = Collector()
+        fail()
+    finally:
+        gc.enable()
+    del collector
 
 
 # --- interruptions ----------------------------------------------------------------------------
