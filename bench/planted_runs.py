@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from redheart.crossover import candidate_plan, candidates, recombination
+from redheart.crossover import candidate_sources, candidates, recombination
 from redheart.crossover.search import START, Option
 from redheart.crossover.soups import make_soups
 from redheart.encoding.batch import Batch
@@ -163,7 +163,7 @@ def run(plan: Plan, parts: Mapping[str, Encoded], seed: int) -> Run:
         network, load, list(saved), units, validation, recipe
     )
     models = {
-        "best_single": load(candidate_plan.best_epoch(tables, "raw")),
+        "best_single": load(candidate_sources.best_epoch(tables, "raw")),
         "greedy_soup": soups["greedy"],
         **{f"units_{name}": _stitched(tables, units, load, name) for name in SELECTORS},
         "ascent": ascent,

@@ -1,15 +1,12 @@
 # The end: every candidate on held-out data, the decision, the model that ships, the report.
+from redheart.crossover.candidate_table import stitched_files
 from redheart.report.page import FILES as REPORT_FILES
 from redheart.report.page import TEMPLATE as REPORT_TEMPLATE
 
 # Of a trunk that learned the weights ship with all others, so its config will do.
 SHIPPED_TRUNK = {**TRUNK} if FROZEN else {"trunk_config": TRUNK["trunk_config"]} if PRETRAINED else {}
 
-STITCHED = [
-    *(f"soups/{name}.pt" for name in SOUPS),
-    *(f"crossover/{name}.pt" for name in ("optimal", *UNITS, "ascent")),
-    *(f"variants/offset_{offset}.pt" for offset in OFFSETS),
-]
+STITCHED = stitched_files(CONFIG["checkpoints"]["ema"], OFFSETS)
 
 rule predict_candidates:
     input:

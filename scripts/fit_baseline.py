@@ -22,7 +22,7 @@ def compute(folder):
     }
     balance = job.settings["fusion"]["balance"]
     fitted = baseline.fit_tfidf_linear(tasks, texts, targets, balance)
-    predictions.save(folder / "predictions", {"tfidf_linear": fitted.predictions})
+    predictions.save(folder / "predictions", fitted.as_candidate())
     files.write_json(folder / "report", fitted.hyperparameters)
 
 

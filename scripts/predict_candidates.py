@@ -2,7 +2,7 @@
 
 from job import Job
 
-from redheart.crossover.candidate_plan import paths_of_members, plan_candidates
+from redheart.crossover.candidate_table import sources_of_candidates
 from redheart.machine import device
 from redheart.recipe.build import read_recipe
 from redheart.storage import files
@@ -13,11 +13,11 @@ READ = ("metrics", "soup_recipe", "spots", "variant_recipes", "search")
 
 
 def compute(folder):
-    from redheart.crossover.candidates import predict_candidates
+    from redheart.crossover.candidates import paths_of_members, predict_candidates
     from redheart.encoding.tokens import load_encoded
     from redheart.evaluation import inference, predictions
 
-    sources = plan_candidates(recipe.tasks, *map(job.read, READ))
+    sources = sources_of_candidates(recipe.tasks, *map(job.read, READ))
     parts = {name: load_encoded(job.input[name]) for name in ("val_select", "val_confirm")}
     network = inference.empty_network(recipe, parts["val_select"])
     members = paths_of_members(sources, [*job.input.weights, *job.input.stitched])

@@ -2,7 +2,6 @@
 
 from job import Job
 
-from redheart.crossover.candidate_plan import paths_of_members
 from redheart.machine import device
 from redheart.recipe.build import read_recipe
 
@@ -11,7 +10,7 @@ recipe = read_recipe(job.settings)
 
 
 def compute(folder):
-    from redheart.crossover.candidates import predict_fused
+    from redheart.crossover.candidates import paths_of_members, predict_fused
     from redheart.encoding.tokens import load_encoded
     from redheart.evaluation import inference, predictions
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from redheart.crossover.candidate_plan import Source
+from redheart.crossover.candidate_sources import Source, member_paths
 from redheart.encoding.tokens import Encoded
 from redheart.evaluation.fusion import Weights, choose_weights, fused_predictions
 from redheart.evaluation.inference import contributions
@@ -50,6 +50,13 @@ def loader(paths: Sequence[str]) -> Load:
     by_name = {Path(path).stem: path for path in paths}
     load = cache(load_verified)
     return lambda epoch: load(by_name[f"epoch_{epoch:03d}"])
+
+
+def paths_of_members(
+    sources: Mapping[str, Source], paths: Sequence[str]
+) -> dict[str, list[tuple[str, str]]]:
+    """Return where the members of every candidate lie, among the paths of one seed's files."""
+    return {name: member_paths(source, paths) for name, source in sources.items()}
 
 
 def load_members(members: Sequence[tuple[str, str]]) -> list[MaybeDeferred]:

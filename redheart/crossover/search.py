@@ -10,9 +10,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from redheart.crossover.candidate_table import GREEDY_SOUP
 from redheart.recipe.groups import TRUNK
 
-START = "greedy_soup"
+START = GREEDY_SOUP
 
 # Where a unit is taken from: a saved epoch, or START.
 Option = int | str

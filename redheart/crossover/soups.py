@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from redheart.crossover import candidates
-from redheart.crossover.candidate_plan import ranked_epochs
+from redheart.crossover.candidate_sources import ranked_epochs
 from redheart.crossover.stitch_recipe import Load, State, Tensor
 from redheart.encoding.tokens import Encoded
 from redheart.errors import UserError

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from redheart.crossover.candidate_table import BASELINE, NAMES_IN_WORDS, NOTES, REFERENCES
 from redheart.report.tables import Table, make_table
-from redheart.selection.comparison import NAMES_IN_WORDS, REFERENCES
 from redheart.tasks.metrics import MAIN_METRIC
 from redheart.tasks.task import Task
 
 Json = Mapping[str, Any]
 
-BASELINE = "tfidf_linear"
 SIGNIFICANT = 0.05
 # Columns that only the table's files have, by how their titles begin.
 HIDDEN = ("difference", "low", "high", "test, seed")
@@ -85,7 +84,7 @@ def tasks_table(results: Json, tasks: Sequence[Task]) -> Table:
 def what_it_is(name: str, sources: Mapping[str, Json]) -> str:
     """Return a candidate's note, and which other one it came to be, in every seed or in some."""
     if name == BASELINE:
-        return "a linear model per task on TF-IDF; a yardstick that never ships"
+        return NOTES[BASELINE]
     given = {seed: found[name] for seed, found in sources.items() if name in found}
     notes = dict.fromkeys(source["note"] for source in given.values() if source.get("note"))
     same = {seed: source["same_as"] for seed, source in given.items() if source.get("same_as")}

@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from redheart.crossover.candidate_plan import OF_AVERAGES
-from redheart.report.candidate_tables import (
+from redheart.crossover.candidate_table import (
     BASELINE,
+    BEST_SINGLE,
+    NAMES_IN_WORDS,
+    OF_AVERAGES,
+    REFERENCES,
+)
+from redheart.report.candidate_tables import (
     HIDDEN,
     candidates_table,
     comparison_rows,
@@ -32,7 +37,7 @@ from redheart.report.data_tables import (
 )
 from redheart.report.tables import Table, shown, to_csv, to_markdown
 from redheart.report.training_tables import Json, rates_table, spots_by_group, sweet_spots_table
-from redheart.selection.comparison import NAMES_IN_WORDS, REFERENCES, noise_sentence
+from redheart.selection.comparison import noise_sentence
 from redheart.selection.openings import openings_sentence
 from redheart.tasks.task import Record, Task
 
@@ -55,7 +60,7 @@ FILES: dict[str, str] = {
     },
 }
 
-REFERENCE = "best_single"
+REFERENCE = BEST_SINGLE
 # The inputs that are one file each, and are not final_results.json.
 SINGLE_FILES = ("records", "dedup", "split", "best", "curves")
 # The parts of final_results.json that differ from run to run of the same thing.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from redheart.crossover.candidate_table import BASELINE
 from redheart.tasks.class_balance import balancing_offsets
 from redheart.tasks.metrics import main_metric
 from redheart.tasks.task import Kind, Task
@@ -44,6 +45,10 @@ class LinearBaseline:
     """By part and task: float32 of shape (n, width), as a network predicts them."""
     hyperparameters: dict[str, dict[str, float]]
     """By task: `C` (inverse strength) or `alpha` (ridge penalty), chosen on val_select."""
+
+    def as_candidate(self) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+        """Return the predictions under the name that the table of candidates has for them."""
+        return {BASELINE: self.predictions}
 
 
 def fit_tfidf_linear(

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from redheart.crossover.candidate_table import BASELINE, DEFAULT, REFERENCES
 from redheart.selection.bootstrap import Interval, Predictions, bootstrap_scores, interval
 from redheart.selection.comparison import (
-    REFERENCES,
     baseline_sentence,
     candidate_results,
     decide_shipped,
@@ -20,9 +20,6 @@ from redheart.selection.comparison import (
 from redheart.storage import files
 from redheart.tasks.metrics import macro
 from redheart.tasks.task import Task
-
-DEFAULT = "greedy_soup"
-BASELINE = "tfidf_linear"
 
 # candidate -> part -> predictions
 Table = Mapping[str, Mapping[str, Predictions]]

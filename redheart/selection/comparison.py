@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from redheart.crossover.candidate_table import BASELINE, DEFAULT, NAMES_IN_WORDS, REFERENCES
 from redheart.selection.bootstrap import (
     Interval,
     Predictions,
@@ -18,29 +19,6 @@ from redheart.selection.bootstrap import (
 )
 from redheart.tasks.metrics import macro, task_metrics
 from redheart.tasks.task import Task
-
-# Every candidate is compared with these on test.
-REFERENCES = ("best_single", "greedy_soup")
-
-NAMES_IN_WORDS = {
-    "last": "the last checkpoint",
-    "best_single": "the best single checkpoint",
-    "single_by_loss": "the best single checkpoint by loss",
-    "single_by_units": "the single checkpoint by units",
-    "ema_last": "the last EMA weights",
-    "ema": "the EMA weights",
-    "uniform_soup": "the uniform soup",
-    "greedy_soup": "the greedy soup",
-    "uniform_soup_ema": "the uniform soup of EMA weights",
-    "greedy_soup_ema": "the greedy soup of EMA weights",
-    "per_task_best": "the best checkpoint of each task",
-    "crossover": "the crossover",
-    "crossover_units": "the crossover by units",
-    "crossover_units_ema": "the crossover by units of EMA weights",
-    "ascent": "the ascent",
-    "variants_ensemble": "the variants' ensemble",
-    "tfidf_linear": "TF-IDF + linear",
-}
 
 
 @dataclass(frozen=True)
@@ -53,7 +31,7 @@ class Decision:
     """One sentence in plain words, with the numbers."""
 
 
-def find_challenger(scores: Mapping[str, float], default: str = "greedy_soup") -> str:
+def find_challenger(scores: Mapping[str, float], default: str = DEFAULT) -> str:
     """Return the best candidate on val_select; of equals, the default, then the first given.
 
     Parameters
@@ -65,7 +43,7 @@ def find_challenger(scores: Mapping[str, float], default: str = "greedy_soup") -
 
 
 def decide_shipped(
-    scores: Mapping[str, float], confirmed: Interval | None, default: str = "greedy_soup"
+    scores: Mapping[str, float], confirmed: Interval | None, default: str = DEFAULT
 ) -> Decision:
     """Choose what ships: the default, unless the data support the challenger.
 
@@ -115,7 +93,7 @@ def baseline_sentence(
     difference
         Shipped minus baseline on test.
     """
-    baseline = NAMES_IN_WORDS["tfidf_linear"]
+    baseline = NAMES_IN_WORDS[BASELINE]
     if math.isnan(difference.difference):
         return f"The model cannot be compared with {baseline}: test has no label."
     if difference.high < 0:

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from redheart.crossover.candidate_plan import Source, member_paths
+from redheart.crossover.candidate_sources import Source, member_paths
+from redheart.crossover.candidate_table import REFERENCES
 from redheart.encoding import sentences
 from redheart.encoding.lexicon import load_lexicon
 from redheart.encoding.tokens import Encoded, encode_part
 from redheart.recipe.build import read_recipe
-from redheart.selection.comparison import REFERENCES, noise_sentence
+from redheart.selection.comparison import noise_sentence
 from redheart.storage import files
 
 # Files of a run that ship as they are, by their names in the rule.

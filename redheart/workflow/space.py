@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from redheart.crossover.candidate_table import stitched_files
 from redheart.errors import UserError
 from redheart.machine.tiers import Kept
 from redheart.recipe.build import build
@@ -23,8 +24,6 @@ Json = Mapping[str, Any]
 
 # The moving average is float32 whatever the weights are.
 AVERAGE = 4
-# Stitched files and soups of a seed, the variants aside: `STITCHED` in rules/evaluate.smk.
-OF_WEIGHTS, OF_AVERAGES = 5, 3
 CHECKPOINTS = {True: "checkpoints (weights, EMA)", False: "checkpoints (weights)"}
 
 
@@ -63,6 +62,9 @@ def kinds(config: Json, kept: Kept) -> list[Kind]:
     saved = weights + average * averaged
     # What it lacks of every bit, the training state has (`rounding`).
     state = whole_state - saved
+    # Of a seed, with and without those of averages.
+    stitched = len(stitched_files(False, config["crossover"]["offsets"]))
+    of_averages = len(stitched_files(averaged, config["crossover"]["offsets"])) - stitched
     largest = max(weights, average * averaged)
     # An ensemble of all variants, or a model a task, is the largest that can ship.
     members = max(offsets, len(config["tasks"]))
@@ -73,8 +75,8 @@ def kinds(config: Json, kept: Kept) -> list[Kind]:
         Kind("training states of trials", _trial_states(config), whole_state, in_results=False),
         # The older one goes when the newer one is complete.
         Kind("snapshots", 2, whole_state, in_results=False),
-        Kind("soups, crossovers and variants", (OF_WEIGHTS + offsets) * seeds, weights),
-        Kind("soups and crossovers of EMA", OF_AVERAGES * averaged * seeds, average),
+        Kind("soups, crossovers and variants", stitched * seeds, weights),
+        Kind("soups and crossovers of EMA", of_averages * seeds, average),
         Kind("model that ships", 1, members * largest),
     ]
 

@@ -8,7 +8,7 @@ import torch
 import yaml
 from project import Project
 
-from redheart.crossover.candidate_plan import OF_AVERAGES
+from redheart.crossover.candidate_table import OF_AVERAGES
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from redheart.crossover.candidate_plan import (
-    OF_AVERAGES,
+from redheart.crossover.candidate_sources import (
+    OFFSET,
     best_epoch,
-    plan_candidates,
     ranked_epochs,
     single_by_rule,
+)
+from redheart.crossover.candidate_table import (
+    BASELINE,
+    CANDIDATES,
+    DEFAULT,
+    OF_AVERAGES,
+    REFERENCES,
+    sources_of_candidates,
+    stitched_files,
 )
 from redheart.tasks.task import Task
 
@@ -67,21 +78,24 @@ NAMES = [
 ]
 
 
+ROOT = Path(__file__).parents[2]
+
+
 @pytest.fixture
-def plan():
-    return plan_candidates(TASKS, TABLES, SOUPS, SPOTS, VARIANTS, SEARCH)
+def sources():
+    return sources_of_candidates(TASKS, TABLES, SOUPS, SPOTS, VARIANTS, SEARCH)
 
 
-def test_the_table_is_complete_and_every_candidate_says_how_it_was_chosen(plan):
-    assert list(plan) == NAMES
-    for name, source in plan.items():
+def test_the_table_is_complete_and_every_candidate_says_how_it_was_chosen(sources):
+    assert list(sources) == NAMES
+    for name, source in sources.items():
         assert source["note"], name
         assert source["forward_passes"] == len(source["members"]), name
 
 
-def test_every_candidate_names_its_members(plan):
+def test_every_candidate_names_its_members(sources):
     several = {"per_task_best", "variants_ensemble"}
-    assert {n: s["members"][0] for n, s in plan.items() if n not in several} == {
+    assert {n: s["members"][0] for n, s in sources.items() if n not in several} == {
         "last": ["ckpt/epoch_008.pt", "weights"],
         "best_single": ["ckpt/epoch_004.pt", "weights"],
         "single_by_loss": ["ckpt/epoch_006.pt", "weights"],
@@ -98,20 +112,20 @@ def test_every_candidate_names_its_members(plan):
         "ascent": ["crossover/ascent.pt", "weights"],
         **{f"variant_{o}": [f"variants/offset_{o}.pt", "weights"] for o in (0, -2, -4)},
     }
-    assert plan["crossover"]["epochs"] == {"A": 4, "B": 8}
-    assert plan["crossover_units"]["epochs"] == {"trunk": 8, "neural_x": 2}
-    assert plan["ascent"]["epochs"] == SEARCH["chosen"]
+    assert sources["crossover"]["epochs"] == {"A": 4, "B": 8}
+    assert sources["crossover_units"]["epochs"] == {"trunk": 8, "neural_x": 2}
+    assert sources["ascent"]["epochs"] == SEARCH["chosen"]
 
 
-def test_variants_that_coincide_count_once_in_the_ensemble(plan):
+def test_variants_that_coincide_count_once_in_the_ensemble(sources):
     files = [["variants/offset_-2.pt", "weights"], ["variants/offset_0.pt", "weights"]]
-    assert plan["variants_ensemble"]["members"] == files
-    assert plan["variants_ensemble"]["forward_passes"] == 2
+    assert sources["variants_ensemble"]["members"] == files
+    assert sources["variants_ensemble"]["forward_passes"] == 2
 
 
-def test_every_task_has_the_checkpoint_that_is_best_at_it(plan):
+def test_every_task_has_the_checkpoint_that_is_best_at_it(sources):
     """By the main metric, the first of equal ones; one without a score never wins."""
-    best = plan["per_task_best"]
+    best = sources["per_task_best"]
     assert best["epochs"] == {"verdict": 2, "regret": 6}
     assert best["members"] == [["ckpt/epoch_002.pt", "weights"], ["ckpt/epoch_006.pt", "weights"]]
     assert best["tasks"] == {"verdict": 0, "regret": 1}
@@ -120,11 +134,11 @@ def test_every_task_has_the_checkpoint_that_is_best_at_it(plan):
 def test_one_checkpoint_and_one_task_give_every_candidate():
     one = {"A": {"epoch": 2, "curve": {"epochs": [2], "score": [None]}, "modules": []}}
     given = dict.fromkeys(("groups", "units", "units_ema"), one)
-    plan = plan_candidates(
+    sources = sources_of_candidates(
         TASKS[:1], TABLES[:1], SOUPS, given, VARIANTS[2:], {**SEARCH, "chosen": {}}
     )
-    assert [name for name in NAMES if name not in ("variant_-2", "variant_-4")] == list(plan)
-    assert plan["per_task_best"]["forward_passes"] == 1
+    assert [name for name in NAMES if name not in ("variant_-2", "variant_-4")] == list(sources)
+    assert sources["per_task_best"]["forward_passes"] == 1
 
 
 def test_epochs_are_ranked_by_macro_and_earlier_ones_first():
@@ -138,10 +152,63 @@ def test_the_control_of_a_crossover_is_the_one_epoch_with_the_best_mean_of_its_s
     assert single_by_rule(SPOTS["units"]) == 2
 
 
-def test_without_averages_their_candidates_are_left_out_and_all_others_stay(plan):
+def test_without_averages_their_candidates_are_left_out_and_all_others_stay(sources):
     tables = [{**t, "fused": {"raw": t["fused"]["raw"]}} for t in TABLES]
     spots = {key: value for key, value in SPOTS.items() if key != "units_ema"}
     soups = {name: SOUPS[name] for name in ("uniform", "greedy")}
-    found = plan_candidates(TASKS, tables, soups, spots, VARIANTS, SEARCH)
-    assert found == {name: plan[name] for name in NAMES if name not in OF_AVERAGES}
+    found = sources_of_candidates(TASKS, tables, soups, spots, VARIANTS, SEARCH)
+    assert found == {name: sources[name] for name in NAMES if name not in OF_AVERAGES}
     assert {name for name in NAMES if "ema" in name} == set(OF_AVERAGES)
+
+
+def test_a_name_stands_for_one_candidate_and_every_reference_is_one():
+    names = [one.name for one in CANDIDATES]
+    assert len(set(names)) == len(names)
+    assert {DEFAULT, BASELINE, *REFERENCES} <= set(names)
+    assert {one.control for one in CANDIDATES if one.control} <= set(names)
+    assert [one.name for one in CANDIDATES if not one.sources] == [BASELINE]
+
+
+def test_only_a_candidate_of_several_models_takes_several_passes(sources):
+    several = {one.name for one in CANDIDATES if one.several_models}
+    assert {name for name, source in sources.items() if source["forward_passes"] > 1} == several
+    assert not {DEFAULT, *REFERENCES} & several
+
+
+@pytest.mark.parametrize("averages", [False, True])
+def test_what_phase_4_makes_are_the_members_of_candidates(sources, averages):
+    files = stitched_files(averages, [0, -2, -4])
+    members = {
+        file
+        for name, source in sources.items()
+        for file, _ in source["members"]
+        if not file.startswith("ckpt/") and (averages or name not in OF_AVERAGES)
+    }
+    assert len(files) == len(members) and set(files) == members
+
+
+# --- what repeats the table for others to read --------------------------------------------------
+
+
+def test_the_schema_of_the_results_asks_for_every_candidate_of_the_table():
+    path = ROOT / "config" / "schemas" / "results.schema.json"
+    schema = json.loads(path.read_text("utf-8"))["properties"]["candidates"]
+    fixed = [one.name for one in CANDIDATES if OFFSET not in one.name]
+    assert schema["required"] == [name for name in fixed if name not in OF_AVERAGES]
+    others = [name for name in OF_AVERAGES if name != "ema"]
+    wanted = {"ema": others, **{name: ["ema"] for name in others}}
+    assert schema["dependentRequired"] == wanted
+
+
+def row(one):
+    name, note = f"`{one.name}`", one.note.replace(OFFSET, f"`{OFFSET}`")
+    control = f" `{one.control}`" if one.control else ""
+    words = f" {one.words}" if one.words else ""
+    return f"| {name} |{words} | {note} |{control} |"
+
+
+def test_the_table_in_the_docs_is_the_table_of_candidates():
+    page = (ROOT / "docs" / "crossover.md").read_text("utf-8")
+    head = "| candidate | in words | how its weights are chosen | control |\n|---|---|---|---|\n"
+    found = page.partition(head)[2].partition("\n\n")[0]
+    assert found.splitlines() == [row(one) for one in CANDIDATES]
