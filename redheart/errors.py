@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-
-def nearest(word: Any, known: Sequence[Any]) -> str:
-    """Return the end of a message about an unknown name: the nearest known one, or all."""
-    near = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else f"; valid: {', '.join(map(str, known))}"
+# How alike two names must be, 0 to 1, for one to be offered in place of the other. Half finds
+# `epochs` for `epochs_between`; what is less alike is more often wrong than right.
+SIMILAR = 0.5
 
 
 class UserError(Exception):
     """Something that the user can mend; the message says what, where and what to do."""
+
+
+def nearest(word: Any, known: Iterable[Any]) -> str | None:
+    """Return the known name that is most like an unknown one, or None where none is like it."""
+    near = difflib.get_close_matches(str(word), map(str, known), n=1, cutoff=SIMILAR)
+    return near[0] if near else None
+
+
+def did_you_mean(word: Any, known: Iterable[Any], all_of_them: str = "valid") -> str:
+    """Return the end of a message about an unknown name: the nearest known one, or all.
+
+    Parameters
+    ----------
+    all_of_them
+        What the known names are called where all are listed.
+    """
+    names = [str(name) for name in known]
+    near = nearest(word, names)
+    if near:
+        return f"; did you mean '{near}'?"
+    return f"; {all_of_them}: {', '.join(names)}" if names else ""
 
 
 @contextmanager

@@ -1,10 +1,10 @@
-"""Out of memory: one line that says what to change."""
+"""What errors say: the name that was meant, and what to change where memory is short."""
 
 from __future__ import annotations
 
 import pytest
 
-from redheart.errors import UserError, explained
+from redheart.errors import UserError, did_you_mean, explained, nearest
 
 
 def too_much_for_the_cpu():
@@ -60,3 +60,30 @@ def test_out_of_memory_is_told_in_one_line_with_remedies(work):
 def test_any_other_error_stays_what_it_is():
     with pytest.raises(RuntimeError, match="shapes differ"), explained():
         raise RuntimeError("shapes differ")
+
+
+# --- unknown names ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "hint"),
+    [
+        ("tinny", ["tiny", "small"], "; did you mean 'tiny'?"),
+        ("epochs_between", ["epochs", "rate"], "; did you mean 'epochs'?"),
+        ("qqq", ["tiny", "small"], "; valid: tiny, small"),
+        # Of two numbers, neither is a name that was meant.
+        (7, [1, 2], "; valid: 1, 2"),
+        ("qqq", [], ""),
+    ],
+)
+def test_an_unknown_name_gets_the_nearest_or_all(word, known, hint):
+    assert did_you_mean(word, known) == hint
+
+
+def test_where_all_are_listed_the_message_says_what_they_are():
+    assert did_you_mean("qqq", {"train_leg": 1}, "steps") == "; steps: train_leg"
+
+
+def test_a_name_is_near_from_half_of_its_characters_on():
+    assert nearest("abcd", ["abxy"]) == "abxy"
+    assert nearest("abcd", ["axyz"]) is None

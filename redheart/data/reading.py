@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from redheart.data.records import (
 )
 from redheart.data.sources import read_items
 from redheart.data.tables import put
-from redheart.errors import UserError
+from redheart.errors import UserError, nearest
 from redheart.storage.files import atomic
 from redheart.tasks.task import Record, Task, lookup, read_target
 
@@ -155,7 +154,7 @@ class _Reading:
         if not self.unseen or not names:  # no names: nothing was an object, which is the worse
             return
         problems = [
-            f"no record has a value in the column '{column}' for '{field}'{_nearest(column, names)}"
+            f"no record has a value in the column '{column}' for '{field}'{_hint(column, names)}"
             for field, column in sorted(self.columns.items())
             if field in self.unseen
         ]
@@ -165,8 +164,7 @@ class _Reading:
         """Stop where a task has no label at all: its field is most likely misnamed."""
         names = sorted(self.record_names)
         problems = [
-            f"task '{task.name}': no record has a label in '{task.field}'"
-            f"{_nearest(task.field, names)}"
+            f"task '{task.name}': no record has a label in '{task.field}'{_hint(task.field, names)}"
             for task in self.tasks
             if not self.labelled[task.name]
         ]
@@ -185,9 +183,9 @@ def _names(record: Record) -> Iterator[str]:
             yield name
 
 
-def _nearest(name: str, names: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(name, names, n=1)
-    return f" (did you mean '{nearest[0]}'?)" if nearest and nearest[0] != name else ""
+def _hint(name: str, names: Sequence[str]) -> str:
+    near = nearest(name, names)
+    return f" (did you mean '{near}'?)" if near and near != name else ""
 
 
 def _at(item: Record, column: str) -> Any:

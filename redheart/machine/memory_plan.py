@@ -5,7 +5,6 @@ Sizes are bytes; predictions are those of a window of the longest texts.
 
 from __future__ import annotations
 
-import difflib
 import math
 import sys
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from redheart.encoding.tokens import PartSizes
-from redheart.errors import UserError
+from redheart.errors import UserError, did_you_mean
 from redheart.machine.device import device_type, precision
 from redheart.machine.tiers import TIERS, Tier, keeps, training_precision
 from redheart.recipe.model_options import Architecture, BackboneSize, resolve
@@ -127,11 +126,8 @@ def _named(
 ) -> MemoryPlan:
     tiers = {tier.name: tier for tier in TIERS}
     if name not in tiers:
-        nearest = difflib.get_close_matches(name, tiers, n=1, cutoff=0.0)[0]
-        raise UserError(
-            f"memory.tier: there is no tier '{name}'; did you mean '{nearest}'? "
-            f"(expected {AUTO}, {', '.join(tiers)})"
-        )
+        hint = did_you_mean(name, [AUTO, *tiers])
+        raise UserError(f"memory.tier: there is no tier '{name}'{hint}")
     if clash := _clash(tiers[name], recipe.train, devices):
         raise UserError(f"memory.tier: {name} {clash}")
     parts = predict(recipe, part, tiers[name], devices)

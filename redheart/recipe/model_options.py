@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, TypeVar
 
-from redheart.errors import UserError
+from redheart.errors import UserError, did_you_mean
 from redheart.limits import AtLeast, Below, Distinct, OneOf
 from redheart.tasks.task import Task
 
@@ -318,7 +317,4 @@ def _advanced_tasks(options: ModelOptions, preset: Preset, tasks: Sequence[str])
 
 
 def _unknown(key: str, what: str, name: str, known: Iterable[str]) -> UserError:
-    known = list(known)
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    hint = f"; did you mean '{nearest[0]}'? (expected {', '.join(known)})" if nearest else ""
-    return UserError(f"{key}: there is no {what} '{name}'{hint}")
+    return UserError(f"{key}: there is no {what} '{name}'{did_you_mean(name, known)}")

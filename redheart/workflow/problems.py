@@ -10,7 +10,7 @@ import jsonschema
 import yaml
 
 from redheart.encoding import sentences
-from redheart.errors import UserError, nearest
+from redheart.errors import UserError, did_you_mean
 from redheart.recipe.build import build
 from redheart.recipe.model_options import ModelOptions, resolve
 from redheart.tasks.task import parse_tasks
@@ -27,7 +27,7 @@ def schema_problems(config: Any, schema: Mapping[str, Any]) -> Iterator[Problem]
         if error.validator == "additionalProperties":
             known = sorted(_of(error)["properties"])
             for key in sorted(set(error.instance) - set(known)):
-                yield [*path, key], f"unknown key{nearest(key, known)}"
+                yield [*path, key], f"unknown key{did_you_mean(key, known)}"
         elif error.validator == "required":
             # One error for each missing key, and only its message tells which.
             yield [*path, error.message.split("'")[1]], "this key is required"
@@ -53,7 +53,7 @@ def _expectation(error: jsonschema.ValidationError) -> str:
         expected = f"expected {' or '.join(wanted) if isinstance(wanted, list) else wanted}"
     elif error.validator == "enum":
         expected = f"expected one of {', '.join(map(str, wanted))}"
-        hint = nearest(error.instance, wanted)
+        hint = did_you_mean(error.instance, wanted)
     elif error.validator == "pattern":
         expected = str(_of(error).get("patternHint", f"expected a text like {wanted}"))
     else:

@@ -6,14 +6,13 @@ no other reason. `tests/test_steps.py` holds this table to the rules and to the 
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from redheart.data.records import RecordOptions
-from redheart.errors import UserError
+from redheart.errors import UserError, did_you_mean
 from redheart.recipe.model_options import ModelOptions
 from redheart.recipe.training_options import CheckpointOptions, ScoringOptions, TrainOptions
 from redheart.storage import files
@@ -150,9 +149,7 @@ def accept(step: str, store: Store, why: str) -> str:
     A sentence about what was done.
     """
     if step not in STEPS:
-        near = difflib.get_close_matches(step, STEPS, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"steps: {', '.join(STEPS)}"
-        raise UserError(f"there is no step '{step}'; {hint}")
+        raise UserError(f"there is no step '{step}'{did_you_mean(step, STEPS, 'steps')}")
     present, latest = present_codes(store)[step], store.latest_code(step)
     if latest is None:
         return f"{step}: has never computed anything; nothing to accept"
