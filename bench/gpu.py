@@ -28,6 +28,7 @@ from statistics import mean, median, stdev
 from typing import Any
 
 from redheart.encoding.tokens import windows_per_epoch
+from redheart.json_values import Json
 from redheart.machine import memory_plan, tiers
 from redheart.machine.device import precision
 from redheart.recipe.build import read_recipe
@@ -37,7 +38,6 @@ from redheart.workflow import config as configs
 from redheart.workflow import plan_sizes
 
 ROOT = Path(__file__).parents[1]
-Json = dict[str, Any]
 
 # Dense 16-bit operations a second, from the vendor's data sheets, by a part of the device's name.
 PEAK_FLOPS = {"H200": 989e12, "H100 80GB HBM3": 989e12, "A100": 312e12}

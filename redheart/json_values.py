@@ -1,10 +1,15 @@
-"""What JSON can hold of a number: a finite one, or null."""
+"""Numbers that may be unknown: NaN in a computation, null in a JSON file, which knows no NaN."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+# An object of a JSON file.
 Json = dict[str, Any]
 
 
@@ -13,6 +18,33 @@ def number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
+def numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
+    """Return an array with NaN for null and for everything that is not finite."""
+    array = np.array(values, dtype=np.float64)
+    return np.where(np.isfinite(array), array, np.nan)
+
+
 def or_null(value: float) -> float | None:
     """Return what JSON can hold: the number, or None where it is not finite."""
-    return value if math.isfinite(value) else None
+    return float(value) if math.isfinite(value) else None
+
+
+def or_nulls(values: Iterable[float]) -> list[float | None]:
+    """Return a list that JSON can hold, None for every number that is not finite."""
+    return [or_null(value) for value in values]
+
+
+def or_lowest(score: float) -> float:
+    """Return a score to rank by: below all others where it is NaN."""
+    return -math.inf if math.isnan(score) else score
+
+
+def with_nulls(value: Any) -> Any:
+    """Return what JSON can hold of a value: None for every number in it that is not finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: with_nulls(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [with_nulls(inner) for inner in value]
+    return value

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from redheart.json_values import number, or_lowest
 from redheart.tasks.metrics import MAIN_METRIC
 from redheart.tasks.task import Task
 
@@ -191,7 +191,7 @@ def single_by_rule(spots: Mapping[str, Mapping[str, Any]]) -> int:
         The entries of the groups or units in `sweet_spots.json`.
     """
     curves = [spot["curve"] for spot in spots.values()]
-    scores = [[math.nan if s is None else s for s in curve["score"]] for curve in curves]
+    scores = [map(number, curve["score"]) for curve in curves]
     means = [-sum(column) / len(curves) for column in zip(*scores, strict=True)]
     return _ranked(dict(zip(curves[0]["epochs"], means, strict=True)))[0]
 
@@ -200,7 +200,6 @@ def _ranked(scores: Mapping[int, float | None]) -> list[int]:
     """Return the epochs, the highest score first, earlier ones first on ties, undefined last."""
 
     def rank(epoch: int) -> tuple[float, int]:
-        score = scores[epoch]
-        return (math.inf if score is None or math.isnan(score) else -score, epoch)
+        return (-or_lowest(number(scores[epoch])), epoch)
 
     return sorted(scores, key=rank)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from redheart.crossover.candidate_table import GREEDY_SOUP
+from redheart.json_values import or_lowest, or_null
 from redheart.recipe.groups import TRUNK
 
 START = GREEDY_SOUP
@@ -81,7 +82,7 @@ def ascend(
     while moved:
         moved = False
         for unit in units:
-            tried = {option: _defined(score({**chosen, unit: option})) for option in options}
+            tried = {option: or_lowest(score({**chosen, unit: option})) for option in options}
             option = max(options, key=tried.__getitem__)
             if tried[option] > best:
                 move = {"unit": unit, "from": chosen[unit], "to": option}
@@ -108,7 +109,7 @@ def search_units(
     for task, units in units_by_task(cache[START], modules_by_unit).items():
         of = _remembered(cache, task, modules_by_unit, score)
         for unit in units:
-            scores[unit] = {str(option): _or_null(of({unit: option})) for option in options}
+            scores[unit] = {str(option): or_null(of({unit: option})) for option in options}
         found, moves = ascend(units, options, of)
         chosen |= found
         path += [{**move, "task": task} for move in moves]
@@ -163,7 +164,7 @@ def heat_map(
 
     def row(trunk: int, task: str, unit: str) -> list[float | None]:
         return [
-            _or_null(
+            or_null(
                 score(task, recombine(caches[trunk], task, {unit: epoch}, modules_by_unit, trunk))
             )
             for epoch in epochs
@@ -189,11 +190,3 @@ def heat_map_epochs(epochs: Sequence[int], largest: int = 6) -> list[int]:
     count = min(largest, math.isqrt(2 * len(epochs) - 1))
     last = len(epochs) - 1
     return [epochs[round(i * last / max(1, count - 1))] for i in range(count)]
-
-
-def _defined(score: float) -> float:
-    return -math.inf if math.isnan(score) else score
-
-
-def _or_null(score: float) -> float | None:
-    return None if math.isnan(score) else score

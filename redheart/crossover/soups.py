@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from redheart.crossover.stitch_recipe import Load, State, Tensor
 from redheart.encoding.tokens import Encoded
 from redheart.errors import UserError
 from redheart.evaluation.inference import empty_network
+from redheart.json_values import or_null
 from redheart.model.network import Network
 from redheart.recipe.training_options import Recipe
 from redheart.storage.tensors import MaybeDeferred, save_tensors
@@ -82,7 +82,7 @@ def greedy_soup(
 
 
 def _step(epoch: int, score: float, kept: bool) -> dict[str, Any]:
-    return {"epoch": epoch, "score": score if math.isfinite(score) else None, "kept": kept}
+    return {"epoch": epoch, "score": or_null(score), "kept": kept}
 
 
 def _add(total: dict[str, dict[str, Tensor]], state: State) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from redheart.data.sources import parse_line
 from redheart.errors import UserError
+from redheart.json_values import with_nulls
 from redheart.limits import AtLeast, AtMost, NotEmpty
 from redheart.storage.files import atomic, opened
 from redheart.tasks.task import Record, Task, lookup
@@ -149,17 +150,7 @@ def written(record: Record) -> tuple[bytes, bool]:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except ValueError:
-        return _encoded({name: _finite(value) for name, value in record.items()}), True
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return value
+        return _encoded(with_nulls(dict(record))), True
 
 
 def is_rounded(task: Task, record: Record) -> bool:

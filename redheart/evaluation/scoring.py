@@ -16,6 +16,7 @@ from redheart.evaluation.inference import (
     module_scores,
     part_losses,
 )
+from redheart.json_values import or_null
 from redheart.model.network import Network, activate
 from redheart.model.states import load_into
 from redheart.recipe.build import build, read_recipe
@@ -120,7 +121,7 @@ def _fused(
     predicted = fused_predictions(tasks, given, weights)
     scores = {
         "val_loss": float(part_losses(tasks, given, part)[0].mean()),
-        "macro": _finite(metrics.macro(tasks, predicted, part.targets)),
+        "macro": or_null(metrics.macro(tasks, predicted, part.targets)),
         "tasks": {
             task.name: metrics.task_metrics(task, predicted[task.name], part.targets[task.name])
             for task in tasks
@@ -140,7 +141,7 @@ def _on_validation(
             task.name: {
                 "val_loss": scores[module][task.name]["loss"],
                 "val_accuracy": scores[module][task.name]["accuracy"],
-                "val_metric": _finite(
+                "val_metric": or_null(
                     metrics.main_metric(
                         task,
                         activate(task, given[task.name][module]).numpy(),
@@ -219,7 +220,3 @@ def _improvement(
 def _overfitting(now: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
     gaps = {group: row["val_loss"] - row["train_loss"] for group, row in now.items()}
     return {group: {"gap": gap, "generalization_error": abs(gap)} for group, gap in gaps.items()}
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None

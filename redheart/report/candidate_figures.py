@@ -11,15 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from redheart.json_values import Json, numbers
 from redheart.report.figures import (
     ACCENT,
     BLUE,
     MINUS,
     THEME,
     WIDTH,
-    Json,
     draw_svg,
-    floats,
     nothing,
     short,
     signed,
@@ -201,7 +200,7 @@ def _place(option: int | str) -> str:
 
 def _draw_map(axes: Axes, unit: str, seeds: Sequence[Json]) -> None:
     """Draw one unit's heat map, its best cell ringed; the range of its scores is in the title."""
-    scores = np.mean([[floats(row) for row in found["scores"]] for found in seeds], axis=0)
+    scores = np.mean([[numbers(row) for row in found["scores"]] for found in seeds], axis=0)
     trunks, epochs = seeds[0]["trunk_epochs"], seeds[0]["unit_epochs"]
     axes.pcolormesh(scores, cmap=SCORES, edgecolors=THEME["paper"], linewidth=0.5)
     axes.set_title(short(unit), fontsize=8)

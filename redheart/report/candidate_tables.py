@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redheart.crossover.candidate_table import BASELINE, NAMES_IN_WORDS, NOTES, REFERENCES
+from redheart.json_values import Json
 from redheart.report.tables import Table, make_table
 from redheart.tasks.metrics import MAIN_METRIC
 from redheart.tasks.task import Task
-
-Json = Mapping[str, Any]
 
 SIGNIFICANT = 0.05
 # Columns that only the table's files have, by how their titles begin.

@@ -15,7 +15,8 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from redheart.report.figures import BLUE, GREEN, ORANGE, THEME, VIOLET, WIDTH, Json, draw_svg, short
+from redheart.json_values import Json
+from redheart.report.figures import BLUE, GREEN, ORANGE, THEME, VIOLET, WIDTH, draw_svg, short
 
 PART_COLOURS = {"train": BLUE, "val_select": ORANGE, "val_confirm": GREEN, "test": VIOLET}
 MOST_CLASSES = 12  # in a figure; the table has them all

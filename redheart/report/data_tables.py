@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from redheart.json_values import Json
 from redheart.report.tables import Table, make_table
 from redheart.report.text_diff import Piece, as_words, text_diff
 from redheart.tasks.task import Task
-
-Json = Mapping[str, Any]
 
 
 def parts_table(split: Json) -> Table:

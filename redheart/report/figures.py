@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import html
 import io
-import math
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
@@ -17,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-Json = Mapping[str, Any]
+from redheart.json_values import numbers
+
 Floats = NDArray[np.float64]
 
 # These four give way to the page's own where a figure stands in it, or dark mode would hide them.
@@ -100,11 +100,6 @@ def nothing(words: str) -> str:
     return draw_svg(WIDTH, 0.6, draw)
 
 
-def floats(values: Sequence[float | None]) -> Floats:
-    """Return an array with NaN for null."""
-    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
-
-
 def epoch_axis(axes: Axes) -> None:
     """Let the x axis count epochs."""
     axes.set_xlabel("epoch")
@@ -113,7 +108,7 @@ def epoch_axis(axes: Axes) -> None:
 
 def limit(axes: Axes, columns: Sequence[Sequence[float | None]]) -> None:
     """Fit the y axis to all finite values of the columns, with a margin."""
-    values = floats([value for column in columns for value in column])
+    values = numbers([value for column in columns for value in column])
     values = values[np.isfinite(values)]
     if len(values):
         margin = 0.06 * (values.max() - values.min()) or 0.1

@@ -14,6 +14,7 @@ from redheart.crossover.candidate_table import (
     OF_AVERAGES,
     REFERENCES,
 )
+from redheart.json_values import Json
 from redheart.report.candidate_tables import (
     HIDDEN,
     candidates_table,
@@ -36,7 +37,7 @@ from redheart.report.data_tables import (
     rejected_table,
 )
 from redheart.report.tables import Table, shown, to_csv, to_markdown
-from redheart.report.training_tables import Json, rates_table, spots_by_group, sweet_spots_table
+from redheart.report.training_tables import rates_table, spots_by_group, sweet_spots_table
 from redheart.selection.comparison import noise_sentence
 from redheart.selection.openings import openings_sentence
 from redheart.tasks.task import Record, Task

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from redheart.json_values import Json, numbers
 from redheart.report.figures import (
     ACCENT,
     BLUE,
@@ -22,10 +23,8 @@ from redheart.report.figures import (
     VIOLET,
     WIDTH,
     Floats,
-    Json,
     draw_svg,
     epoch_axis,
-    floats,
     limit,
     nothing,
     short,
@@ -68,8 +67,8 @@ def draw_sweep(curves: Json, best: Json) -> str:
         rates = [rate for rate in curves["rates"] if rate["epochs"]]
         for i, rate in enumerate(rates):
             style = _rate_style(i, rates, best, eliminated)
-            left.plot(rate["epochs"], floats(rate["val_loss"]), **style)
-            right.plot(rate["epochs"], floats(rate["train_loss"]), **style)
+            left.plot(rate["epochs"], numbers(rate["val_loss"]), **style)
+            right.plot(rate["epochs"], numbers(rate["train_loss"]), **style)
             if rate["learning_rate"] == best["best_learning_rate"]:
                 _draw_band(left, rate)
         usable = [rate for rate in rates if not eliminated.get(rate["learning_rate"])]
@@ -202,7 +201,7 @@ def _rate_style(
 
 def _draw_band(axes: Axes, rate: Json) -> None:
     """Shade one standard error around a rate's validation loss."""
-    loss, error = floats(rate["val_loss"]), floats(rate["val_loss_se"])
+    loss, error = numbers(rate["val_loss"]), numbers(rate["val_loss_se"])
     axes.fill_between(
         rate["epochs"], loss - error, loss + error, color=ACCENT, alpha=0.15, linewidth=0
     )
@@ -214,8 +213,8 @@ def _draw_spots(axes: Axes, spots: Sequence[Json], by: str) -> None:
     right.grid(right is axes)
     for spot in spots:
         curve, epochs = spot["curve"], spot["curve"]["epochs"]
-        axes.plot(epochs, floats(curve["train_loss"]), **CURVES["training loss"])
-        axes.plot(epochs, floats(curve["val_loss"]), **CURVES["validation loss"])
+        axes.plot(epochs, numbers(curve["train_loss"]), **CURVES["training loss"])
+        axes.plot(epochs, numbers(curve["val_loss"]), **CURVES["validation loss"])
         smoothed = _draw_smoothed(axes, curve, "val_loss", "its moving mean")
         if by == "metric":
             label = "metric (right axis)"
@@ -227,8 +226,8 @@ def _draw_spots(axes: Axes, spots: Sequence[Json], by: str) -> None:
 
 def _draw_smoothed(axes: Axes, curve: Json, column: str, label: str) -> Floats:
     """Draw a moving mean with its 95 % band, and return it."""
-    epochs, smoothed = curve["epochs"], floats(curve[f"smoothed_{column}"])
-    error = NORMAL_95 * floats(curve[f"smoothed_{column}_se"])
+    epochs, smoothed = curve["epochs"], numbers(curve[f"smoothed_{column}"])
+    error = NORMAL_95 * numbers(curve[f"smoothed_{column}_se"])
     axes.plot(epochs, smoothed, **CURVES[label])
     colour = CURVES[label]["color"]
     axes.fill_between(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from redheart.json_values import Json
 from redheart.report.candidate_tables import list_epochs
 from redheart.report.tables import Table, make_table
-
-Json = Mapping[str, Any]
 
 
 def rates_table(best: Json) -> Table:

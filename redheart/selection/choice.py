@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from redheart.crossover.candidate_table import BASELINE, DEFAULT, REFERENCES
+from redheart.json_values import with_nulls
 from redheart.selection.bootstrap import Interval, Predictions, bootstrap_scores, interval
 from redheart.selection.comparison import (
     baseline_sentence,
@@ -85,7 +86,7 @@ def choose(
         **asdict(decision),
         "seed": max(sorted(tables), key=of_seed),
         "challenger": challenger if confirmed else None,
-        "val_select": {name: None if np.isnan(s) else s for name, s in everyone.items()},
+        "val_select": with_nulls(everyone),
         "compared_on_test": list(forward_passes),
         "with": [*REFERENCES, BASELINE],
     }

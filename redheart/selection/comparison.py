@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from redheart.crossover.candidate_table import BASELINE, DEFAULT, NAMES_IN_WORDS, REFERENCES
+from redheart.json_values import or_lowest, with_nulls
 from redheart.selection.bootstrap import (
     Interval,
     Predictions,
@@ -39,7 +40,7 @@ def find_challenger(scores: Mapping[str, float], default: str = DEFAULT) -> str:
     scores
         Macro score on val_select of the candidates that may ship, the default among them.
     """
-    return max(scores, key=lambda name: (_or_lowest(scores[name]), name == default))
+    return max(scores, key=lambda name: (or_lowest(scores[name]), name == default))
 
 
 def decide_shipped(
@@ -151,7 +152,7 @@ def _compared(
     differences = {name: scores - resampled[reference] for name, scores in resampled.items()}
     adjusted = holm_of_differences(differences)
     return {
-        name: _defined({**asdict(interval(d)), "p": p_value(d), "p_holm": adjusted[name]})
+        name: with_nulls({**asdict(interval(d)), "p": p_value(d), "p_holm": adjusted[name]})
         for name, d in differences.items()
     }
 
@@ -160,17 +161,12 @@ def _scores(
     tasks: Sequence[Task], parts: Mapping[str, Predictions], targets: Mapping[str, Predictions]
 ) -> dict[str, Any]:
     """Score one trained candidate on the parts that nothing was trained on."""
-    macros = _defined(
+    macros = with_nulls(
         {part: macro(tasks, parts[part], targets[part]) for part in ("val_select", "val_confirm")}
     )
     test = {t.name: task_metrics(t, parts["test"][t.name], targets["test"][t.name]) for t in tasks}
-    overall = _defined({"macro": macro(tasks, parts["test"], targets["test"])})
+    overall = with_nulls({"macro": macro(tasks, parts["test"], targets["test"])})
     return {**macros, "test": {**overall, "tasks": test}}
-
-
-def _defined(numbers: Mapping[str, float]) -> dict[str, float | None]:
-    """Turn NaN into null, as JSON knows no NaN."""
-    return {key: None if math.isnan(value) else value for key, value in numbers.items()}
 
 
 def _mean_tree(trees: Sequence[Any]) -> Any:
@@ -179,10 +175,6 @@ def _mean_tree(trees: Sequence[Any]) -> Any:
         return {key: _mean_tree([tree[key] for tree in trees]) for key in trees[0]}
     numbers = [tree for tree in trees if tree is not None]
     return sum(numbers) / len(numbers) if numbers else None
-
-
-def _or_lowest(score: float) -> float:
-    return -math.inf if math.isnan(score) else score
 
 
 def _words(name: str) -> str:

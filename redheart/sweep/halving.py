@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Annotated, Any
 
-from redheart.json_values import Json
+from redheart.json_values import Json, or_null
 from redheart.limits import Above, AtLeast
 from redheart.sweep.choice import Ranking, rank
 from redheart.sweep.trials import join_repeats
@@ -91,7 +91,7 @@ def decide_rung(
     return {
         "rung": rung,
         "criterion": criterion,
-        "scores": {str(r): score if math.isfinite(score) else None for r, score in scores.items()},
+        "scores": {str(rate): or_null(score) for rate, score in scores.items()},
         "goes_on": sorted(goes_on),
         "eliminated": {str(rate): end for rate, end in sorted(ended.items())},
     }

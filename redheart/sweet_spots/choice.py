@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redheart.errors import UserError
+from redheart.json_values import or_null, or_nulls
 from redheart.limits import AtLeast, AtMost
 from redheart.sweet_spots.curves import Curve, NoisyCurve, noisy_curve, read_curve
 from redheart.sweet_spots.statistics import (
@@ -219,21 +220,21 @@ def sweet_spot(curve: Curve, modules: Sequence[str], options: SweetSpotOptions) 
             "correlation": turn.correlation,
             "false_alarm_rate": options.false_alarm_rate,
         },
-        "noise": scores.noise if np.isfinite(scores.noise) else None,
+        "noise": or_null(scores.noise),
         "noise_correlation": scores.correlation,
         "as_good_epochs": [int(epoch) for epoch in curve.epochs[as_good]],
         "reason": " ".join(filter(None, reason)),
         "curve": {
             "epochs": [int(epoch) for epoch in curve.epochs],
-            "train_loss": _listed(curve.train_loss),
-            "val_loss": _listed(curve.val_loss),
-            "smoothed_val_loss": _listed(smoothed.val_loss),
-            "smoothed_val_loss_se": _listed(loss.errors),
-            "val_metric": _listed(curve.val_metric),
-            "smoothed_val_metric": _listed(smoothed.val_metric),
-            "smoothed_val_metric_se": _listed(metric.errors),
-            "stability": _listed(curve.stability),
-            "score": _listed(scores.smoothed),
+            "train_loss": or_nulls(curve.train_loss),
+            "val_loss": or_nulls(curve.val_loss),
+            "smoothed_val_loss": or_nulls(smoothed.val_loss),
+            "smoothed_val_loss_se": or_nulls(loss.errors),
+            "val_metric": or_nulls(curve.val_metric),
+            "smoothed_val_metric": or_nulls(smoothed.val_metric),
+            "smoothed_val_metric_se": or_nulls(metric.errors),
+            "stability": or_nulls(curve.stability),
+            "score": or_nulls(scores.smoothed),
         },
     }
 
@@ -299,8 +300,3 @@ def _lowest(values: Floats, curve: Curve) -> int:
             " its training diverged: lower the learning rate"
         )
     return int(np.nanargmin(values))
-
-
-def _listed(values: Floats) -> list[float | None]:
-    """Return what JSON can hold: null for NaN."""
-    return [float(value) if np.isfinite(value) else None for value in values]

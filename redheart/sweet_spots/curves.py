@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redheart.errors import UserError
+from redheart.json_values import numbers
 from redheart.sweet_spots.statistics import (
     Floats,
     estimate_correlation,
@@ -106,9 +107,9 @@ def read_curve(
     return Curve(
         group=group,
         epochs=np.array([checkpoint["epoch"] for checkpoint in metrics], dtype=np.int64),
-        train_loss=_finite([row["train_loss"] for row in rows]),
-        val_loss=_finite([row["val_loss"] for row in rows]),
-        stability=_finite([row["stability"] for row in rows]),
+        train_loss=numbers([row["train_loss"] for row in rows]),
+        val_loss=numbers([row["val_loss"] for row in rows]),
+        stability=numbers([row["stability"] for row in rows]),
         val_metric=module_mean([checkpoint.get("modules", {}) for checkpoint in metrics], modules),
     )
 
@@ -129,15 +130,9 @@ def module_mean(
     by_task: dict[str, list[Floats]] = {}
     for module in modules:
         for task in tables[0].get(module, {}):
-            values = _finite([table[module][task].get(column) for table in tables])
+            values = numbers([table[module][task].get(column) for table in tables])
             if np.isfinite(values).any():
                 by_task.setdefault(task, []).append(values)
     if not by_task:
         return np.full(len(tables), np.nan)
     return np.mean([np.mean(curves, axis=0) for curves in by_task.values()], axis=0)
-
-
-def _finite(values: Sequence[float | None]) -> Floats:
-    """Return an array with NaN for null and for everything that is not finite."""
-    array = np.array(values, dtype=np.float64)
-    return np.where(np.isfinite(array), array, np.nan)

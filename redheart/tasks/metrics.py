@@ -7,6 +7,7 @@ from typing import overload
 
 import numpy as np
 
+from redheart.json_values import or_null
 from redheart.tasks.task import Kind, Task
 
 # A metric takes a prediction and a target, both [n, width], and weights [B, n] that say how often
@@ -104,7 +105,7 @@ def task_metrics(task: Task, prediction: np.ndarray, target: np.ndarray) -> dict
     """
     labelled = _labelled(task, prediction, target, _weight_rows(None, len(target)))
     scores = {name: float(metric(*labelled)[0]) for name, metric in METRICS[task.kind].items()}
-    return {name: None if np.isnan(score) else score for name, score in scores.items()}
+    return {name: or_null(score) for name, score in scores.items()}
 
 
 def macro_f1(prediction: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from redheart.encoding.tokens import Encoded
+from redheart.json_values import or_null
 from redheart.machine.device import open_device, precision
 from redheart.machine.memory_plan import UNLIMITED, MemoryPlan
 from redheart.machine.meter import Meter
@@ -288,4 +288,4 @@ def _steps_of(state: TrainingState, statistics: list[dict[str, Any]]) -> list[di
 def _as_line(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row as JSON can hold it: null where fp16 overflowed and the step was skipped."""
     norms = row["gradient_norm"].items()
-    return {**row, "gradient_norm": {u: n if math.isfinite(n) else None for u, n in norms}}
+    return {**row, "gradient_norm": {unit: or_null(norm) for unit, norm in norms}}

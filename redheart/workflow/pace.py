@@ -11,6 +11,7 @@ from statistics import median
 
 from redheart.encoding.tokens import Encoded
 from redheart.errors import explained
+from redheart.json_values import Json
 from redheart.machine.device import device_type
 from redheart.machine.memory_plan import MemoryPlan
 from redheart.recipe.build import build
@@ -18,7 +19,6 @@ from redheart.recipe.training_options import Recipe
 from redheart.storage.ledger import Ledger
 from redheart.storage.store import Store
 from redheart.sweep.halving import HalvingOptions, plan_rungs
-from redheart.workflow.plan_sizes import Json
 
 # A measurement that should take longer, at this pace, is made only when asked for.
 PATIENCE_SECONDS = 10.0

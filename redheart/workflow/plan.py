@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from redheart.encoding.tokens import windows_per_epoch
+from redheart.json_values import Json
 from redheart.machine import memory_plan, tiers
 from redheart.machine.device import device_type
 from redheart.machine.memory_plan import MemoryPlan
@@ -28,7 +29,6 @@ from redheart.workflow.pace import (
 from redheart.workflow.plan_sizes import (
     NGRAMS_PER_TOKEN,
     Corpus,
-    Json,
     count_parameters,
     read_corpus,
     synthetic_part,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from redheart.encoding import sentences
 from redheart.encoding.lexicon import Ngrams
 from redheart.encoding.tokens import Encoded, vocabulary_size
 from redheart.errors import UserError
+from redheart.json_values import Json
 from redheart.recipe.training_options import Recipe
 from redheart.storage import files
 from redheart.tasks.task import Task
@@ -22,7 +22,6 @@ from redheart.tasks.task import Task
 if TYPE_CHECKING:
     from redheart.model.network import Network
 
-Json = Mapping[str, Any]
 
 # Counted where there is no corpus yet.
 ASSUMED_RECORDS = 10_000

@@ -8,10 +8,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from redheart.crossover.candidate_table import stitched_files
 from redheart.errors import UserError
+from redheart.json_values import Json
 from redheart.machine.tiers import Kept
 from redheart.recipe.build import build
 from redheart.recipe.training_options import PlanOptions, checkpoint_epochs
@@ -19,8 +19,6 @@ from redheart.storage import files
 from redheart.storage.store import Store
 from redheart.sweep.halving import HalvingOptions, plan_rungs
 from redheart.workflow import steps
-
-Json = Mapping[str, Any]
 
 # The moving average is float32 whatever the weights are.
 AVERAGE = 4
