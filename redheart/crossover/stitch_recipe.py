@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from redheart.errors import UserError
 from redheart.limits import Distinct, NotEmpty
-from redheart.recipe.groups import TRUNK, trunk_is_frozen
+from redheart.recipe.groups import BACKBONE, TRUNK, trunk_is_frozen
 from redheart.storage import files
 
 Tensor = Any
@@ -68,8 +68,8 @@ def unit_recipe(
     """
     epochs, modules_by_unit = chosen_epochs(spots, kind)
     last = manifests[max(manifests)]
-    if trunk_is_frozen(manifests.values()) and "backbone" in last["weights"]:
-        epochs[TRUNK], modules_by_unit[TRUNK] = last["epoch"], ["backbone"]
+    if trunk_is_frozen(manifests.values()) and BACKBONE.name in last["weights"]:
+        epochs[TRUNK], modules_by_unit[TRUNK] = last["epoch"], [BACKBONE.name]
     source: Literal["weights", "ema"] = "ema" if kind == "units_ema" else "weights"
     return make_recipe(epochs, modules_by_unit, manifests, source)
 

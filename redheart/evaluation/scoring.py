@@ -20,7 +20,7 @@ from redheart.json_values import or_null
 from redheart.model.network import Network, activate
 from redheart.model.states import load_into
 from redheart.recipe.build import build, read_recipe
-from redheart.recipe.groups import groups
+from redheart.recipe.groups import clipping_unit, groups
 from redheart.recipe.training_options import Recipe, ScoringOptions
 from redheart.storage import files
 from redheart.storage.tensors import ModuleStates, load_tensors, parameter_statistics
@@ -202,7 +202,7 @@ def _group_norms(members: Sequence[str], epoch: Mapping[str, Any]) -> dict[str, 
 
     They are the last epoch's alone: a table does not depend on how long its leg was.
     """
-    units = {"trunk" if m == "backbone" or m.startswith("heads.") else m for m in members}
+    units = {clipping_unit(module) for module in members}
     rows = [epoch["gradient_norm"][unit] for unit in sorted(units)]
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 

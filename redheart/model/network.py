@@ -13,6 +13,7 @@ from redheart.model.backbone import Backbone, Features, TransformerBackbone
 from redheart.model.heads import ResidualMLP
 from redheart.model.lexical import LexicalBranch
 from redheart.model.signal import KalmanTracker, SignalProcessor
+from redheart.recipe.groups import ADVANCED, DSP, HEAD, KALMAN, LEXICAL, NEURAL
 from redheart.recipe.model_options import Architecture, ModelOptions, resolve
 from redheart.recipe.sizes import SMALLEST_COMPACT
 from redheart.tasks.task import Task
@@ -66,18 +67,18 @@ class Network(nn.Module):
         module = self.modules_by_name()
         contributions: Contributions = {task.name: {} for task in self.tasks}
         for task, of_task in contributions.items():
-            of_task[f"heads.{task}"] = module[f"heads.{task}"](features.pooled)
-            of_task[f"neural_{task}"] = module[f"neural_{task}"](detached, mask)
+            of_task[HEAD.of(task)] = module[HEAD.of(task)](features.pooled)
+            of_task[NEURAL.of(task)] = module[NEURAL.of(task)](detached, mask)
             if task == self.architecture.signal_task:
-                of_task["dsp"], series = module["dsp"](detached, mask)
-                of_task["kalman"] = module["kalman"](series.detach())
+                of_task[DSP.name], series = module[DSP.name](detached, mask)
+                of_task[KALMAN.name] = module[KALMAN.name](series.detach())
             if task in self.architecture.advanced:
-                of_task[f"advanced_{task}"] = module[f"advanced_{task}"](detached, mask)
+                of_task[ADVANCED.of(task)] = module[ADVANCED.of(task)](detached, mask)
             if task in self.architecture.lexical:
-                branch = module[f"lexical_{task}"]
+                branch = module[LEXICAL.of(task)]
                 once = branch(batch.ngrams, batch.ngram_values)
                 # Of a doubled batch the n-grams come once, and stand for both of its passes.
-                of_task[f"lexical_{task}"] = once.repeat(len(mask) // len(once), 1)
+                of_task[LEXICAL.of(task)] = once.repeat(len(mask) // len(once), 1)
         return contributions
 
     def train_after(self, epochs: int) -> None:
@@ -98,19 +99,19 @@ class Network(nn.Module):
         sizes, dimension = self.architecture, self.backbone.dimension
         width = {task.name: task.width for task in self.tasks}
         for task, head in sizes.heads.items():
-            self._add(f"heads.{task}", ResidualMLP(dimension, head, width[task], sizes.dropout))
+            self._add(HEAD.of(task), ResidualMLP(dimension, head, width[task], sizes.dropout))
         for task, neural in sizes.neural.items():
             analyzer = NeuralAnalyzer(dimension, neural, width[task], sizes.dropout)
-            self._add(f"neural_{task}", analyzer)
+            self._add(NEURAL.of(task), analyzer)
         if sizes.signal_task:
             outputs = width[sizes.signal_task]
-            self._add("dsp", SignalProcessor(dimension, sizes.signal, outputs, sizes.dropout))
-            self._add("kalman", KalmanTracker(sizes.signal, outputs, sizes.dropout))
+            self._add(DSP.name, SignalProcessor(dimension, sizes.signal, outputs, sizes.dropout))
+            self._add(KALMAN.name, KalmanTracker(sizes.signal, outputs, sizes.dropout))
         for task, queries in sizes.advanced.items():
             advanced = AdvancedAnalyzer(dimension, queries, width[task], sizes.dropout)
-            self._add(f"advanced_{task}", advanced)
+            self._add(ADVANCED.of(task), advanced)
         for task in sizes.lexical:
-            self._add(f"lexical_{task}", LexicalBranch(sizes.lexicon_size, width[task]))
+            self._add(LEXICAL.of(task), LexicalBranch(sizes.lexicon_size, width[task]))
 
     def _add(self, name: str, module: nn.Module) -> None:
         self.add_module(_attribute(name), module)

@@ -1,11 +1,63 @@
-"""Which module belongs to which selection group and unit, and which parameter to which module."""
+"""The kinds of modules: their names, and which module belongs to which group and unit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 TRUNK = "trunk"
+
+
+@dataclass(frozen=True)
+class ModuleKind:
+    """What all modules of one kind have in common."""
+
+    name: str
+    """The module's name; of a kind that tasks have each, how it begins, before the task's name."""
+    words: str
+    """What it is called in tables."""
+    each_task: bool = True
+    """Whether tasks have a module of this kind each; else the network has one at most."""
+    group: str | None = None
+    """The selection group of all its modules; None: each is a group of its own."""
+    unit: str | None = None
+    """What they are stitched with as one; None: each alone."""
+    clipping_unit: str | None = None
+    """What they share a gradient norm with; None: each has its own."""
+    dense: bool = True
+    """Whether a text uses all weights; else only the rows of its n-grams."""
+
+    def of(self, task: str) -> str:
+        """Return the name of a task's module of this kind."""
+        return self.name + task
+
+
+BACKBONE = ModuleKind(
+    "backbone", "backbone", each_task=False, group="A", unit=TRUNK, clipping_unit=TRUNK
+)
+HEAD = ModuleKind("heads.", "heads", group="A", unit=TRUNK, clipping_unit=TRUNK)
+NEURAL = ModuleKind("neural_", "neural analyzers", group="B")
+DSP = ModuleKind("dsp", "dsp", each_task=False, group="C", unit="signal")
+KALMAN = ModuleKind("kalman", "kalman", each_task=False, group="C", unit="signal")
+ADVANCED = ModuleKind("advanced_", "advanced analyzers")
+LEXICAL = ModuleKind("lexical_", "lexical branches", dense=False)
+# In canonical order.
+KINDS = (BACKBONE, HEAD, NEURAL, DSP, KALMAN, ADVANCED, LEXICAL)
+
+
+def kind_of(module: str) -> ModuleKind:
+    """Return the kind of a module, given its name.
+
+    Raises
+    ------
+    ValueError
+        No module can have that name.
+    """
+    for kind in KINDS:
+        if module == kind.name or (kind.each_task and module.startswith(kind.name)):
+            return kind
+    raise ValueError(f"no module is called '{module}'")
 
 
 def contribution_group(module: str) -> str:
@@ -13,21 +65,19 @@ def contribution_group(module: str) -> str:
 
     A: the backbone and the heads, chosen together; B: the neural analyzers; C: dsp and kalman;
     an advanced analyzer and a lexical branch are groups of their own, under their own names.
-
-    Raises
-    ------
-    ValueError
-        No module can have that name.
     """
-    if module == "backbone" or module.startswith("heads."):
-        return "A"
-    if module.startswith("neural_"):
-        return "B"
-    if module in ("dsp", "kalman"):
-        return "C"
-    if module.startswith(("advanced_", "lexical_")):
-        return module
-    raise ValueError(f"no module is called '{module}'")
+    return kind_of(module).group or module
+
+
+def clipping_unit(module: str) -> str:
+    """Return the name under which a module's gradients share a norm, which is clipped as one."""
+    return kind_of(module).clipping_unit or module
+
+
+def group_in_words(group: str) -> str:
+    """Return the name of a group and, of one of several modules, which kinds are in it."""
+    words = [kind.words for kind in KINDS if kind.group == group]
+    return f"{group}: {' and '.join(words)}" if words else group
 
 
 def groups(module_names: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -44,16 +94,16 @@ def units(module_names: Iterable[str], frozen_trunk: bool = False) -> dict[str, 
     """
 
     def unit(module: str) -> str:
-        if module == "backbone" or (module.startswith("heads.") and not frozen_trunk):
-            return TRUNK
-        return "signal" if module in ("dsp", "kalman") else module
+        kind = kind_of(module)
+        is_alone = kind is HEAD and frozen_trunk
+        return module if is_alone or kind.unit is None else kind.unit
 
     return _gathered(module_names, unit)
 
 
 def trunk_is_frozen(manifests: Iterable[Mapping[str, Any]]) -> bool:
     """Say whether checkpoints hold no backbone, or several the same one, given their manifests."""
-    hashes = [manifest["weights"].get("backbone") for manifest in manifests]
+    hashes = [manifest["weights"].get(BACKBONE.name) for manifest in manifests]
     return None in hashes or (len(hashes) > 1 and len(set(hashes)) == 1)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 
 from redheart.errors import UserError, did_you_mean
 from redheart.limits import AtLeast, Below, Distinct, OneOf
+from redheart.recipe.groups import ADVANCED, BACKBONE, DSP, HEAD, KALMAN, LEXICAL, NEURAL
 from redheart.tasks.task import Task
 
 # In a table of sizes by task: every task that has no row of its own.
@@ -163,12 +164,12 @@ class Architecture:
     def module_names(self) -> tuple[str, ...]:
         """Names of all modules in canonical order; a backbone that never learns is none."""
         return (
-            *(() if self.freeze_after == 0 else ("backbone",)),
-            *(f"heads.{task}" for task in self.heads),
-            *(f"neural_{task}" for task in self.neural),
-            *(("dsp", "kalman") if self.signal_task else ()),
-            *(f"advanced_{task}" for task in self.advanced),
-            *(f"lexical_{task}" for task in self.lexical),
+            *(() if self.freeze_after == 0 else (BACKBONE.name,)),
+            *map(HEAD.of, self.heads),
+            *map(NEURAL.of, self.neural),
+            *((DSP.name, KALMAN.name) if self.signal_task else ()),
+            *map(ADVANCED.of, self.advanced),
+            *map(LEXICAL.of, self.lexical),
         )
 
 

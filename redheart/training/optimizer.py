@@ -14,6 +14,7 @@ from redheart.machine.tiers import TIERS, Tier
 from redheart.model.network import Network
 from redheart.model.shares import local, put
 from redheart.model.states import parameters_by_module
+from redheart.recipe.groups import BACKBONE, HEAD, LEXICAL, clipping_unit, kind_of
 from redheart.recipe.training_options import TrainOptions
 from redheart.storage.tensor_files import Deferred, made
 from redheart.tasks.task import Task
@@ -37,11 +38,12 @@ def rate_multipliers(network: Network, options: TrainOptions) -> dict[str, dict[
     backbone = network.backbone
 
     def multiplier(module: str, name: str) -> float:
-        if module == "backbone":
+        kind = kind_of(module)
+        if kind is BACKBONE:
             return float(options.layer_decay ** (backbone.depth - 1 - backbone.depth_of(name)))
-        if module.startswith("lexical_"):
+        if kind is LEXICAL:
             return 0.0
-        return 1.0 if module.startswith("heads.") else options.analyzer_rate
+        return 1.0 if kind is HEAD else options.analyzer_rate
 
     return {
         module: {name: multiplier(module, name) for name in parameters}
@@ -76,7 +78,7 @@ def _parameter_groups(network: Network, options: TrainOptions) -> list[dict[str,
     groups: list[dict[str, Any]] = [
         {"params": by_rate[rate], "multiplier": rate, "own_rate": 0.0} for rate in sorted(by_rate)
     ]
-    tasks = {f"lexical_{task.name}": task for task in network.tasks}
+    tasks = {LEXICAL.of(task.name): task for task in network.tasks}
     for module, branch in network.modules_by_name().items():
         if module in tasks:
             groups.extend(_lexical_groups(branch, tasks[module], options))
@@ -125,8 +127,7 @@ def clipping_units(parameters: Parameters) -> dict[str, list[nn.Parameter]]:
     """
     units: dict[str, list[nn.Parameter]] = {}
     for module, named in parameters.items():
-        unit = "trunk" if module == "backbone" or module.startswith("heads.") else module
-        units.setdefault(unit, []).extend(named.values())
+        units.setdefault(clipping_unit(module), []).extend(named.values())
     return units
 
 

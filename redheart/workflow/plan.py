@@ -13,7 +13,7 @@ from redheart.machine import memory_plan, tiers
 from redheart.machine.device import device_type
 from redheart.machine.memory_plan import MemoryPlan
 from redheart.recipe.build import build, read_recipe
-from redheart.recipe.groups import groups
+from redheart.recipe.groups import group_in_words, groups, kind_of
 from redheart.recipe.sizes import network_sizes
 from redheart.recipe.training_options import PlanOptions, checkpoint_epochs
 from redheart.storage.store import Store
@@ -74,8 +74,7 @@ def report(config: Json, run: Path, measured: bool) -> Iterator[str]:
         ],
     )
     fits = not chosen.refused
-    # A lexical branch adds up a few rows of its weights.
-    dense = sum(size for name, size in weights.items() if not name.startswith("lexical_"))
+    dense = sum(size for name, size in weights.items() if kind_of(name).dense)
     if fits and (measured or is_quick(recipe, dense, max_tokens)):
         texts = recipe.train.batch_size * recipe.train.grad_accumulation * MEASURED_STEPS
         part = synthetic_part(recipe, corpus, max_tokens, trunk, texts)
@@ -86,9 +85,8 @@ def report(config: Json, run: Path, measured: bool) -> Iterator[str]:
 
 
 def _parameter_lines(weights: Mapping[str, int]) -> Iterator[str]:
-    named = {"A": "A: backbone and heads", "B": "B: neural analyzers", "C": "C: dsp and kalman"}
     rows = [
-        (named.get(group, group), f"{sum(weights[name] for name in modules):,}")
+        (group_in_words(group), f"{sum(weights[name] for name in modules):,}")
         for group, modules in groups(weights).items()
     ]
     yield from _table("parameters", [*rows, ("together", f"{sum(weights.values()):,}")])

@@ -8,7 +8,16 @@ from torch import nn
 
 from redheart.model.network import Network
 from redheart.model.states import parameters_by_module
-from redheart.recipe.groups import contribution_group, groups, trunk_is_frozen, units
+from redheart.recipe.groups import (
+    KINDS,
+    clipping_unit,
+    contribution_group,
+    group_in_words,
+    groups,
+    kind_of,
+    trunk_is_frozen,
+    units,
+)
 from redheart.recipe.model_options import PRESETS, ModelOptions, module_names, resolve
 from redheart.tasks.task import Task
 
@@ -72,6 +81,32 @@ def test_a_trunk_is_frozen_if_several_checkpoints_have_the_same():
 def test_an_unknown_module_has_no_group():
     with pytest.raises(ValueError, match="'head'"):
         contribution_group("head")
+
+
+def test_every_module_is_of_one_kind_in_canonical_order():
+    names = module_names(ModelOptions(), [EMOTION, REGRET])
+    for name in names:
+        assert [kind for kind in KINDS if name.startswith(kind.name)] == [kind_of(name)]
+    assert sorted(names, key=lambda name: KINDS.index(kind_of(name))) == list(names)
+    assert [name for name in names if not kind_of(name).dense] == [
+        "lexical_emotion",
+        "lexical_regret",
+    ]
+
+
+def test_trunk_and_heads_share_a_gradient_norm_and_no_others_do():
+    names = module_names(ModelOptions(), [EMOTION, REGRET])
+    assert {name: clipping_unit(name) for name in names} == {
+        **{name: name for name in names},
+        **dict.fromkeys(("backbone", "heads.emotion", "heads.regret"), "trunk"),
+    }
+
+
+def test_a_group_of_several_modules_says_which():
+    assert group_in_words("A") == "A: backbone and heads"
+    assert group_in_words("B") == "B: neural analyzers"
+    assert group_in_words("C") == "C: dsp and kalman"
+    assert group_in_words("advanced_emotion") == "advanced_emotion"
 
 
 @pytest.mark.parametrize("preset", PRESETS)
