@@ -20,7 +20,7 @@ import torch
 
 from redheart.crossover import candidates, recombination, soups
 from redheart.crossover.search import START
-from redheart.encoding.tokens import Encoded
+from redheart.encoding.tokens import Encoded, PartSizes
 from redheart.evaluation import inference
 from redheart.model.network import build_network
 from redheart.model.states import module_states
@@ -60,7 +60,7 @@ def make_part() -> Encoded:
 def make_checkpoints() -> dict[int | str, ModuleStates]:
     """Return weights that drift from epoch to epoch, and their mean as the soup."""
     torch.manual_seed(0)
-    network = build_network(RECIPE.model, TASKS, VOCABULARY, TOKENS, seed=0)
+    network = build_network(RECIPE.model, TASKS, PartSizes(VOCABULARY, TOKENS), seed=0)
     saved: dict[int | str, ModuleStates] = {}
     for number in range(1, CHECKPOINTS + 1):
         with torch.no_grad():

@@ -44,10 +44,7 @@ class Supervised(nn.Module):
     def __init__(self, recipe: Any, part: tokens.Encoded) -> None:
         super().__init__()
         self.recipe = recipe
-        sizes = (part.vocab_size, part.max_tokens)
-        self.network = build_network(
-            recipe.model, recipe.tasks, *sizes, seed=0, lexicon_size=part.lexicon_size
-        )
+        self.network = build_network(recipe.model, recipe.tasks, part.sizes, seed=0)
 
     def forward(
         self, input_ids: Tensor, mask: Tensor, ngrams: Tensor, ngram_values: Tensor, labels: Tensor

@@ -30,9 +30,8 @@ def empty_network(recipe: Recipe, part: Encoded, backbone: Backbone | None = Non
         A trunk that only reads; None: the one that the part is made for.
     """
     device = open_device(recipe.train)
-    sizes = (part.vocab_size, part.max_tokens)
     backbone = backbone or backbone_for(part)
-    return build_network(recipe.model, recipe.tasks, *sizes, 0, device, part.lexicon_size, backbone)
+    return build_network(recipe.model, recipe.tasks, part.sizes, 0, device, backbone)
 
 
 @torch.inference_mode()

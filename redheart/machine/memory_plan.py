@@ -207,8 +207,7 @@ def predict(recipe: Recipe, part: PartSizes, tier: Tier, devices: int = 1) -> di
 
 def network_of(recipe: Recipe, part: PartSizes) -> Architecture:
     """Return the architecture with the backbone that the part is made for."""
-    sizes = (part.vocab_size, part.max_tokens, part.lexicon_size)
-    own = resolve(recipe.model, recipe.tasks, *sizes)
+    own = resolve(recipe.model, recipe.tasks, part.vocab_size, part.max_tokens, part.lexicon_size)
     if part.features:
         return replace(own, backbone=BackboneSize(part.features, 0, 1, 0))
     if part.trunk is None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from redheart.encoding.batch import Batch
+from redheart.encoding.tokens import PartSizes
 from redheart.model.analyzers import AdvancedAnalyzer, NeuralAnalyzer
 from redheart.model.backbone import Backbone, Features, TransformerBackbone
 from redheart.model.heads import ResidualMLP
@@ -133,11 +134,9 @@ def _attribute(name: str) -> str:
 def build_network(
     options: ModelOptions,
     tasks: Sequence[Task],
-    vocab_size: int,
-    max_tokens: int,
+    sizes: PartSizes,
     seed: int,
     device: str | torch.device = "cpu",
-    lexicon_size: int = 0,
     backbone: Backbone | None = None,
 ) -> Network:
     """Build a network with initial weights that follow from the seed alone.
@@ -147,6 +146,8 @@ def build_network(
 
     Parameters
     ----------
+    sizes
+        Those of the part that it reads.
     backbone
         A trunk to take in place of the Transformer of the preset.
 
@@ -155,7 +156,7 @@ def build_network(
     UserError
         The options do not fit the tasks or each other.
     """
-    architecture = resolve(options, tasks, vocab_size, max_tokens, lexicon_size)
+    architecture = resolve(options, tasks, sizes.vocab_size, sizes.max_tokens, sizes.lexicon_size)
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would reseed the accelerators too, which are not forked here.
         torch.default_generator.manual_seed(seed)

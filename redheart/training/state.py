@@ -113,13 +113,10 @@ def prepare(
     if tier.weights_on_cpu and not ranks.shards:
         raise ValueError("weights in main memory are brought to the device by launch.alone")
     home = "cpu" if tier.weights_on_cpu else device
-    sizes = (data.vocab_size, data.max_tokens)
     backbone = backbone_for(data)
     if backbone and data.trunk:
         load_weights(backbone, trunk)
-    network = build_network(
-        recipe.model, recipe.tasks, *sizes, seed, home, data.lexicon_size, backbone
-    )
+    network = build_network(recipe.model, recipe.tasks, data.sizes, seed, home, backbone)
     if tier.recompute:
         network.backbone.recompute_activations()
     if tier.weights == "bf16":

@@ -148,8 +148,9 @@ def empty_network(recipe: Recipe, part: Encoded) -> Network:
     from redheart.model.pretrained import backbone_for
     from redheart.recipe.model_options import resolve
 
-    sizes = (part.vocab_size, part.max_tokens, part.lexicon_size)
-    architecture = resolve(recipe.model, recipe.tasks, *sizes)
+    architecture = resolve(
+        recipe.model, recipe.tasks, part.vocab_size, part.max_tokens, part.lexicon_size
+    )
     with torch.device("meta"):
         return Network(architecture, recipe.tasks, backbone_for(part))
 

@@ -25,11 +25,7 @@ EPOCHS = [2, 4, 6]
 
 
 def states_of(recipe, part, seeds):
-    sizes = (part.vocab_size, part.max_tokens)
-    built = [
-        build_network(recipe.model, recipe.tasks, *sizes, seed, lexicon_size=part.lexicon_size)
-        for seed in seeds
-    ]
+    built = [build_network(recipe.model, recipe.tasks, part.sizes, seed) for seed in seeds]
     return list(map(module_states, built))
 
 

@@ -21,10 +21,8 @@ def network(recipe, part):
     return build_network(
         recipe.model,
         recipe.tasks,
-        part.vocab_size,
-        part.max_tokens,
+        part.sizes,
         seed=0,
-        lexicon_size=part.lexicon_size,
     )
 
 

@@ -20,10 +20,8 @@ def build(recipe, part, seed):
     return build_network(
         recipe.model,
         recipe.tasks,
-        part.vocab_size,
-        part.max_tokens,
+        part.sizes,
         seed,
-        lexicon_size=part.lexicon_size,
     )
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from redheart.encoding.batch import Batch
+from redheart.encoding.tokens import PartSizes
 from redheart.errors import UserError
 from redheart.model.backbone import Backbone, Features, rotate, rotation_table
 from redheart.model.network import Network, activate, build_network, fuse
@@ -33,7 +34,7 @@ VOCABULARY, LONGEST, LEXICON = 50, 24, 40
 def tiny(tasks=TASKS, seed=0, **options) -> Network:
     """A network whose lexical branches are past their start, where all of them say 0."""
     network = build_network(
-        ModelOptions(**options), tasks, VOCABULARY, LONGEST, seed, lexicon_size=LEXICON
+        ModelOptions(**options), tasks, PartSizes(VOCABULARY, LONGEST, LEXICON), seed
     )
     generator = torch.Generator().manual_seed(seed)
     for name, weight in network.named_parameters():

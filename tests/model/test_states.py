@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from redheart.encoding.tokens import PartSizes
 from redheart.errors import UserError
 from redheart.model.network import build_network
 from redheart.model.states import load_into, module_states
@@ -15,7 +16,7 @@ SIZES = ModelOptions(dimension=8, layers=1, attention_heads=2, feedforward=8)
 
 def build(tasks, seed=0, **sizes):
     options = ModelOptions(**{**vars(SIZES), **sizes})
-    return build_network(options, tasks, vocab_size=20, max_tokens=8, seed=seed)
+    return build_network(options, tasks, PartSizes(vocab_size=20, max_tokens=8), seed)
 
 
 def test_weights_go_from_one_network_into_another(tasks):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from redheart.encoding.tokens import PartSizes
 from redheart.model.lexical import LexicalBranch
 from redheart.model.network import build_network
 from redheart.model.states import parameters_by_module
@@ -33,7 +34,7 @@ from redheart.training.optimizer import (
 @pytest.fixture(scope="module")
 def network(tasks):
     options = ModelOptions(dimension=8, layers=3, attention_heads=2, feedforward=16)
-    return build_network(options, tasks, vocab_size=20, max_tokens=8, seed=0, lexicon_size=12)
+    return build_network(options, tasks, PartSizes(20, 8, lexicon_size=12), seed=0)
 
 
 # --- learning rates -------------------------------------------------------------------------
