@@ -61,7 +61,7 @@ def make_weights(seed: int) -> States:
             for name, p in parameters.items()
         }
         for module, parameters in parameters_by_module(
-            plan_sizes.empty_network(recipe, part)
+            plan_sizes.meta_network(recipe, part)
         ).items()
     }
 

@@ -74,12 +74,12 @@ def make_checkpoints() -> dict[int | str, ModuleStates]:
 def main() -> None:
     """Time both, and print."""
     part, saved = make_part(), make_checkpoints()
-    network = inference.empty_network(RECIPE, part)
+    network = inference.network_for(RECIPE, part)
     units = groups.units(saved[START])
     epochs = [option for option in saved if isinstance(option, int)]
     began = time.perf_counter()
     for epoch in epochs:
-        predicted, _ = candidates.fuse(network, saved[epoch], part, RECIPE)
+        predicted, _ = candidates.fit_fusion(network, saved[epoch], part, RECIPE)
         metrics.macro(TASKS, predicted, part.targets)
     evaluation = time.perf_counter() - began
     began = time.perf_counter()

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from redheart.sweep.choice import ChoiceOptions, choose_rate
-from redheart.sweep.halving import HalvingOptions, decide_rung, plan_rungs
+from redheart.sweep.halving import HalvingOptions, decide_rung, make_rungs
 from redheart.sweep.trials import LAST_EPOCHS, derive, eliminated_trial, join_repeats, summarise
 
 RATES = [float(f"{rate:.2g}") for rate in np.geomspace(1e-5, 10**-3.5, 10)]
@@ -122,7 +122,7 @@ def run_sweep(world: World, criterion: Any, halving: HalvingOptions) -> Result:
     trials: dict[tuple[int, int], dict[str, Any]] = {}
     eliminated: dict[str, Any] = {}
     done = dict.fromkeys(world.trials, 0)
-    rungs = plan_rungs(EPOCHS, len(SEEDS), halving)
+    rungs = make_rungs(EPOCHS, len(SEEDS), halving)
     for number, rung in enumerate(rungs, 1):
         for place, rate in enumerate(RATES):
             for seed in SEEDS[: rung.seeds]:

@@ -27,7 +27,7 @@ OF_PARENT = ("weights", "manifest", "metrics")
 def write_jobs(folder: Path, settings: Mapping[str, Any], peak: float) -> None:
     """Write what Snakemake tells the rule `train_leg`, leg by leg."""
     from redheart.recipe.build import build
-    from redheart.recipe.training_options import PlanOptions, checkpoint_epochs
+    from redheart.recipe.training_options import LegOptions, checkpoint_epochs
     from redheart.storage import files
     from redheart.storage.store import Store
     from redheart.workflow import steps
@@ -53,7 +53,7 @@ def write_jobs(folder: Path, settings: Mapping[str, Any], peak: float) -> None:
         "best": str(folder / "run" / "best_lr.json"),
     }
     before: dict[str, list[str]] = {f"parent_{name}": [] for name in OF_PARENT}
-    for number, epoch in enumerate(checkpoint_epochs(build(PlanOptions, settings["train"])), 1):
+    for number, epoch in enumerate(checkpoint_epochs(build(LegOptions, settings["train"])), 1):
         outputs = {
             name: f"{folder}/run/ckpt/{form.format(epoch)}" for name, form in OUTPUTS.items()
         }

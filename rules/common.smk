@@ -9,7 +9,7 @@ from redheart.data.sources import input_files
 from redheart.encoding import sentences, trunk
 from redheart.errors import UserError
 from redheart.recipe.build import build
-from redheart.recipe.training_options import PlanOptions, checkpoint_epochs
+from redheart.recipe.training_options import LegOptions, checkpoint_epochs
 from redheart.storage import files
 from redheart.storage.store import Store
 from redheart.workflow import config as settings
@@ -60,7 +60,7 @@ PARTS = ["train", "val_select", "val_confirm", "test"]
 SHARDS = CONFIG["dedup"]["shards"]
 SEEDS = CONFIG["seeds"]
 RATES = [str(float(rate)) for rate in CONFIG["sweep"]["learning_rates"]]
-EPOCHS = [f"{e:03d}" for e in checkpoint_epochs(build(PlanOptions, CONFIG["train"]))]
+EPOCHS = [f"{e:03d}" for e in checkpoint_epochs(build(LegOptions, CONFIG["train"]))]
 OFFSETS = CONFIG["crossover"]["offsets"]
 STORE = Store(CONFIG["store"]["path"])
 CODES = steps.codes(STORE)

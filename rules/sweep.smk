@@ -1,9 +1,9 @@
 # Phase 1: every rate and repeat, rung by rung -> metrics of a rate -> the chosen rate.
-from redheart.sweep.halving import HalvingOptions, plan_rungs
+from redheart.sweep.halving import HalvingOptions, make_rungs
 
 SWEEP_SEEDS = CONFIG["sweep"]["seeds"]
 # Without successive halving there is one rung, the whole sweep.
-RUNGS = plan_rungs(
+RUNGS = make_rungs(
     CONFIG["sweep"]["epochs"], len(SWEEP_SEEDS), build(HalvingOptions, CONFIG["sweep"])
 )
 # The last rung has no folder: its trials are those of a sweep without rungs.

@@ -19,7 +19,7 @@ def compute(folder):
 
     sources = sources_of_candidates(recipe.tasks, *map(job.read, READ))
     parts = {name: load_encoded(job.input[name]) for name in ("val_select", "val_confirm")}
-    network = inference.empty_network(recipe, parts["val_select"])
+    network = inference.network_for(recipe, parts["val_select"])
     members = paths_of_members(sources, [*job.input.weights, *job.input.stitched])
     predicted, sources = predict_candidates(network, sources, members, parts, recipe)
     predictions.save(folder / "predictions", predicted)

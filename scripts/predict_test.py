@@ -16,7 +16,7 @@ def compute(folder):
 
     test, sources = load_encoded(job.input.test), job.read("sources")
     members = paths_of_members(sources, [*job.input.weights, *job.input.stitched])
-    network = inference.empty_network(recipe, test)
+    network = inference.network_for(recipe, test)
     predicted = predict_fused(network, sources, members, test, recipe)
     predictions.save(folder / "predictions", {name: {"test": p} for name, p in predicted.items()})
 

@@ -32,7 +32,7 @@ def predict(
     return fused_predictions(recipe.tasks, given, weights)
 
 
-def fuse(
+def fit_fusion(
     network: Network, states: MaybeDeferred, validation: Encoded, recipe: Recipe
 ) -> tuple[Predictions, Weights]:
     """Return a model's predictions for val_select, and the fusion's weights, which it decides."""
@@ -140,7 +140,7 @@ def predict_parts(
     network: Network, states: MaybeDeferred, parts: Mapping[str, Encoded], recipe: Recipe
 ) -> tuple[dict[str, Predictions], Weights]:
     """Return a model's predictions by part, val_select among them, and the fusion's weights."""
-    chosen, weights = fuse(network, states, parts["val_select"], recipe)
+    chosen, weights = fit_fusion(network, states, parts["val_select"], recipe)
     others = {
         part: predict(network, states, data, recipe, weights)
         for part, data in parts.items()

@@ -13,8 +13,8 @@ from redheart.evaluation.fusion import choose_weights, fused_predictions
 from redheart.evaluation.inference import (
     Contributions,
     contributions,
-    empty_network,
-    trunk_features,
+    features_by_batch,
+    network_for,
 )
 from redheart.model.network import Network
 from redheart.model.states import load_into
@@ -43,7 +43,7 @@ def search_files(
     def load(option: Option) -> MaybeDeferred:
         return soup if option == START else load_epoch(int(option))["weights"]
 
-    network = empty_network(recipe, validation)
+    network = network_for(recipe, validation)
     modules_by_unit = units(soup, trunk_is_frozen(manifests.values()))
     return search_checkpoints(network, load, sorted(manifests), modules_by_unit, validation, recipe)
 
@@ -58,7 +58,7 @@ def contributions_on(
 ) -> dict[Option, Contributions]:
     """Return what the modules of each option contribute on one trunk, which runs once."""
     load_into(network, trunk)
-    features = trunk_features(network, part, recipe.train)
+    features = features_by_batch(network, part, recipe.train)
     cache = {}
     for option in options:
         load_into(network, load(option))

@@ -11,7 +11,7 @@ from redheart.crossover.candidate_sources import ranked_epochs
 from redheart.crossover.stitch_recipe import Load, State, Tensor
 from redheart.encoding.tokens import Encoded
 from redheart.errors import UserError
-from redheart.evaluation.inference import empty_network
+from redheart.evaluation.inference import network_for
 from redheart.json_values import or_null
 from redheart.model.network import Network
 from redheart.recipe.training_options import Recipe
@@ -178,7 +178,7 @@ def write_soups(
     def save(name: str, states: MaybeDeferred) -> None:
         hashes[name] = save_tensors(folder / name, {"weights": states})
 
-    network, load = empty_network(recipe, validation), candidates.loader(checkpoints)
+    network, load = network_for(recipe, validation), candidates.loader(checkpoints)
     return make_soups(network, load, tables, validation, recipe, save), hashes
 
 
@@ -206,7 +206,7 @@ def make_soups(
     """
 
     def score(states: MaybeDeferred) -> float:
-        predicted, _ = candidates.fuse(network, states, validation, recipe)
+        predicted, _ = candidates.fit_fusion(network, states, validation, recipe)
         return float(metrics.macro(recipe.tasks, predicted, validation.targets))
 
     path: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Phase 4: a plan of which module comes from which epoch, and the states that it makes.
+"""Phase 4: the recipe of which module comes from which epoch, and the states that it makes.
 
 States are mappings of module -> name -> tensor. Any tensor will do that adds and divides like
 those of torch or numpy, or has a method `make` that returns one.
@@ -156,7 +156,7 @@ def shift(
 def variants(
     epochs: Mapping[str, int], offsets: Sequence[int], saved_epochs: Iterable[int]
 ) -> dict[int, dict[str, Any]]:
-    """Plan a variant per offset, each shifted from the original sweet spots.
+    """Return the epochs of a variant per offset, each shifted from the original sweet spots.
 
     Returns
     -------
@@ -167,12 +167,12 @@ def variants(
     saved = sorted(saved_epochs)
     shifted = {offset: shift(epochs, offset, saved) for offset in offsets}
     nearest = sorted(shifted, key=lambda offset: (abs(offset), offset))
-    plan = {}
+    by_offset = {}
     for offset, (moved, clamped) in shifted.items():
         first = next(other for other in nearest if shifted[other][0] == moved)
         same_as = None if first == offset else first
-        plan[offset] = {"epochs": moved, "clamped": clamped, "same_as": same_as}
-    return plan
+        by_offset[offset] = {"epochs": moved, "clamped": clamped, "same_as": same_as}
+    return by_offset
 
 
 def stitch(recipe: Mapping[str, Any], load: Load) -> dict[str, dict[str, Tensor]]:

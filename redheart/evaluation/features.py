@@ -40,11 +40,11 @@ def part_features(
         rows = sentences.sentence_features(inputs.config, splitter, texts, part.max_tokens)
         return rows, sentences.DIMENSION
     trunk = read_trunk(inputs.config, inputs.weights)
-    return trunk_features(trunk, part, options), trunk.dimension
+    return features_of_texts(trunk, part, options), trunk.dimension
 
 
 @torch.inference_mode()
-def trunk_features(
+def features_of_texts(
     trunk: Backbone, part: Encoded, options: TrainOptions
 ) -> Iterator[list[np.ndarray]]:
     """Yield the features of successive texts, some at once: float16 [tokens, dimension] each.

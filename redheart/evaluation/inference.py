@@ -21,7 +21,7 @@ from redheart.tasks.task import Task
 Contributions = dict[str, dict[str, Tensor]]
 
 
-def empty_network(recipe: Recipe, part: Encoded, backbone: Backbone | None = None) -> Network:
+def network_for(recipe: Recipe, part: Encoded, backbone: Backbone | None = None) -> Network:
     """Return a network to load weights into, on the recipe's device.
 
     Parameters
@@ -46,7 +46,7 @@ def contributions(
     Parameters
     ----------
     features
-        What a trunk made of the part, from `trunk_features`; None: the network's own trunk runs.
+        What a trunk made of the part, from `features_by_batch`; None: the network's own trunk runs.
     """
     device = open_device(options)
     was_training = network.training
@@ -73,7 +73,7 @@ def contributions(
 
 
 @torch.inference_mode()
-def trunk_features(network: Network, part: Encoded, options: TrainOptions) -> list[Features]:
+def features_by_batch(network: Network, part: Encoded, options: TrainOptions) -> list[Features]:
     """Return what the trunk makes of a part, batch by batch, in evaluation mode, on the CPU."""
     device = open_device(options)
     was_training = network.training

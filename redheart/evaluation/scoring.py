@@ -12,8 +12,8 @@ from redheart.evaluation.fusion import choose_weights, fused_predictions
 from redheart.evaluation.inference import (
     Contributions,
     contributions,
-    empty_network,
     module_scores,
+    network_for,
     part_losses,
 )
 from redheart.json_values import or_null
@@ -49,7 +49,7 @@ def score_files(
         Paths `weights` and `manifest` of the checkpoint.
     """
     train, validation = load_encoded(inputs.train), load_encoded(inputs.val_select)
-    network = empty_network(recipe, train)
+    network = network_for(recipe, train)
     return evaluate_checkpoint(
         network,
         load_tensors(outputs.weights),

@@ -175,7 +175,7 @@ def predict(recipe: Recipe, part: PartSizes, tier: Tier, devices: int = 1) -> di
     long as it computes with that is left out.
     """
     options = training_precision(recipe.train, tier)
-    architecture = network_of(recipe, part)
+    architecture = architecture_of(recipe, part)
     sizes = network_sizes(architecture, recipe.tasks)
     moved = device_type(options) != "cpu"
     kept = keeps(tier, sizes.total, sizes.compact)
@@ -205,7 +205,7 @@ def predict(recipe: Recipe, part: PartSizes, tier: Tier, devices: int = 1) -> di
     return {**parts, "16-bit copies": copies, "activations and temporaries": step - copies}
 
 
-def network_of(recipe: Recipe, part: PartSizes) -> Architecture:
+def architecture_of(recipe: Recipe, part: PartSizes) -> Architecture:
     """Return the architecture with the backbone that the part is made for."""
     own = resolve(recipe.model, recipe.tasks, part.vocab_size, part.max_tokens, part.lexicon_size)
     if part.features:

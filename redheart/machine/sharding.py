@@ -19,7 +19,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, OffloadPolicy, fully_shard
 from torch.utils.checkpoint import checkpoint
 
-from redheart.machine.ranks import Alone, Result
+from redheart.machine.ranks import Ranks, Result
 from redheart.model.backbone import FeedForward
 from redheart.model.network import Network
 from redheart.model.shares import whole
@@ -30,7 +30,7 @@ TIMEOUT = timedelta(hours=2)
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 
 
-class Ranks(Alone):
+class ShardedRanks(Ranks):
     """The processes of the open group, of which this is one.
 
     A process alone calls no collective: the memory that NCCL takes of a GPU may be short there.
@@ -161,23 +161,23 @@ def _keep_no_casts(layers: list[nn.Module], blocks: list[Any]) -> None:
 
 
 @contextmanager
-def group(device: torch.device) -> Iterator[Ranks]:
+def group(device: torch.device) -> Iterator[ShardedRanks]:
     """Open the group of the processes that torchrun has started, and close it at the end.
 
     Where work fails it stays open up to the end of the process: the others fail as soon as it
     closes, and are not to do so before the cause is written down.
     """
     distributed.init_process_group(BACKENDS[device.type], timeout=TIMEOUT)
-    yield Ranks(device)
+    yield ShardedRanks(device)
     distributed.destroy_process_group()
 
 
 @contextmanager
-def group_of_one(device: torch.device) -> Iterator[Ranks]:
+def group_of_one(device: torch.device) -> Iterator[ShardedRanks]:
     """Open a group of this process alone, in which weights are streamed from main memory."""
     store = distributed.HashStore()
     distributed.init_process_group(BACKENDS[device.type], store=store, rank=0, world_size=1)
     try:
-        yield Ranks(device, streamed=True)
+        yield ShardedRanks(device, streamed=True)
     finally:
         distributed.destroy_process_group()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from redheart.recipe.model_options import Architecture, BackboneSize, SignalSize, StackSize
 from redheart.tasks.task import Task
@@ -12,8 +13,14 @@ from redheart.tasks.task import Task
 # al. 2022, arXiv 2110.02861, keep the optimizer states of such tensors in 32 bits.
 SMALLEST_COMPACT = 4096
 
-# The values of a tensor, and whether it is the weight of a linear layer.
-Tensor = tuple[int, bool]
+
+class TensorSize(NamedTuple):
+    """The size of one tensor of weights."""
+
+    values: int
+    """How many there are."""
+    is_linear: bool = False
+    """Whether it is the weight of a linear layer, without its bias."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Sizes:
 def network_sizes(sizes: Architecture, tasks: Sequence[Task]) -> Sizes:
     """Return the numbers of weights of the network that these make."""
     tensors = list(_network(sizes, {task.name: task.width for task in tasks}))
-    linear = [values for values, is_linear in tensors if is_linear]
+    linear = [tensor.values for tensor in tensors if tensor.is_linear]
     total, layers = _sum(tensors), list(_layers(sizes))
     trunk = replace(sizes.backbone, layers=0)
     trunk_apart = _sum(_backbone(trunk, sizes.vocab_size)) if sizes.freeze_after != 0 else 0
@@ -49,7 +56,7 @@ def network_sizes(sizes: Architecture, tasks: Sequence[Task]) -> Sizes:
         total,
         sum(linear),
         sum(values for values in linear if values >= SMALLEST_COMPACT),
-        max(values for values, _ in tensors),
+        max(tensor.values for tensor in tensors),
         max(linear),
         max(layers, default=0),
         trunk_apart,
@@ -72,39 +79,39 @@ def _layers(sizes: Architecture) -> Iterator[int]:
         yield from [_sum(_feedforward(stack.width, 2 * stack.width))] * stack.blocks
 
 
-def _sum(tensors: Iterable[Tensor]) -> int:
-    return sum(values for values, _ in tensors)
+def _sum(tensors: Iterable[TensorSize]) -> int:
+    return sum(tensor.values for tensor in tensors)
 
 
-def _network(sizes: Architecture, width: dict[str, int]) -> Iterator[Tensor]:
+def _network(sizes: Architecture, width: dict[str, int]) -> Iterator[TensorSize]:
     dimension = sizes.backbone.dimension
     if sizes.freeze_after != 0:
         yield from _backbone(sizes.backbone, sizes.vocab_size)
     for task, head in sizes.heads.items():
         yield from _perceptron(dimension, head, width[task])
     for task, neural in sizes.neural.items():
-        yield dimension, True
+        yield TensorSize(dimension, is_linear=True)
         yield from _perceptron(2 * dimension, neural, width[task])
     if sizes.signal_task:
         yield from _signal(dimension, sizes.signal, width[sizes.signal_task])
     for task, queries in sizes.advanced.items():
         yield from _linear(dimension, queries.width)
-        yield queries.queries * queries.width, False
+        yield TensorSize(queries.queries * queries.width)
         inputs = queries.queries * queries.width
         yield from _perceptron(inputs, queries.perceptron, width[task])
     for task in sizes.lexical:
-        yield sizes.lexicon_size * width[task], False
-        yield width[task], False
+        yield TensorSize(sizes.lexicon_size * width[task])
+        yield TensorSize(width[task])
 
 
-def _backbone(size: BackboneSize, vocab_size: int) -> Iterator[Tensor]:
-    yield vocab_size * size.dimension, False
+def _backbone(size: BackboneSize, vocab_size: int) -> Iterator[TensorSize]:
+    yield TensorSize(vocab_size * size.dimension)
     for _ in range(size.layers):
         yield from _layer(size)
     yield from _norm(size.dimension)
 
 
-def _layer(size: BackboneSize) -> Iterator[Tensor]:
+def _layer(size: BackboneSize) -> Iterator[TensorSize]:
     d = size.dimension
     yield from _norm(d)
     yield from _linear(d, 3 * d)
@@ -112,7 +119,7 @@ def _layer(size: BackboneSize) -> Iterator[Tensor]:
     yield from _feedforward(d, size.feedforward)
 
 
-def _perceptron(inputs: int, size: StackSize, outputs: int) -> Iterator[Tensor]:
+def _perceptron(inputs: int, size: StackSize, outputs: int) -> Iterator[TensorSize]:
     yield from _linear(inputs, size.width)
     for _ in range(size.blocks):
         yield from _feedforward(size.width, 2 * size.width)
@@ -120,30 +127,30 @@ def _perceptron(inputs: int, size: StackSize, outputs: int) -> Iterator[Tensor]:
     yield from _linear(size.width, outputs)
 
 
-def _signal(dimension: int, size: SignalSize, outputs: int) -> Iterator[Tensor]:
+def _signal(dimension: int, size: SignalSize, outputs: int) -> Iterator[TensorSize]:
     bands = size.channels * size.filters
     yield from _linear(dimension, size.channels)
-    yield (size.segments + 1) * bands * 2, False
-    yield bands, False
+    yield TensorSize((size.segments + 1) * bands * 2)
+    yield TensorSize(bands)
     yield from _linear(bands, size.series)
     yield from _norm(size.series)
     yield from _perceptron(2 * size.series, size.dsp, outputs)
     yield from _linear(size.series, size.states)
-    yield from ((size.states, False),) * 3
+    yield from (TensorSize(size.states),) * 3
     yield from _perceptron(2 * size.states, size.kalman, outputs)
 
 
-def _feedforward(dimension: int, hidden: int) -> Iterator[Tensor]:
+def _feedforward(dimension: int, hidden: int) -> Iterator[TensorSize]:
     yield from _norm(dimension)
     yield from _linear(dimension, hidden)
     yield from _linear(hidden, dimension)
 
 
-def _linear(inputs: int, outputs: int) -> Iterator[Tensor]:
-    yield inputs * outputs, True
-    yield outputs, False
+def _linear(inputs: int, outputs: int) -> Iterator[TensorSize]:
+    yield TensorSize(inputs * outputs, is_linear=True)
+    yield TensorSize(outputs)
 
 
-def _norm(dimension: int) -> Iterator[Tensor]:
-    yield dimension, False
-    yield dimension, False
+def _norm(dimension: int) -> Iterator[TensorSize]:
+    yield TensorSize(dimension)
+    yield TensorSize(dimension)

@@ -53,8 +53,8 @@ class TrainOptions:
 
 
 @dataclass(frozen=True)
-class PlanOptions:
-    """How long the main training is and where it stops for a checkpoint."""
+class LegOptions:
+    """How long the main training is, and of which legs: each ends with a checkpoint."""
 
     epochs: Annotated[int, AtLeast(1)] = 60
     """Epochs of the main training."""
@@ -98,10 +98,10 @@ class FusionOptions:
     """Whether rare classes of a multiclass task are raised for the best macro-F1 on val_select."""
 
 
-def checkpoint_epochs(plan: PlanOptions) -> list[int]:
+def checkpoint_epochs(options: LegOptions) -> list[int]:
     """Return the epochs after which a checkpoint is saved, the last epoch among them."""
-    epochs = list(range(plan.checkpoint_every, plan.epochs + 1, plan.checkpoint_every))
-    return epochs if epochs and epochs[-1] == plan.epochs else [*epochs, plan.epochs]
+    epochs = list(range(options.checkpoint_every, options.epochs + 1, options.checkpoint_every))
+    return epochs if epochs and epochs[-1] == options.epochs else [*epochs, options.epochs]
 
 
 @dataclass(frozen=True)

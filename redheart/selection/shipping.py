@@ -150,7 +150,7 @@ class ShippedModel:
             part = replace(part, features=self._sentence_features(texts, part.max_tokens))
         elif recipe.model.frozen:
             trunk = read_trunk(*self._trunk_files)
-        network = inference.empty_network(recipe, part, trunk)
+        network = inference.network_for(recipe, part, trunk)
         members = load_verified(self.folder / "weights.pt")["members"]
         made = files.read_json(self.folder / "recipe.json")
         predicted = candidates.combine(

@@ -39,7 +39,7 @@ class Rung:
     """Completed epochs with each of them."""
 
 
-def plan_rungs(epochs: int, seeds: int, options: HalvingOptions) -> list[Rung]:
+def make_rungs(epochs: int, seeds: int, options: HalvingOptions) -> list[Rung]:
     """Return the rungs, the last of them with all epochs and seeds.
 
     From there backwards each has fewer seeds by the reduction factor, and once there is a single

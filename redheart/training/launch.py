@@ -21,15 +21,15 @@ from typing import Any, Literal
 
 from redheart.errors import UserError, explained
 from redheart.machine.device import open_device
-from redheart.machine.ranks import Alone, Result
+from redheart.machine.ranks import Ranks, Result, SingleProcess
 from redheart.machine.tiers import TIERS, Tier
 from redheart.recipe.training_options import TrainOptions
 from redheart.storage import files
 from redheart.training.snapshots import SAVING, STOPPING, answering
 
-Work = Callable[[Alone], Result]
+Work = Callable[[Ranks], Result]
 Handlers = Mapping[signal.Signals, Any]
-Group = Callable[[Any], AbstractContextManager[Alone]]
+Group = Callable[[Any], AbstractContextManager[Ranks]]
 
 # How long an echo waits for the end of the process that it is the echo of. That takes a second, and
 # on a busy machine a few.
@@ -39,10 +39,10 @@ BACKEND = re.compile(r"\bgloo\b|nccl", re.IGNORECASE)
 
 
 @contextmanager
-def alone(options: TrainOptions, tier: Tier) -> Iterator[Alone]:
+def alone(options: TrainOptions, tier: Tier) -> Iterator[Ranks]:
     """Yield the one process of a training on one device, as a tier of memory wants it."""
     if not tier.weights_on_cpu:
-        yield Alone()
+        yield SingleProcess()
         return
     from redheart.machine import sharding  # it takes a second to import
 

@@ -15,7 +15,7 @@ from redheart.encoding.tokens import load_encoded, load_sizes
 from redheart.machine import memory_plan
 from redheart.machine.device import environment
 from redheart.machine.memory_plan import MemoryPlan
-from redheart.machine.ranks import Alone
+from redheart.machine.ranks import Ranks
 from redheart.machine.tiers import Kept, keeps_of
 from redheart.recipe.build import build, read_recipe
 from redheart.recipe.training_options import CheckpointOptions, Recipe
@@ -134,7 +134,7 @@ class LegTraining:
 
     def in_process(
         self,
-        ranks: Alone,
+        ranks: Ranks,
         stored: StoredLeg,
         ancestor: Ancestor | None,
         folder: Path,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from redheart.machine.ranks import Alone
+from redheart.machine.ranks import Ranks, SingleProcess
 from redheart.machine.tiers import TIERS, Tier
 from redheart.model.network import Network
 from redheart.model.shares import local, put
@@ -133,7 +133,7 @@ def clipping_units(parameters: Parameters) -> dict[str, list[nn.Parameter]]:
 
 @torch.no_grad()
 def clip(
-    units: Mapping[str, Sequence[nn.Parameter]], largest: float, ranks: Alone | None = None
+    units: Mapping[str, Sequence[nn.Parameter]], largest: float, ranks: Ranks | None = None
 ) -> dict[str, Tensor]:
     """Clip each unit's gradients to norm `largest`; return the norms before, as float32 scalars.
 
@@ -142,7 +142,7 @@ def clip(
     gradients = [[local(p.grad) for p in unit if p.grad is not None] for unit in units.values()]
     device = next(p.device for unit in units.values() for p in unit)
     norms = torch.stack([_norm(unit).to(device) for unit in gradients])
-    norms = (ranks or Alone()).norms(norms)
+    norms = (ranks or SingleProcess()).norms(norms)
     for unit, norm in zip(gradients, norms, strict=True):
         if unit:
             torch._foreach_mul_(unit, torch.clamp(largest / (norm + 1e-6), max=1.0))
@@ -158,7 +158,7 @@ def _norm(gradients: list[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def update_ratios(
-    optimizer: AdamW, units: Mapping[str, Sequence[nn.Parameter]], ranks: Alone | None = None
+    optimizer: AdamW, units: Mapping[str, Sequence[nn.Parameter]], ranks: Ranks | None = None
 ) -> dict[str, float]:
     """Return the norm of the last step's update relative to that of the weights before it.
 
@@ -175,7 +175,7 @@ def update_ratios(
         for name in (unit_of[parameter], *(() if group.get("own_rate") else ("all",))):
             squares[name][0] += update
             squares[name][1] += weight
-    sums = (ranks or Alone()).sum(torch.tensor([*squares.values()], dtype=torch.float64))
+    sums = (ranks or SingleProcess()).sum(torch.tensor([*squares.values()], dtype=torch.float64))
     pairs = zip(squares, sums.tolist(), strict=True)
     return {name: math.sqrt(u / w) if w else 0.0 for name, (u, w) in pairs}
 

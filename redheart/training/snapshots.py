@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from redheart.errors import UserError
-from redheart.machine.ranks import Alone
+from redheart.machine.ranks import Ranks, SingleProcess
 from redheart.storage import files
 
 # Ctrl-C, the polite end, and what a cluster sends ahead of its own end: the last goes on training.
@@ -71,7 +71,7 @@ class Snapshots:
             file.unlink()
         return None
 
-    def after_step(self, capture: Callable[[], dict[str, Any]], ranks: Alone | None = None) -> None:
+    def after_step(self, capture: Callable[[], dict[str, Any]], ranks: Ranks | None = None) -> None:
         """Save what `capture` returns if it is time to, or if a signal came.
 
         Parameters
@@ -84,7 +84,7 @@ class Snapshots:
         UserError
             The signal was one to stop at. What was captured is saved.
         """
-        ranks = ranks or Alone()
+        ranks = ranks or SingleProcess()
         asked, self._signal = self._signal, None
         is_time = time.monotonic() - self._last >= self.seconds
         wanted = _WANTED[ranks.largest(_WANTED.index(asked) or int(is_time))]

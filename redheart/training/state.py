@@ -17,7 +17,7 @@ from redheart.json_values import or_null
 from redheart.machine.device import open_device, precision
 from redheart.machine.memory_plan import UNLIMITED, MemoryPlan
 from redheart.machine.meter import Meter
-from redheart.machine.ranks import Alone
+from redheart.machine.ranks import Ranks, SingleProcess
 from redheart.machine.tiers import training_precision
 from redheart.model.network import Network, build_network, hold_in_bfloat16
 from redheart.model.pretrained import backbone_for, load_weights
@@ -65,15 +65,15 @@ class TrainingState:
     """What each epoch takes."""
     micro_batch: int | None = None
     """Texts that the GPU's memory allows at once; None: as many as the recipe wants."""
-    plan: MemoryPlan = UNLIMITED
+    memory: MemoryPlan = UNLIMITED
     """What is kept of it, and where."""
-    ranks: Alone = field(default_factory=Alone)
+    ranks: Ranks = field(default_factory=SingleProcess)
     """The processes that train it together."""
 
     def facts(self) -> dict[str, Any]:
         """Return the columns of the ledger: what it took, and a micro-batch that was halved."""
         halved = {"micro_batch": self.micro_batch} if self.micro_batch else {}
-        return {**self.meter.facts(), **self.plan.facts(), **halved}
+        return {**self.meter.facts(), **self.memory.facts(), **halved}
 
 
 def prepare(
@@ -81,9 +81,9 @@ def prepare(
     data: Encoded,
     peak: float,
     seed: int,
-    plan: MemoryPlan = UNLIMITED,
+    memory: MemoryPlan = UNLIMITED,
     trunk: str | Path = "",
-    ranks: Alone | None = None,
+    ranks: Ranks | None = None,
 ) -> TrainingState:
     """Return the state before the first step; equal seeds give equal weights at every rate.
 
@@ -93,23 +93,23 @@ def prepare(
         The training part; its vocabulary and text length decide shapes of the network.
     peak
         The learning rate at the schedule's beginning.
-    plan
+    memory
         What to keep in memory, in how many bits and where.
     trunk
         Weights of the pretrained trunk, where the data is made for one that learns.
     ranks
         The processes that train together, each with its share of every weight; None: one. Those of
-        `launch.alone` where the plan's weights lie in main memory.
+        `launch.alone` where the memory plan's weights lie in main memory.
 
     Raises
     ------
     UserError
-        What the plan tells does not fit its budget.
+        What the memory plan tells does not fit its budget.
     """
-    plan.check()
-    plan.tell()
-    tier, options = plan.tier, training_precision(recipe.train, plan.tier)
-    device, ranks = open_device(options), ranks or Alone()
+    memory.check()
+    memory.tell()
+    tier, options = memory.tier, training_precision(recipe.train, memory.tier)
+    device, ranks = open_device(options), ranks or SingleProcess()
     if tier.weights_on_cpu and not ranks.shards:
         raise ValueError("weights in main memory are brought to the device by launch.alone")
     home = "cpu" if tier.weights_on_cpu else device
@@ -134,7 +134,7 @@ def prepare(
         peak,
         seed,
         units=clipping_units(parameters),
-        plan=plan,
+        memory=memory,
         ranks=ranks,
     )
 

@@ -1,1 +1,1 @@
-"""The plan: the config, what reaches which step, what a run takes."""
+"""The workflow: the config, what reaches which step, what a run takes."""

@@ -18,7 +18,7 @@ from redheart.recipe.build import build
 from redheart.recipe.training_options import Recipe
 from redheart.storage.ledger import Ledger
 from redheart.storage.store import Store
-from redheart.sweep.halving import HalvingOptions, plan_rungs
+from redheart.sweep.halving import HalvingOptions, make_rungs
 
 # A measurement that should take longer, at this pace, is made only when asked for.
 PATIENCE_SECONDS = 10.0
@@ -29,7 +29,7 @@ MEASURED_STEPS = 3
 def sweep_epochs(config: Json) -> int:
     """Return the epochs that the sweep trains, all trials together."""
     sweep, options = config["sweep"], build(HalvingOptions, config["sweep"])
-    rungs = plan_rungs(sweep["epochs"], len(sweep["seeds"]), options)
+    rungs = make_rungs(sweep["epochs"], len(sweep["seeds"]), options)
     rates, seeds, epochs, total = len(sweep["learning_rates"]), 0, 0, 0
     for rung in rungs:
         total += rates * (rung.seeds * rung.epochs - seeds * epochs)
@@ -49,7 +49,7 @@ class Pace:
     """Highest memory of the process, or of its GPU."""
 
 
-def measure(recipe: Recipe, part: Encoded, trunk: Path, planned: MemoryPlan) -> Pace:
+def measure(recipe: Recipe, part: Encoded, trunk: Path, memory: MemoryPlan) -> Pace:
     """Take some optimizer steps with the very model, on synthetic texts.
 
     Parameters
@@ -58,7 +58,7 @@ def measure(recipe: Recipe, part: Encoded, trunk: Path, planned: MemoryPlan) -> 
         The texts of `MEASURED_STEPS` optimizer steps, the first of which does not count.
     trunk
         Weights of the pretrained trunk, where one learns.
-    planned
+    memory
         What is kept in memory.
     """
     from redheart.evaluation.inference import contributions
@@ -67,8 +67,8 @@ def measure(recipe: Recipe, part: Encoded, trunk: Path, planned: MemoryPlan) -> 
     from redheart.training import state as training_state
     from redheart.training.epochs import train_epoch
 
-    with explained(), launch.alone(recipe.train, planned.tier) as ranks:
-        state = training_state.prepare(recipe, part, 1e-4, 0, planned, trunk, ranks)
+    with explained(), launch.alone(recipe.train, memory.tier) as ranks:
+        state = training_state.prepare(recipe, part, 1e-4, 0, memory, trunk, ranks)
         times = [time.monotonic()]
         train_epoch(state, part, lambda *_: times.append(time.monotonic()))
         few = part.head(min(len(part), 64))

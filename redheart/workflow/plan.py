@@ -15,7 +15,7 @@ from redheart.machine.memory_plan import MemoryPlan
 from redheart.recipe.build import build, read_recipe
 from redheart.recipe.groups import group_in_words, groups, kind_of
 from redheart.recipe.sizes import network_sizes
-from redheart.recipe.training_options import PlanOptions, checkpoint_epochs
+from redheart.recipe.training_options import LegOptions, checkpoint_epochs
 from redheart.storage.store import Store
 from redheart.workflow import space
 from redheart.workflow.pace import (
@@ -60,8 +60,8 @@ def report(config: Json, run: Path, measured: bool) -> Iterator[str]:
         recipe, one.sizes, devices=config["train"]["devices"], **config["memory"]
     )
     yield from _memory_lines(chosen, device_type(recipe.train))
-    network = memory_plan.network_of(recipe, one.sizes)
-    kept = tiers.keeps(chosen.tier, total, network_sizes(network, recipe.tasks).compact)
+    architecture = memory_plan.architecture_of(recipe, one.sizes)
+    kept = tiers.keeps(chosen.tier, total, network_sizes(architecture, recipe.tasks).compact)
     planned = [*space.kinds(config, kept), *_data_kinds(config, run, corpus, trunk)]
     yield from _disk_lines(planned, store, run)
     steps = windows_per_epoch(corpus.train, recipe.train.batch_size, recipe.train.grad_accumulation)
@@ -139,7 +139,7 @@ def _measured_lines(
     sweep, main, steps = counted
     select = math.ceil(corpus.records * config["split"]["val_select"])
     scored = min(corpus.train, config["train"]["scored_train_records"])
-    checkpoints = len(checkpoint_epochs(build(PlanOptions, config["train"])))
+    checkpoints = len(checkpoint_epochs(build(LegOptions, config["train"])))
     evaluated = (2 * select * sweep, (2 * select + scored) * checkpoints * len(config["seeds"]))
     seconds = [
         epochs * steps * pace.step_seconds + texts * pace.text_seconds

@@ -140,7 +140,7 @@ def _targets(task: Task, texts: int) -> np.ndarray:
     return np.eye(task.width, dtype=np.float32)[np.arange(texts) % task.width]
 
 
-def empty_network(recipe: Recipe, part: Encoded) -> Network:
+def meta_network(recipe: Recipe, part: Encoded) -> Network:
     """Return the network for a part on torch's meta device: all sizes, no memory."""
     import torch
 
@@ -157,7 +157,7 @@ def empty_network(recipe: Recipe, part: Encoded) -> Network:
 
 def count_parameters(recipe: Recipe, part: Encoded) -> dict[str, int]:
     """Return the number of weights of each module, without making any."""
-    modules = empty_network(recipe, part).modules_by_name()
+    modules = meta_network(recipe, part).modules_by_name()
     return {
         name: sum(weight.numel() for weight in module.parameters())
         for name, module in modules.items()

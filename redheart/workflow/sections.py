@@ -20,7 +20,7 @@ from redheart.recipe.training_options import (
     CheckpointOptions,
     DeviceOptions,
     FusionOptions,
-    PlanOptions,
+    LegOptions,
     ScoringOptions,
     TrainOptions,
 )
@@ -169,7 +169,7 @@ SECTIONS: dict[str, Section] = {
     ),
     "train": Section(
         "Phase 2: the main training; the sweep trains in the same way (docs/phases.md).",
-        (PlanOptions, DeviceOptions, TrainOptions, EncodingOptions, ScoringOptions),
+        (LegOptions, DeviceOptions, TrainOptions, EncodingOptions, ScoringOptions),
     ),
     "checkpoints": Section(
         "What a checkpoint holds; training goes on exactly from any (docs/checkpoints.md).",

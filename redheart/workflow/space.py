@@ -14,10 +14,10 @@ from redheart.errors import UserError
 from redheart.json_values import Json
 from redheart.machine.tiers import Kept
 from redheart.recipe.build import build
-from redheart.recipe.training_options import PlanOptions, checkpoint_epochs
+from redheart.recipe.training_options import LegOptions, checkpoint_epochs
 from redheart.storage import files
 from redheart.storage.store import Store
-from redheart.sweep.halving import HalvingOptions, plan_rungs
+from redheart.sweep.halving import HalvingOptions, make_rungs
 from redheart.workflow import steps
 
 # The moving average is float32 whatever the weights are.
@@ -50,7 +50,7 @@ def kinds(config: Json, kept: Kept) -> list[Kind]:
     Encoded texts and tables, which are small beside that, are left out.
     """
     seeds, offsets = len(config["seeds"]), len(config["crossover"]["offsets"])
-    legs = len(checkpoint_epochs(build(PlanOptions, config["train"])))
+    legs = len(checkpoint_epochs(build(LegOptions, config["train"])))
     stay, most = count_states(legs, config["store"]["keep_every"], config["store"]["keep_last"])
     averaged = config["checkpoints"]["ema"]
     weights, average = kept.weight_bytes, AVERAGE * kept.weights
@@ -96,7 +96,7 @@ def count_states(legs: int, keep_every: int, keep_last: int) -> tuple[int, int]:
 def _trial_states(config: Json) -> int:
     """Return how many trials of the sweep can wait for another rung."""
     sweep = config["sweep"]
-    rungs = plan_rungs(sweep["epochs"], len(sweep["seeds"]), build(HalvingOptions, sweep))
+    rungs = make_rungs(sweep["epochs"], len(sweep["seeds"]), build(HalvingOptions, sweep))
     waits = any(rung.epochs < sweep["epochs"] for rung in rungs)
     return len(sweep["learning_rates"]) + 1 if waits else 0
 
@@ -191,7 +191,7 @@ def _keys(config: Json, run: Path) -> list[str]:
     paths = [
         run / f"seed_{seed}" / "ckpt" / f"epoch_{epoch:03d}.json"
         for seed in config["seeds"]
-        for epoch in checkpoint_epochs(build(PlanOptions, config["train"]))
+        for epoch in checkpoint_epochs(build(LegOptions, config["train"]))
     ]
     return [files.read_json(path)["key"] for path in paths if path.is_file()]
 

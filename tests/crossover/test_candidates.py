@@ -41,13 +41,13 @@ def saved(members, tmp_path):
 
 @pytest.mark.slow
 def test_soups_are_means_and_the_greedy_one_is_no_worse(saved, recipe, part):
-    network = inference.empty_network(recipe, part)
+    network = inference.network_for(recipe, part)
     load = candidates.loader(saved)
     states = {int(Path(path).stem[-3:]): load_tensors(path)["weights"] for path in saved}
     scores = {
         epoch: candidates.metrics.macro(
             recipe.tasks,
-            candidates.fuse(network, states[epoch], part, recipe)[0],
+            candidates.fit_fusion(network, states[epoch], part, recipe)[0],
             part.targets,
         )
         for epoch in states
@@ -59,7 +59,7 @@ def test_soups_are_means_and_the_greedy_one_is_no_worse(saved, recipe, part):
         for name, value in parameters.items():
             mean = (states[2][module][name] + states[4][module][name]) / 2
             torch.testing.assert_close(value, mean)
-    greedy, _ = candidates.fuse(network, soups["greedy"], part, recipe)
+    greedy, _ = candidates.fit_fusion(network, soups["greedy"], part, recipe)
     assert candidates.metrics.macro(recipe.tasks, greedy, part.targets) >= max(scores.values())
     assert recipes["uniform"]["epochs"] == [2, 4]
     assert recipes["greedy"]["epochs"][0] == max(scores, key=scores.get)
@@ -79,7 +79,7 @@ def predict(network, paths, parts, recipe, **facts):
 
 
 def test_several_models_may_each_predict_tasks_of_their_own(saved, recipe, part):
-    network = inference.empty_network(recipe, part)
+    network = inference.network_for(recipe, part)
     parts = {"val_select": part}
     paths = {"first": saved[:1], "second": saved[1:], "best": saved}
     member = {task.name: i % 2 for i, task in enumerate(recipe.tasks)}
@@ -90,10 +90,12 @@ def test_several_models_may_each_predict_tasks_of_their_own(saved, recipe, part)
 
 
 def test_the_same_weights_predict_once_and_are_named(saved, recipe, part, monkeypatch):
-    network = inference.empty_network(recipe, part)
+    network = inference.network_for(recipe, part)
     fused = []
-    original = candidates.fuse
-    monkeypatch.setattr(candidates, "fuse", lambda *given: fused.append(1) or original(*given))
+    original = candidates.fit_fusion
+    monkeypatch.setattr(
+        candidates, "fit_fusion", lambda *given: fused.append(1) or original(*given)
+    )
     one = {"tasks": {task.name: 1 for task in recipe.tasks}}
     paths = {"a": saved[:1], "b": saved, "again": saved[:1], "turned": saved[::-1], "c": saved}
     predicted, sources = predict(network, paths, {"val_select": part}, recipe, c=one)
@@ -106,7 +108,7 @@ def test_the_same_weights_predict_once_and_are_named(saved, recipe, part, monkey
 
 
 def test_an_ensemble_predicts_the_mean_of_its_members(saved, recipe, part):
-    network = inference.empty_network(recipe, part)
+    network = inference.network_for(recipe, part)
     parts = {"val_select": part, "test": part.head(30)}
     members = {"one": saved[:1], "both": saved}
     predicted, sources = predict(network, members, parts, recipe)
@@ -120,7 +122,7 @@ def test_an_ensemble_predicts_the_mean_of_its_members(saved, recipe, part):
 
 
 def test_all_parts_are_predicted_with_the_weights_that_val_select_decides(saved, recipe, part):
-    network = inference.empty_network(recipe, part)
+    network = inference.network_for(recipe, part)
     parts = {"val_select": part.head(20), "test": part}
     predicted, sources = predict(network, {"one": saved[:1]}, parts, recipe)
     load_into(network, load_tensors(saved[0])["weights"])
@@ -137,9 +139,9 @@ def test_all_parts_are_predicted_with_the_weights_that_val_select_decides(saved,
 
 def test_by_config_all_modules_count_the_same(saved, recipe, part):
     equal = replace(recipe, fusion=FusionOptions("equal", balance=False))
-    network = inference.empty_network(recipe, part)
+    network = inference.network_for(recipe, part)
     states = load_tensors(saved[0])["weights"]
-    predicted, _ = candidates.fuse(network, states, part, equal)
+    predicted, _ = candidates.fit_fusion(network, states, part, equal)
     expected = predictions(recipe.tasks, contributions(network, part, recipe.train))
     for task in recipe.tasks:
         np.testing.assert_allclose(predicted[task.name], expected[task.name], rtol=1e-5, atol=1e-6)

@@ -46,7 +46,7 @@ def saved(recipe, part):
 
 @pytest.fixture(scope="module")
 def network(recipe, part):
-    return inference.empty_network(recipe, part)
+    return inference.network_for(recipe, part)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_the_scores_are_those_of_the_stitched_models(searched, network, saved, r
     members = units(saved[START])
 
     def main_metrics(states):
-        predicted, _ = candidates.fuse(network, states, part, recipe)
+        predicted, _ = candidates.fit_fusion(network, states, part, recipe)
         return {
             task.name: metrics.main_metric(task, predicted[task.name], part.targets[task.name])
             for task in recipe.tasks
@@ -153,7 +153,7 @@ def test_one_task_and_one_checkpoint_are_enough(recipe, part):
     alone = replace(recipe, tasks=(task,))
     part = replace(part, targets={task.name: part.targets[task.name]})
     (states,) = states_of(alone, part, (0,))
-    network = inference.empty_network(alone, part)
+    network = inference.network_for(alone, part)
     found, stitched = search_checkpoints(
         network, {START: states, 2: states}.__getitem__, [2], units(states), part, alone
     )

@@ -48,7 +48,7 @@ class Table(Backbone):
 def stored(part, recipe, path, trunk=None):
     """Write a part with its features; return it as training reads it."""
     trunk = trunk or Table()
-    rows = features.trunk_features(trunk, part, recipe.train)
+    rows = features.features_of_texts(trunk, part, recipe.train)
     tokens.save_encoded(path, part, rows, trunk.dimension)
     return tokens.load_encoded(path)
 
@@ -168,10 +168,10 @@ def test_two_legs_on_stored_features_equal_one(frozen_recipe, frozen_part, tmp_p
 
 
 def test_a_live_frozen_trunk_predicts_as_its_stored_features_do(frozen_recipe, part, frozen_part):
-    from redheart.evaluation.inference import empty_network
+    from redheart.evaluation.inference import network_for
 
     state = trained(frozen_recipe, frozen_part)
-    live = empty_network(frozen_recipe, part, Table())
+    live = network_for(frozen_recipe, part, Table())
     load_into(live, module_states(state.network))
     expected = contributions(state.network, frozen_part, frozen_recipe.train)
     found = contributions(live, part, frozen_recipe.train)

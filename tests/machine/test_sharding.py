@@ -261,7 +261,7 @@ def train_listening(recipe, part, folder, processes, snapshots, report=None, tie
 
     def work(ranks):
         plan = MemoryPlan(tier)
-        state = training_state.prepare(recipe, part, 1e-2, seed=0, plan=plan, ranks=ranks)
+        state = training_state.prepare(recipe, part, 1e-2, seed=0, memory=plan, ranks=ranks)
         own = report if ranks.rank == 0 else None
         with snapshots.listening():
             statistics = train_leg(state, part, Leg(0, 2), None, own, snapshots)

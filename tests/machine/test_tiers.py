@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from redheart.errors import UserError
 from redheart.evaluation import scoring
 from redheart.evaluation.inference import contributions
-from redheart.machine.memory_plan import MemoryPlan, network_of
+from redheart.machine.memory_plan import MemoryPlan, architecture_of
 from redheart.machine.tiers import TIERS
 from redheart.model.shares import local
 from redheart.recipe.sizes import network_sizes
@@ -156,7 +156,7 @@ def test_16_bit_copies_of_streamed_weights_go_with_their_layer(wide, part):
         with CopiesOfWeights() as counted:
             train_epoch(state, part.head(16))
         most[tier.name] = counted.most
-    sizes = network_sizes(network_of(wide, part.sizes), wide.tasks)
+    sizes = network_sizes(architecture_of(wide, part.sizes), wide.tasks)
     assert most["checkpointed"] >= 2 * sizes.linear
     assert most["streamed"] <= 2 * (sizes.largest_layer + sizes.apart)
     assert most["streamed"] < most["checkpointed"] / 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from redheart.recipe.build import build, read_recipe
-from redheart.recipe.training_options import PlanOptions, TrainOptions, checkpoint_epochs
+from redheart.recipe.training_options import LegOptions, TrainOptions, checkpoint_epochs
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def test_a_recipe_leaves_out_what_does_not_change_training():
     ],
 )
 def test_the_last_epoch_always_has_a_checkpoint(epochs, every, expected):
-    assert checkpoint_epochs(PlanOptions(epochs, every)) == expected
+    assert checkpoint_epochs(LegOptions(epochs, every)) == expected
 
 
 def test_the_plan_has_thirty_checkpoints_by_default():
-    assert checkpoint_epochs(PlanOptions()) == list(range(2, 61, 2))
+    assert checkpoint_epochs(LegOptions()) == list(range(2, 61, 2))

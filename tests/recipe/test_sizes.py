@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 from redheart.encoding import tokens
-from redheart.machine.memory_plan import network_of
+from redheart.machine.memory_plan import architecture_of
 from redheart.model.backbone import EncoderLayer, FeedForward
 from redheart.recipe.build import read_recipe
 from redheart.recipe.sizes import SMALLEST_COMPACT, Sizes, network_sizes
@@ -41,8 +41,8 @@ def test_sizes_are_those_of_the_network(preset, lexicon):
     recipe = replace(recipe, model=replace(recipe.model, preset=preset, lexical=True))
     corpus = plan_sizes.Corpus(10, 8, 1234, lexicon, "")
     part = plan_sizes.synthetic_part(recipe, corpus, 16, None, 1)
-    found = network_sizes(network_of(recipe, part.sizes), recipe.tasks)
-    assert found == counted(plan_sizes.empty_network(recipe, part))
+    found = network_sizes(architecture_of(recipe, part.sizes), recipe.tasks)
+    assert found == counted(plan_sizes.meta_network(recipe, part))
 
 
 def test_a_frozen_trunk_has_no_weights_but_its_width(recipe):
@@ -50,8 +50,8 @@ def test_a_frozen_trunk_has_no_weights_but_its_width(recipe):
     corpus = plan_sizes.Corpus(10, 8, 300, 50, "")
     part = plan_sizes.synthetic_part(recipe, corpus, 16, {"hidden_size": 48}, 1)
     assert part.sizes.features == 48
-    found = network_sizes(network_of(recipe, part.sizes), recipe.tasks)
-    assert found == counted(plan_sizes.empty_network(recipe, part))
+    found = network_sizes(architecture_of(recipe, part.sizes), recipe.tasks)
+    assert found == counted(plan_sizes.meta_network(recipe, part))
 
 
 def test_the_sizes_of_a_part_are_read_without_its_texts(part, recipe, tmp_path):

@@ -1,4 +1,4 @@
-"""Successive halving: the plan of its rungs, the decision of one, and simulated sweeps."""
+"""Successive halving: its rungs, the decision of one, and simulated sweeps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from redheart.errors import UserError
 from redheart.sweep.choice import choose_rate
-from redheart.sweep.halving import HalvingOptions, Rung, decide_rung, plan_rungs
+from redheart.sweep.halving import HalvingOptions, Rung, decide_rung, make_rungs
 from redheart.sweep.trials import derive, eliminated_trial, join_repeats, summarise
 
 
@@ -40,7 +40,7 @@ def decide(losses, factor=2.0, rung=1, criterion="one_standard_error"):
 
 
 def test_without_halving_there_is_one_rung():
-    assert plan_rungs(5, 3, HalvingOptions()) == [Rung(3, 5)]
+    assert make_rungs(5, 3, HalvingOptions()) == [Rung(3, 5)]
 
 
 @pytest.mark.parametrize(
@@ -56,17 +56,17 @@ def test_without_halving_there_is_one_rung():
     ],
 )
 def test_rungs_spare_seeds_first_and_then_epochs(epochs, seeds, options, expected):
-    assert plan_rungs(epochs, seeds, options) == expected
+    assert make_rungs(epochs, seeds, options) == expected
 
 
 @given(
     st.integers(1, 60), st.integers(1, 9), st.integers(1, 6), st.floats(1.01, 10, allow_nan=False)
 )
 def test_every_rung_trains_more_than_the_one_before(epochs, seeds, rungs, factor):
-    plan = plan_rungs(epochs, seeds, HalvingOptions(rungs, factor))
-    assert plan[-1] == Rung(seeds, epochs)
-    assert len(plan) <= rungs
-    for before, after in pairwise(plan):
+    found = make_rungs(epochs, seeds, HalvingOptions(rungs, factor))
+    assert found[-1] == Rung(seeds, epochs)
+    assert len(found) <= rungs
+    for before, after in pairwise(found):
         assert 1 <= before.seeds <= after.seeds and 1 <= before.epochs <= after.epochs
         assert before != after
 
