@@ -85,72 +85,71 @@ def test_every_key_is_explained_in_sentences():
 # --- from a type to a schema ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("hint", "expected", "words"),
-    [
-        (int, {"type": "integer"}, "whole number"),
-        (Annotated[int, AtLeast(1)], {"type": "integer", "minimum": 1}, "whole number ≥ 1"),
-        (Annotated[float, Above(0)], {"type": "number", "exclusiveMinimum": 0}, "number > 0"),
-        (
-            Annotated[float, AtLeast(0), AtMost(0.5)],
-            {"type": "number", "minimum": 0, "maximum": 0.5},
-            "number from 0 to 0.5",
-        ),
-        (
-            Annotated[float | None, AtLeast(0), Below(1)],
-            {"type": ["number", "null"], "minimum": 0, "exclusiveMaximum": 1},
-            "number ≥ 0 and < 1 or `null`",
-        ),
-        (
-            bool | str | None,
-            {"type": ["boolean", "string", "null"]},
-            "`true`, `false`, text or `null`",
-        ),
-        (Literal["a", "b"], {"enum": ["a", "b"]}, "`a` or `b`"),
-        (Literal["", "a"] | None, {"enum": ["", "a", None]}, '`""`, `a` or `null`'),
-        (Annotated[str, OneOf(["a", "b", "c"])], {"enum": ["a", "b", "c"]}, "`a`, `b` or `c`"),
-        (Annotated[str, NotEmpty()], {"type": "string", "minLength": 1}, "text"),
-        (
-            Annotated[str | None, NotEmpty()],
-            {"type": ["string", "null"], "minLength": 1},
-            "text or `null`",
-        ),
-        (
-            Annotated[str, Matching("^[a-z]+$"), Hint("expected small letters")],
-            {"type": "string", "pattern": "^[a-z]+$", "patternHint": "expected small letters"},
-            "text of small letters",
-        ),
-        (
-            Annotated[tuple[Annotated[float, Above(0)], ...], NotEmpty(), Distinct()],
-            {
-                "type": "array",
-                "items": {"type": "number", "exclusiveMinimum": 0},
-                "minItems": 1,
-                "uniqueItems": True,
-            },
-            "list of numbers > 0 (at least one, none twice)",
-        ),
-        (
-            Annotated[tuple[str, ...] | None, Distinct()],
-            {"type": ["array", "null"], "items": {"type": "string"}, "uniqueItems": True},
-            "list of texts (none twice) or `null`",
-        ),
-        (
-            Mapping[str, Annotated[str, NotEmpty()]] | None,
-            {
-                "type": ["object", "null"],
-                "additionalProperties": {"type": "string", "minLength": 1},
-            },
-            "names (each with a text) or `null`",
-        ),
-        (
-            Annotated[Mapping[str, Animal], NotEmpty()],
-            {"type": "object", "minProperties": 1, **ANIMALS},
-            "names, each with the keys of [a task](#a-task)",
-        ),
-    ],
-    ids=str,
-)
+KINDS = [
+    (int, {"type": "integer"}, "whole number"),
+    (Annotated[int, AtLeast(1)], {"type": "integer", "minimum": 1}, "whole number ≥ 1"),
+    (Annotated[float, Above(0)], {"type": "number", "exclusiveMinimum": 0}, "number > 0"),
+    (
+        Annotated[float, AtLeast(0), AtMost(0.5)],
+        {"type": "number", "minimum": 0, "maximum": 0.5},
+        "number from 0 to 0.5",
+    ),
+    (
+        Annotated[float | None, AtLeast(0), Below(1)],
+        {"type": ["number", "null"], "minimum": 0, "exclusiveMaximum": 1},
+        "number ≥ 0 and < 1 or `null`",
+    ),
+    (
+        bool | str | None,
+        {"type": ["boolean", "string", "null"]},
+        "`true`, `false`, text or `null`",
+    ),
+    (Literal["a", "b"], {"enum": ["a", "b"]}, "`a` or `b`"),
+    (Literal["", "a"] | None, {"enum": ["", "a", None]}, '`""`, `a` or `null`'),
+    (Annotated[str, OneOf(["a", "b", "c"])], {"enum": ["a", "b", "c"]}, "`a`, `b` or `c`"),
+    (Annotated[str, NotEmpty()], {"type": "string", "minLength": 1}, "text"),
+    (
+        Annotated[str | None, NotEmpty()],
+        {"type": ["string", "null"], "minLength": 1},
+        "text or `null`",
+    ),
+    (
+        Annotated[str, Matching("^[a-z]+$"), Hint("expected small letters")],
+        {"type": "string", "pattern": "^[a-z]+$", "patternHint": "expected small letters"},
+        "text of small letters",
+    ),
+    (
+        Annotated[tuple[Annotated[float, Above(0)], ...], NotEmpty(), Distinct()],
+        {
+            "type": "array",
+            "items": {"type": "number", "exclusiveMinimum": 0},
+            "minItems": 1,
+            "uniqueItems": True,
+        },
+        "list of numbers > 0 (at least one, none twice)",
+    ),
+    (
+        Annotated[tuple[str, ...] | None, Distinct()],
+        {"type": ["array", "null"], "items": {"type": "string"}, "uniqueItems": True},
+        "list of texts (none twice) or `null`",
+    ),
+    (
+        Mapping[str, Annotated[str, NotEmpty()]] | None,
+        {
+            "type": ["object", "null"],
+            "additionalProperties": {"type": "string", "minLength": 1},
+        },
+        "names (each with a text) or `null`",
+    ),
+    (
+        Annotated[Mapping[str, Animal], NotEmpty()],
+        {"type": "object", "minProperties": 1, **ANIMALS},
+        "names, each with the keys of [a task](#a-task)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("hint", "expected", "words"), KINDS, ids=[words for *_, words in KINDS])
 def test_a_type_with_its_limits_has_a_schema_and_words(hint, expected, words):
     found = schema.value_schema(hint)
     assert found == expected
