@@ -186,9 +186,10 @@ def _parts(given: argparse.Namespace) -> None:
 
 
 def _ledger(given: argparse.Namespace) -> None:
+    from redheart.storage import run_files
     from redheart.storage.ledger import Ledger
 
-    path = given.run_folder / "ledger.jsonl"
+    path = given.run_folder / run_files.LEDGER
     lines = Ledger(path).lines()
     if not lines:
         raise UserError(f"{path}: no ledger there; name a run's folder, such as results/demo")

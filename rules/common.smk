@@ -10,7 +10,7 @@ from redheart.encoding import sentences, trunk
 from redheart.errors import UserError
 from redheart.recipe.build import build
 from redheart.recipe.training_options import LegOptions, checkpoint_epochs
-from redheart.storage import files
+from redheart.storage import files, run_files
 from redheart.storage.store import Store
 from redheart.workflow import config as settings
 from redheart.workflow import steps
@@ -51,16 +51,16 @@ if PRETRAINED:
         TRUNK_SOURCE = trunk.source_files(PRETRAINED)
     except UserError as error:
         sys.exit(f"error: model.pretrained: {error}")
-TRUNK = {"trunk_config": "trunk/config.json", "trunk_weights": "trunk/weights.pt"}
+TRUNK = {"trunk_config": run_files.TRUNK_CONFIG, "trunk_weights": run_files.TRUNK_WEIGHTS}
 LEARNING_TRUNK = [f"{RUN}/{file}" for file in TRUNK.values() if PRETRAINED and not FROZEN]
-TOKENIZER = f"{RUN}/trunk/tokenizer.json" if PRETRAINED else f"{RUN}/data/tokenizer.json"
+TOKENIZER = f"{RUN}/{run_files.TRUNK_TOKENIZER if PRETRAINED else run_files.TOKENIZER}"
 ENCODED = f"{RUN}/data/features" if FROZEN else f"{RUN}/data/encoded"
 
 PARTS = ["train", "val_select", "val_confirm", "test"]
 SHARDS = CONFIG["dedup"]["shards"]
 SEEDS = CONFIG["seeds"]
 RATES = [str(float(rate)) for rate in CONFIG["sweep"]["learning_rates"]]
-EPOCHS = [f"{e:03d}" for e in checkpoint_epochs(build(LegOptions, CONFIG["train"]))]
+EPOCHS = [run_files.epoch_in_name(e) for e in checkpoint_epochs(build(LegOptions, CONFIG["train"]))]
 OFFSETS = CONFIG["crossover"]["offsets"]
 STORE = Store(CONFIG["store"]["path"])
 CODES = steps.codes(STORE)
@@ -69,7 +69,7 @@ CODES = steps.codes(STORE)
 # How long a waiting thread spins: see docs/decisions/005-threads.md.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ["REDHEART_STORE"] = CONFIG["store"]["path"]
-os.environ["REDHEART_LEDGER"] = f"{RUN}/ledger.jsonl"
+os.environ["REDHEART_LEDGER"] = f"{RUN}/{run_files.LEDGER}"
 os.environ["REDHEART_CONFIG"] = files.canonical(CONFIG)
 os.environ["REDHEART_COMMAND"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
@@ -83,9 +83,9 @@ wildcard_constraints:
     rate=r"[0-9.e+-]+",
 
 
-def checkpoints(pattern):
+def checkpoints(file):
     """All of a seed's files of one kind, in the order of their epochs."""
-    return expand(f"{RUN}/seed_{{{{seed}}}}/ckpt/{pattern}", epoch=EPOCHS)
+    return [f"{RUN}/seed_{{seed}}/{file(epoch)}" for epoch in EPOCHS]
 
 
 @cache

@@ -9,8 +9,8 @@ UNITS = [f"units{suffix}" for suffix in AVERAGED]
 rule stitch_crossover:
     input:
         spots=f"{RUN}/seed_{{seed}}/sweet_spots.json",
-        weights=checkpoints("epoch_{epoch}.pt"),
-        manifests=checkpoints("epoch_{epoch}.json"),
+        weights=checkpoints(run_files.checkpoint),
+        manifests=checkpoints(run_files.manifest),
     output:
         weights=f"{RUN}/seed_{{seed}}/crossover/optimal.pt",
         recipe=f"{RUN}/seed_{{seed}}/crossover/recipe.json",
@@ -25,8 +25,8 @@ rule stitch_crossover:
 rule stitch_variant:
     input:
         spots=f"{RUN}/seed_{{seed}}/sweet_spots.json",
-        weights=checkpoints("epoch_{epoch}.pt"),
-        manifests=checkpoints("epoch_{epoch}.json"),
+        weights=checkpoints(run_files.checkpoint),
+        manifests=checkpoints(run_files.manifest),
     output:
         weights=f"{RUN}/seed_{{seed}}/variants/offset_{{offset}}.pt",
         recipe=f"{RUN}/seed_{{seed}}/variants/offset_{{offset}}.json",
@@ -42,8 +42,8 @@ rule stitch_variant:
 rule stitch_units:
     input:
         spots=f"{RUN}/seed_{{seed}}/sweet_spots.json",
-        weights=checkpoints("epoch_{epoch}.pt"),
-        manifests=checkpoints("epoch_{epoch}.json"),
+        weights=checkpoints(run_files.checkpoint),
+        manifests=checkpoints(run_files.manifest),
     output:
         weights=f"{RUN}/seed_{{seed}}/crossover/{{kind}}.pt",
         recipe=f"{RUN}/seed_{{seed}}/crossover/{{kind}}.json",
@@ -59,9 +59,9 @@ rule stitch_units:
 
 rule make_soups:
     input:
-        metrics=checkpoints("metrics_{epoch}.json"),
-        weights=checkpoints("epoch_{epoch}.pt"),
-        manifests=checkpoints("epoch_{epoch}.json"),
+        metrics=checkpoints(run_files.metrics),
+        weights=checkpoints(run_files.checkpoint),
+        manifests=checkpoints(run_files.manifest),
         val_select=f"{ENCODED}/val_select.npz",
     output:
         **{soup: f"{RUN}/seed_{{seed}}/soups/{soup}.pt" for soup in SOUPS},
@@ -79,8 +79,8 @@ rule make_soups:
 rule search_units:
     input:
         greedy=f"{RUN}/seed_{{seed}}/soups/greedy.pt",
-        weights=checkpoints("epoch_{epoch}.pt"),
-        manifests=checkpoints("epoch_{epoch}.json"),
+        weights=checkpoints(run_files.checkpoint),
+        manifests=checkpoints(run_files.manifest),
         val_select=f"{ENCODED}/val_select.npz",
     output:
         weights=f"{RUN}/seed_{{seed}}/crossover/ascent.pt",

@@ -10,9 +10,9 @@ STITCHED = stitched_files(CONFIG["checkpoints"]["ema"], OFFSETS)
 
 rule predict_candidates:
     input:
-        metrics=checkpoints("metrics_{epoch}.json"),
-        weights=checkpoints("epoch_{epoch}.pt"),
-        manifests=checkpoints("epoch_{epoch}.json"),
+        metrics=checkpoints(run_files.metrics),
+        weights=checkpoints(run_files.checkpoint),
+        manifests=checkpoints(run_files.manifest),
         stitched=[f"{RUN}/seed_{{seed}}/{file}" for file in STITCHED],
         soup_recipe=f"{RUN}/seed_{{seed}}/soups/recipe.json",
         spots=f"{RUN}/seed_{{seed}}/sweet_spots.json",
@@ -71,8 +71,8 @@ rule open_test:
 rule predict_test:
     input:
         access=f"{RUN}/test_access.json",
-        weights=checkpoints("epoch_{epoch}.pt"),
-        manifests=checkpoints("epoch_{epoch}.json"),
+        weights=checkpoints(run_files.checkpoint),
+        manifests=checkpoints(run_files.manifest),
         stitched=[f"{RUN}/seed_{{seed}}/{file}" for file in STITCHED],
         sources=f"{RUN}/seed_{{seed}}/candidates.json",
         test=f"{ENCODED}/test.npz",

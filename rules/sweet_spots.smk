@@ -2,8 +2,8 @@
 
 rule find_sweet_spots:
     input:
-        metrics=checkpoints("metrics_{epoch}.json"),
-        manifests=checkpoints("epoch_{epoch}.json"),
+        metrics=checkpoints(run_files.metrics),
+        manifests=checkpoints(run_files.manifest),
     output:
         spots=f"{RUN}/seed_{{seed}}/sweet_spots.json",
     log:

@@ -1,12 +1,12 @@
 # Phase 2: a leg of training a job; its parent is the checkpoint before.
 
-def parent(pattern):
+def parent(file):
     """The file of the checkpoint before, or nothing for the first."""
 
     def find(wildcards):
         place = EPOCHS.index(wildcards.epoch) if wildcards.epoch in EPOCHS else 0
         before = EPOCHS[place - 1 : place] if place else []
-        return [f"{RUN}/seed_{wildcards.seed}/ckpt/{pattern.format(epoch=e)}" for e in before]
+        return [f"{RUN}/seed_{wildcards.seed}/{file(epoch)}" for epoch in before]
 
     return find
 
@@ -17,14 +17,14 @@ rule train_leg:
         val_select=f"{ENCODED}/val_select.npz",
         trunk=LEARNING_TRUNK[1:],
         best=f"{RUN}/sweep/best_lr.json",
-        parent_weights=parent("epoch_{epoch}.pt"),
-        parent_manifest=parent("epoch_{epoch}.json"),
-        parent_metrics=parent("metrics_{epoch}.json"),
+        parent_weights=parent(run_files.checkpoint),
+        parent_manifest=parent(run_files.manifest),
+        parent_metrics=parent(run_files.metrics),
     output:
-        weights=f"{RUN}/seed_{{seed}}/ckpt/epoch_{{epoch}}.pt",
-        manifest=f"{RUN}/seed_{{seed}}/ckpt/epoch_{{epoch}}.json",
-        steps=f"{RUN}/seed_{{seed}}/ckpt/steps_{{epoch}}.jsonl",
-        metrics=f"{RUN}/seed_{{seed}}/ckpt/metrics_{{epoch}}.json",
+        weights=f"{RUN}/seed_{{seed}}/{run_files.checkpoint('{epoch}')}",
+        manifest=f"{RUN}/seed_{{seed}}/{run_files.manifest('{epoch}')}",
+        steps=f"{RUN}/seed_{{seed}}/{run_files.steps('{epoch}')}",
+        metrics=f"{RUN}/seed_{{seed}}/{run_files.metrics('{epoch}')}",
     log:
         f"{RUN}/logs/train_leg_seed_{{seed}}_{{epoch}}.log",
     benchmark:

@@ -5,7 +5,7 @@ from pathlib import Path
 from job import Job
 
 from redheart.report import page
-from redheart.storage import files
+from redheart.storage import files, run_files
 from redheart.tasks.task import parse_tasks
 
 job = Job(snakemake)
@@ -14,7 +14,7 @@ results = page.without_clock(files.read_json(job.input.results))
 
 
 def by_seed(paths):
-    return {Path(path).parent.name.removeprefix("seed_"): files.read_json(path) for path in paths}
+    return {run_files.seed_of(path): files.read_json(path) for path in paths}
 
 
 def compute(folder):

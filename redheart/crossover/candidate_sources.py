@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from redheart.json_values import number, or_lowest
+from redheart.storage import run_files
 from redheart.tasks.metrics import MAIN_METRIC
 from redheart.tasks.task import Task
 
@@ -51,7 +52,7 @@ class Candidate:
     """An entry in the table of candidates."""
 
     name: str
-    """Its name in files and tables; `<offset>` stands for every offset of the config."""
+    """Its name in files and tables; `{offset}` stands for every offset of the config."""
     words: str
     """Its name in sentences; empty: as in tables."""
     note: str
@@ -76,7 +77,7 @@ def one_epoch(epoch_of: Callable[[Findings], int]) -> Sources:
 
     def sources(candidate: Candidate, found: Findings) -> Iterator[tuple[str, Source]]:
         epoch = epoch_of(found)
-        member = [_checkpoint(epoch), "ema" if candidate.of_averages else "weights"]
+        member = [run_files.checkpoint(epoch), "ema" if candidate.of_averages else "weights"]
         yield candidate.name, _source(candidate.note, [member], epochs=[epoch])
 
     return sources
@@ -99,7 +100,7 @@ def each_task_from_its_best(candidate: Candidate, found: Findings) -> Iterator[t
         scores = {t["epoch"]: t["fused"]["raw"]["tasks"][task.name][main] for t in found.tables}
         best[task.name] = _ranked(scores)[0]
     epochs = sorted(set(best.values()))
-    members = [[_checkpoint(epoch), "weights"] for epoch in epochs]
+    members = [[run_files.checkpoint(epoch), "weights"] for epoch in epochs]
     tasks = {task: epochs.index(epoch) for task, epoch in best.items()}
     yield candidate.name, _source(candidate.note, members, tasks, epochs=best)
 
@@ -109,29 +110,25 @@ def each_variant(candidate: Candidate, found: Findings) -> Iterator[tuple[str, S
     for variant in sorted(found.variants, key=lambda variant: abs(variant["offset"])):
         offset = variant["offset"]
         note = candidate.note.replace(OFFSET, f"{offset:+d}")
-        member = [at_offset(candidate.file, offset), "weights"]
+        member = [run_files.variant(offset), "weights"]
         yield (
             at_offset(candidate.name, offset),
             _source(note, [member], epochs=variant["epochs"]),
         )
 
 
-def all_variants(file: str) -> Sources:
+def all_variants(candidate: Candidate, found: Findings) -> Iterator[tuple[str, Source]]:
     """Make a candidate of the files of all variants that differ; equal ones count once."""
-
-    def sources(candidate: Candidate, found: Findings) -> Iterator[tuple[str, Source]]:
-        distinct = [v["offset"] for v in found.variants if v["same_as"] is None]
-        members = [[at_offset(file, offset), "weights"] for offset in distinct]
-        yield candidate.name, _source(candidate.note, members, offsets=distinct)
-
-    return sources
+    distinct = [variant["offset"] for variant in found.variants if variant["same_as"] is None]
+    members = [[run_files.variant(offset), "weights"] for offset in distinct]
+    yield candidate.name, _source(candidate.note, members, offsets=distinct)
 
 
 # Stands for the offset of a variant in a name, a note and a file's name.
-OFFSET = "<offset>"
+OFFSET = "{offset}"
 
 
-def at_offset(pattern: str, offset: int) -> str:
+def at_offset(pattern: str, offset: int | str) -> str:
     """Return a name or a file's name with an offset put in."""
     return pattern.replace(OFFSET, str(offset))
 
@@ -147,10 +144,6 @@ def _source(
         **of_tasks,
         "forward_passes": len(members),
     }
-
-
-def _checkpoint(epoch: int) -> str:
-    return f"ckpt/epoch_{epoch:03d}.pt"
 
 
 def member_paths(source: Source, paths: Sequence[str]) -> list[tuple[str, str]]:

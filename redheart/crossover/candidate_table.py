@@ -23,6 +23,7 @@ from redheart.crossover.candidate_sources import (
     single_by_rule,
 )
 from redheart.json_values import Json
+from redheart.storage import run_files
 from redheart.tasks.task import Task
 
 BEST_SINGLE = "best_single"
@@ -33,9 +34,6 @@ BASELINE = "tfidf_linear"
 DEFAULT = GREEDY_SOUP
 # Every candidate is compared with these on test.
 REFERENCES = (BEST_SINGLE, GREEDY_SOUP)
-
-# The files that phase 4 stitches for variants; the ensemble reads them too.
-VARIANT_FILE = f"variants/offset_{OFFSET}.pt"
 
 CANDIDATES = (
     Candidate(
@@ -81,21 +79,21 @@ CANDIDATES = (
         "the uniform soup",
         "the mean of all checkpoints",
         own_file(lambda found: {"epochs": found.soups["uniform"]["epochs"]}),
-        file="soups/uniform.pt",
+        file=run_files.soup("uniform"),
     ),
     Candidate(
         GREEDY_SOUP,
         "the greedy soup",
         "the mean of checkpoints, best first, each kept unless val_select gets worse",
         own_file(lambda found: {"epochs": found.soups["greedy"]["epochs"]}),
-        file="soups/greedy.pt",
+        file=run_files.soup("greedy"),
     ),
     Candidate(
         "uniform_soup_ema",
         "the uniform soup of EMA weights",
         "the mean of the moving averages of all checkpoints",
         own_file(lambda found: {"epochs": found.soups["uniform_ema"]["epochs"]}),
-        file="soups/uniform_ema.pt",
+        file=run_files.soup("uniform_ema"),
         of_averages=True,
     ),
     Candidate(
@@ -103,7 +101,7 @@ CANDIDATES = (
         "the greedy soup of EMA weights",
         "as the greedy soup, of the moving averages",
         own_file(lambda found: {"epochs": found.soups["greedy_ema"]["epochs"]}),
-        file="soups/greedy_ema.pt",
+        file=run_files.soup("greedy_ema"),
         of_averages=True,
     ),
     Candidate(
@@ -118,7 +116,7 @@ CANDIDATES = (
         "the crossover",
         "every module group from its own epoch, all stitched into one model",
         own_file(lambda found: {"epochs": found.chosen("groups")}),
-        file="crossover/optimal.pt",
+        file=run_files.stitched("optimal"),
         control="single_by_loss",
     ),
     Candidate(
@@ -126,7 +124,7 @@ CANDIDATES = (
         "the crossover by units",
         "every unit task x module from the epoch of its own best metric",
         own_file(lambda found: {"epochs": found.chosen("units")}),
-        file="crossover/units.pt",
+        file=run_files.stitched("units"),
         control="single_by_units",
     ),
     Candidate(
@@ -134,7 +132,7 @@ CANDIDATES = (
         "the crossover by units of EMA weights",
         "the same of the moving averages, by their own metrics",
         own_file(lambda found: {"epochs": found.chosen("units_ema")}),
-        file="crossover/units_ema.pt",
+        file=run_files.stitched("units_ema"),
         of_averages=True,
     ),
     Candidate(
@@ -147,7 +145,7 @@ CANDIDATES = (
                 "epochs": dict(found.search["chosen"]),
             }
         ),
-        file="crossover/ascent.pt",
+        file=run_files.stitched("ascent"),
         control=GREEDY_SOUP,
     ),
     Candidate(
@@ -155,13 +153,13 @@ CANDIDATES = (
         "",
         f"the crossover with all epochs shifted by {OFFSET}",
         each_variant,
-        file=VARIANT_FILE,
+        file=run_files.variant(OFFSET),
     ),
     Candidate(
         "variants_ensemble",
         "the variants' ensemble",
         "several models: the mean prediction of the variants that differ",
-        all_variants(VARIANT_FILE),
+        all_variants,
         several_models=True,
     ),
     Candidate(

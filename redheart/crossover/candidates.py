@@ -15,7 +15,7 @@ from redheart.evaluation.inference import contributions
 from redheart.model.network import Network
 from redheart.model.states import load_into
 from redheart.recipe.training_options import Recipe
-from redheart.storage import files
+from redheart.storage import files, run_files
 from redheart.storage.tensors import MaybeDeferred, hash_modules, load_verified
 
 Load = Callable[[int], Mapping[str, MaybeDeferred]]
@@ -47,9 +47,9 @@ def loader(paths: Sequence[str]) -> Load:
 
     Each is checked once, when it is first asked for.
     """
-    by_name = {Path(path).stem: path for path in paths}
+    by_name = {Path(path).name: path for path in paths}
     load = cache(load_verified)
-    return lambda epoch: load(by_name[f"epoch_{epoch:03d}"])
+    return lambda epoch: load(by_name[Path(run_files.checkpoint(epoch)).name])
 
 
 def paths_of_members(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from redheart.errors import UserError
 from redheart.limits import Distinct, NotEmpty
 from redheart.recipe.groups import BACKBONE, TRUNK, trunk_is_frozen
-from redheart.storage import files
+from redheart.storage import files, run_files
 
 Tensor = Any
 State = Mapping[str, Mapping[str, Tensor]]
@@ -123,7 +124,7 @@ def make_recipe(
         for module in members:
             modules[module] = {
                 "epoch": epoch,
-                "checkpoint": f"epoch_{epoch:03d}.pt",
+                "checkpoint": Path(run_files.checkpoint(epoch)).name,
                 "sha256": _module(manifests[epoch][source], module, epoch),
             }
     return {"epochs": dict(epochs), "modules": modules, "source": source}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from redheart.errors import UserError
-from redheart.storage import files
+from redheart.storage import files, run_files
 
 NOT_INSTALLED = "event files take the package tensorboard; install it (`pip install tensorboard`)"
 # TensorBoard looks for files with `tfevents` in their names. One fixed name, so that a second
@@ -26,25 +26,32 @@ def write_event_files(run_folder: Path, logdir: Path) -> int:
     UserError
         TensorBoard is not installed, or the run has no metrics of steps.
     """
-    seeds = sorted({path.parents[1] for path in run_folder.glob("seed_*/ckpt/steps_*.jsonl")})
+    legs = run_folder.glob(f"{run_files.seed_folder('*')}/{run_files.steps('*')}")
+    seeds = sorted({path.parents[1] for path in legs})
     if not seeds:
         raise UserError(
             f"{run_folder}: no metrics of training steps there; name a run's folder, such as "
             "results/demo, after its training"
         )
     for seed in seeds:
-        _write(logdir / seed.name / FILE, seed / "ckpt")
+        _write(logdir / seed.name / FILE, seed)
     return len(seeds)
 
 
 def scalars(folder: Path) -> Iterator[tuple[int, dict[str, float]]]:
-    """Yield the optimizer step and the scalars by tag: of each step, and of each checkpoint."""
-    for path in sorted(folder.glob("steps_*.jsonl")):
+    """Yield the optimizer step and the scalars by tag: of each step, and of each checkpoint.
+
+    Parameters
+    ----------
+    folder
+        That of a seed.
+    """
+    for path in sorted(folder.glob(run_files.steps("*"))):
         step = 0
         for row in files.read_lines(path):
             step = row.pop("step")
             yield step, flat(row, "step/")
-        table = folder / f"metrics_{path.stem.removeprefix('steps_')}.json"
+        table = folder / run_files.metrics(path.stem.rpartition("_")[2])
         if table.is_file():
             yield step, flat(files.read_json(table))
 

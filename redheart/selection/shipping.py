@@ -16,7 +16,7 @@ from redheart.encoding.lexicon import load_lexicon
 from redheart.encoding.tokens import Encoded, encode_part
 from redheart.recipe.build import read_recipe
 from redheart.selection.comparison import noise_sentence
-from redheart.storage import files
+from redheart.storage import files, run_files
 
 # Files of a run that ship as they are, by their names in the rule.
 AS_THEY_ARE = ("tokenizer", "lexicon", "trunk_config", "trunk_weights")
@@ -39,7 +39,7 @@ def shipped_members(
     """
     shipped = comparison["shipped"]
     source = sources[list(seeds).index(shipped["seed"])][shipped["candidate"]]
-    of_seed = [path for path in paths if f"/seed_{shipped['seed']}/" in path]
+    of_seed = [path for path in paths if f"/{run_files.seed_folder(shipped['seed'])}/" in path]
     return source, member_paths(source, of_seed)
 
 
@@ -142,7 +142,7 @@ class ShippedModel:
         from redheart.model.pretrained import read_trunk
         from redheart.storage.tensors import load_verified
 
-        recipe = read_recipe(files.read_json(self.folder / "config.json"))
+        recipe = read_recipe(files.read_json(self.folder / run_files.CONFIG))
         # It may have been trained on a device that this machine lacks.
         recipe = replace(recipe, train=replace(recipe.train, device="auto"))
         part, trunk = self._encoded(texts), None
@@ -177,11 +177,11 @@ class ShippedModel:
 
     @property
     def _trunk_files(self) -> tuple[Path, Path]:
-        return self.folder / "trunk" / "config.json", self.folder / "trunk" / "weights.pt"
+        return self.folder / run_files.TRUNK_CONFIG, self.folder / run_files.TRUNK_WEIGHTS
 
     def _encoded(self, texts: Sequence[str]) -> Encoded:
         tokenizer = self.folder / "tokenizer.json"
-        config = files.read_json(self.folder / "config.json")
+        config = files.read_json(self.folder / run_files.CONFIG)
         model, max_tokens = config["model"], config["train"]["max_tokens"]
         learned = model.get("pretrained") and model.get("freeze_after") != 0
         trunk = files.read_json(self._trunk_files[0]) if learned else None

@@ -11,7 +11,7 @@ from typing import IO
 from redheart.data.sources import read_items
 from redheart.errors import UserError
 from redheart.split.parts import PARTS
-from redheart.storage import files
+from redheart.storage import files, run_files
 from redheart.tasks.task import Record
 
 COLUMNS = ("id", "part")
@@ -73,7 +73,7 @@ def write_parts(folder: str | Path, stream: IO[str]) -> None:
     UserError
         There is no split in the folder.
     """
-    paths = {part: Path(folder) / "data" / "split" / f"{part}.json" for part in PARTS}
+    paths = {part: Path(folder) / run_files.records(part) for part in PARTS}
     missing = [path for path in paths.values() if not path.is_file()]
     if missing:
         raise UserError(f"{missing[0]}: is not there; name a run's folder, such as results/demo")

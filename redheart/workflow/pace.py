@@ -16,6 +16,7 @@ from redheart.machine.device import device_type
 from redheart.machine.memory_plan import MemoryPlan
 from redheart.recipe.build import build
 from redheart.recipe.training_options import Recipe
+from redheart.storage import run_files
 from redheart.storage.ledger import Ledger
 from redheart.storage.store import Store
 from redheart.sweep.halving import HalvingOptions, make_rungs
@@ -92,7 +93,7 @@ def ledger_epochs(config: Json, run: Path, store: Store) -> list[float]:
     """Return the seconds of a run's recorded epochs of the main training under these settings."""
     own = {**config["model"], **config["train"]}
     found = []
-    for line in Ledger(run / "ledger.jsonl").lines():
+    for line in Ledger(run / run_files.LEDGER).lines():
         made = store.ingredients(line["key"]) if line["step"] == "train_leg" else None
         params = {key.partition(".")[2]: v for key, v in (made or {"params": {}})["params"].items()}
         if made and all(own.get(key, value) == value for key, value in params.items()):

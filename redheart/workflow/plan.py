@@ -16,6 +16,7 @@ from redheart.recipe.build import build, read_recipe
 from redheart.recipe.groups import group_in_words, groups, kind_of
 from redheart.recipe.sizes import network_sizes
 from redheart.recipe.training_options import LegOptions, checkpoint_epochs
+from redheart.storage import run_files
 from redheart.storage.store import Store
 from redheart.workflow import space
 from redheart.workflow.pace import (
@@ -78,7 +79,7 @@ def report(config: Json, run: Path, measured: bool) -> Iterator[str]:
     if fits and (measured or is_quick(recipe, dense, max_tokens)):
         texts = recipe.train.batch_size * recipe.train.grad_accumulation * MEASURED_STEPS
         part = synthetic_part(recipe, corpus, max_tokens, trunk, texts)
-        pace = measure(recipe, part, run / "trunk" / "weights.pt", chosen)
+        pace = measure(recipe, part, run / run_files.TRUNK_WEIGHTS, chosen)
         yield from _measured_lines(config, corpus, pace, (sweep, main, steps))
     else:
         yield from _unmeasured_lines(fits, sweep, main, ledger_epochs(config, run, store))
@@ -108,7 +109,7 @@ def _data_kinds(config: Json, run: Path, corpus: Corpus, trunk: Json | None) -> 
     kinds = [space.Kind("encoded texts, about", 1, corpus.records * (4 * max_tokens + ngrams))]
     if trunk:
         source = Path(config["model"]["pretrained"])
-        found = [run / "trunk" / "weights.pt", *sorted(source.glob("*.safetensors"))]
+        found = [run / run_files.TRUNK_WEIGHTS, *sorted(source.glob("*.safetensors"))]
         size = max((path.stat().st_size for path in found if path.is_file()), default=0)
         kinds += [space.Kind("weights of the trunk", 1, size)] if size else []
     if trunk and config["model"]["freeze_after"] == 0:

@@ -16,7 +16,7 @@ from redheart.encoding.tokens import Encoded, vocabulary_size
 from redheart.errors import UserError
 from redheart.json_values import Json
 from redheart.recipe.training_options import Recipe
-from redheart.storage import files
+from redheart.storage import files, run_files
 from redheart.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Corpus:
 
 def read_corpus(config: Json, run: Path) -> Corpus:
     """Return the sizes of a run's corpus, from its encoded parts or, without them, as bounds."""
-    encoded = [run / "data" / "encoded" / f"{p}.npz" for p in config["split"] if p in _PARTS]
+    encoded = [run / run_files.encoded(p) for p in config["split"] if p in _PARTS]
     if all(path.is_file() for path in encoded):
         sizes = {path.stem: _sizes(path) for path in encoded}
         train = sizes["train"]
@@ -58,7 +58,8 @@ def read_corpus(config: Json, run: Path) -> Corpus:
         )
     records, origin = _count_records(config)
     vocab_size = config["tokenizer"]["vocab_size"]
-    tokenizer = run / ("trunk" if config["model"]["pretrained"] else "data") / "tokenizer.json"
+    has_trunk = config["model"]["pretrained"]
+    tokenizer = run / (run_files.TRUNK_TOKENIZER if has_trunk else run_files.TOKENIZER)
     if tokenizer.is_file():
         vocab_size = vocabulary_size(tokenizer)
     train = math.ceil(records * config["split"]["train"])
@@ -101,11 +102,11 @@ def trunk_config(config: Json, run: Path) -> dict[str, Any] | None:
         return None
     if name == sentences.ENCODER:
         return {"hidden_size": sentences.DIMENSION}
-    for path in (run / "trunk" / "config.json", Path(name) / "config.json"):
+    for path in (run / run_files.TRUNK_CONFIG, Path(name) / "config.json"):
         if path.is_file():
             return dict(files.read_json(path))
     raise UserError(
-        f"model.pretrained: {name} is not imported yet; `snakemake {run}/trunk/config.json "
+        f"model.pretrained: {name} is not imported yet; `snakemake {run / run_files.TRUNK_CONFIG} "
         "--cores 1` does that"
     )
 

@@ -15,7 +15,7 @@ from redheart.json_values import Json
 from redheart.machine.tiers import Kept
 from redheart.recipe.build import build
 from redheart.recipe.training_options import LegOptions, checkpoint_epochs
-from redheart.storage import files
+from redheart.storage import files, run_files
 from redheart.storage.store import Store
 from redheart.sweep.halving import HalvingOptions, make_rungs
 from redheart.workflow import steps
@@ -189,7 +189,7 @@ def remaining(
 def _keys(config: Json, run: Path) -> list[str]:
     """Return the store's keys of the checkpoints that lie in a run's folder."""
     paths = [
-        run / f"seed_{seed}" / "ckpt" / f"epoch_{epoch:03d}.json"
+        run / run_files.seed_folder(seed) / run_files.manifest(epoch)
         for seed in config["seeds"]
         for epoch in checkpoint_epochs(build(LegOptions, config["train"]))
     ]

@@ -9,6 +9,7 @@ import pytest
 
 from redheart.crossover.candidate_sources import (
     OFFSET,
+    at_offset,
     best_epoch,
     ranked_epochs,
     single_by_rule,
@@ -201,7 +202,7 @@ def test_the_schema_of_the_results_asks_for_every_candidate_of_the_table():
 
 
 def row(one):
-    name, note = f"`{one.name}`", one.note.replace(OFFSET, f"`{OFFSET}`")
+    name, note = at_offset(f"`{one.name}`", "<offset>"), at_offset(one.note, "`<offset>`")
     control = f" `{one.control}`" if one.control else ""
     words = f" {one.words}" if one.words else ""
     return f"| {name} |{words} | {note} |{control} |"

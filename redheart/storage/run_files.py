@@ -1,0 +1,93 @@
+"""The names of a run's files: where each lies below the run's folder, `results/<run>/`.
+
+A function takes a text in place of a number too, so that a rule can put in a wildcard, and a search
+a star.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CONFIG = "config.json"
+LEDGER = "ledger.jsonl"
+TOKENIZER = "data/tokenizer.json"
+LEXICON = "data/lexicon.npz"
+
+# Of a pretrained trunk, which brings its own tokenizer. A model that ships has the first two below
+# its own folder.
+TRUNK_CONFIG = "trunk/config.json"
+TRUNK_WEIGHTS = "trunk/weights.pt"
+TRUNK_TOKENIZER = "trunk/tokenizer.json"
+
+
+def records(part: str) -> str:
+    """Return the file of the records of a part."""
+    return f"data/split/{part}.json"
+
+
+def encoded(part: str) -> str:
+    """Return the file of the texts of a part as token ids."""
+    return f"data/encoded/{part}.npz"
+
+
+def features(part: str) -> str:
+    """Return the file of what a frozen trunk makes of the texts of a part."""
+    return f"data/features/{part}.npz"
+
+
+def seed_folder(seed: int | str) -> str:
+    """Return the folder of a training seed."""
+    return f"seed_{seed}"
+
+
+def seed_of(path: str | Path) -> str:
+    """Return the seed, given the path of a file right in its folder."""
+    return Path(path).parent.name.removeprefix(seed_folder(""))
+
+
+# --- below the folder of a seed: what a leg leaves, and what phase 4 makes of it -----------------
+
+
+def epoch_in_name(epoch: int | str) -> str:
+    """Return how a name tells an epoch: with three digits, so that names sort as epochs do."""
+    return epoch if isinstance(epoch, str) else f"{epoch:03d}"
+
+
+def checkpoint(epoch: int | str) -> str:
+    """Return the file of a checkpoint's weights."""
+    return f"ckpt/epoch_{epoch_in_name(epoch)}.pt"
+
+
+def manifest(epoch: int | str) -> str:
+    """Return the file of a checkpoint's manifest."""
+    return f"ckpt/epoch_{epoch_in_name(epoch)}.json"
+
+
+def steps(epoch: int | str) -> str:
+    """Return the file of the optimizer steps of the leg that ends with an epoch."""
+    return f"ckpt/steps_{epoch_in_name(epoch)}.jsonl"
+
+
+def metrics(epoch: int | str) -> str:
+    """Return the file of a checkpoint's table."""
+    return f"ckpt/metrics_{epoch_in_name(epoch)}.json"
+
+
+def soup(name: str) -> str:
+    """Return the file of a soup's weights."""
+    return f"soups/{name}.pt"
+
+
+def stitched(name: str) -> str:
+    """Return the file of a crossover's weights."""
+    return f"crossover/{name}.pt"
+
+
+def variant(offset: int | str) -> str:
+    """Return the file of the weights of the variant at an offset."""
+    return f"variants/offset_{offset}.pt"
+
+
+def variant_recipe(offset: int | str) -> str:
+    """Return the file of the recipe of the variant at an offset."""
+    return f"variants/offset_{offset}.json"
