@@ -65,5 +65,6 @@ def deal(count: int, lag: np.ndarray, room: np.ndarray) -> np.ndarray:
     order = (*FILL_ORDER[1:], TRAIN)
     for _ in range(count):
         open_parts = [part for part in order if dealt[part] < room[part]]
-        dealt[max(open_parts, key=lambda part: round(float(lag[part] - dealt[part]), 9))] += 1
+        most = max(open_parts, key=lambda part: round(float(lag[part] - dealt[part]), 9))
+        dealt[most] += 1
     return dealt
