@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +11,6 @@ import jsonschema
 from redheart.storage import files
 
 SCHEMA = Path(__file__).parents[2] / "config" / "schemas" / "results.schema.json"
-
-# Under which phase a step's seconds are counted.
-PHASES = {
-    "data": (
-        "generate_corpus",
-        "read_records",
-        "find_duplicates",
-        "deduplicate_records",
-        "split_records",
-        "train_tokenizer",
-        "import_trunk",
-        "fit_lexicon",
-        "encode_part",
-        "extract_features",
-    ),
-    "sweep": ("sweep_rate", "decide_rung", "join_sweep", "choose_rate"),
-    "train": ("train_leg", "evaluate_checkpoint"),
-    "sweet_spots": ("find_sweet_spots",),
-    "crossover": (
-        "stitch_crossover",
-        "stitch_variant",
-        "stitch_units",
-        "make_soups",
-        "search_units",
-    ),
-    "evaluate": (
-        "predict_candidates",
-        "choose_candidate",
-        "open_test",
-        "predict_test",
-        "fit_baseline",
-        "compare_candidates",
-        "ship_model",
-    ),
-    "report": ("write_results", "make_report"),
-}
 
 
 def gather(
@@ -98,7 +62,11 @@ def gather(
     return results
 
 
-def cost(ledger: Sequence[Mapping[str, Any]], folder: str | Path) -> dict[str, Any]:
+def cost(
+    ledger: Sequence[Mapping[str, Any]],
+    folder: str | Path,
+    steps_by_phase: Mapping[str, Collection[str]],
+) -> dict[str, Any]:
     """Return what the present results took: seconds by phase, peak memory, bytes on disk.
 
     Parameters
@@ -108,13 +76,15 @@ def cost(ledger: Sequence[Mapping[str, Any]], folder: str | Path) -> dict[str, A
         neither a restored result nor one long replaced distorts the sum.
     folder
         The run's folder.
+    steps_by_phase
+        Under which phase a step's seconds are counted.
     """
     computed = {
         (line["step"], line["target"]): line for line in ledger if line["outcome"] == "computed"
     }
     seconds = {
         phase: round(sum(line["seconds"] for line in computed.values() if line["step"] in steps), 3)
-        for phase, steps in PHASES.items()
+        for phase, steps in steps_by_phase.items()
     }
     sizes = (path.stat().st_size for path in sorted(Path(folder).rglob("*")) if path.is_file())
     return {

@@ -44,51 +44,63 @@ _TRAINING = ("tasks", *_keys("model", ModelOptions), *_keys("train", TrainOption
 _OF_DEVICE = ("train.device", "train.precision", "train.cpu_threads", "train.deterministic")
 _SHARDING = ("redheart.machine.sharding",)
 
-STEPS: dict[str, Step] = {
-    # phase 0
-    "generate_corpus": Step(("demo",)),
-    "read_records": Step((*_keys("data", RecordOptions), "labels")),
-    "find_duplicates": Step(("dedup.threshold", "dedup.shards")),
-    "deduplicate_records": Step(("dedup.threshold", "dedup.policy", "stratify_by")),
-    "split_records": Step(("split", "stratify_by", "labels")),
-    "train_tokenizer": Step(("tokenizer",)),
-    "import_trunk": Step(("model.pretrained", "train.max_tokens")),
-    "fit_lexicon": Step(("lexicon",)),
-    "encode_part": Step(("labels", "train.max_tokens")),
-    "extract_features": Step(_OF_DEVICE),
-    # phase 1
-    "sweep_rate": Step((*_TRAINING, "sweep.epochs"), _SHARDING),
-    "decide_rung": Step(("sweep.criterion", "sweep.reduction_factor")),
-    "join_sweep": Step(),
-    "choose_rate": Step(_keys("sweep", ChoiceOptions)),
-    # phase 2
-    "train_leg": Step(
-        (*_TRAINING, *_keys("checkpoints", CheckpointOptions)),
-        _SHARDING,
-        action="scripts.train_leg:train",
-    ),
-    "evaluate_checkpoint": Step(
-        (*_TRAINING, *_keys("train", ScoringOptions), "fusion"), action="scripts.train_leg:evaluate"
-    ),
-    # phase 3
-    "find_sweet_spots": Step(("sweet_spots",)),
-    # phase 4
-    "stitch_crossover": Step(),
-    "stitch_variant": Step(),
-    "stitch_units": Step(),
-    "make_soups": Step((*_TRAINING, "fusion")),
-    "search_units": Step((*_TRAINING, "fusion")),
-    # the end
-    "fit_baseline": Step(("labels", "fusion.balance")),
-    "predict_candidates": Step((*_TRAINING, "fusion")),
-    "choose_candidate": Step(("tasks", "evaluation")),
-    "open_test": Step(),
-    "predict_test": Step((*_TRAINING, "fusion")),
-    "compare_candidates": Step(("tasks", "evaluation")),
-    "ship_model": Step(),
-    "write_results": Step(),
-    "make_report": Step(("run", "tasks")),
+# The steps by phase; a line each.
+PHASES: dict[str, dict[str, Step]] = {
+    "data": {
+        "generate_corpus": Step(("demo",)),
+        "read_records": Step((*_keys("data", RecordOptions), "labels")),
+        "find_duplicates": Step(("dedup.threshold", "dedup.shards")),
+        "deduplicate_records": Step(("dedup.threshold", "dedup.policy", "stratify_by")),
+        "split_records": Step(("split", "stratify_by", "labels")),
+        "train_tokenizer": Step(("tokenizer",)),
+        "import_trunk": Step(("model.pretrained", "train.max_tokens")),
+        "fit_lexicon": Step(("lexicon",)),
+        "encode_part": Step(("labels", "train.max_tokens")),
+        "extract_features": Step(_OF_DEVICE),
+    },
+    "sweep": {
+        "sweep_rate": Step((*_TRAINING, "sweep.epochs"), _SHARDING),
+        "decide_rung": Step(("sweep.criterion", "sweep.reduction_factor")),
+        "join_sweep": Step(),
+        "choose_rate": Step(_keys("sweep", ChoiceOptions)),
+    },
+    "train": {
+        "train_leg": Step(
+            (*_TRAINING, *_keys("checkpoints", CheckpointOptions)),
+            _SHARDING,
+            action="scripts.train_leg:train",
+        ),
+        "evaluate_checkpoint": Step(
+            (*_TRAINING, *_keys("train", ScoringOptions), "fusion"),
+            action="scripts.train_leg:evaluate",
+        ),
+    },
+    "sweet_spots": {
+        "find_sweet_spots": Step(("sweet_spots",)),
+    },
+    "crossover": {
+        "stitch_crossover": Step(),
+        "stitch_variant": Step(),
+        "stitch_units": Step(),
+        "make_soups": Step((*_TRAINING, "fusion")),
+        "search_units": Step((*_TRAINING, "fusion")),
+    },
+    "evaluate": {
+        "fit_baseline": Step(("labels", "fusion.balance")),
+        "predict_candidates": Step((*_TRAINING, "fusion")),
+        "choose_candidate": Step(("tasks", "evaluation")),
+        "open_test": Step(),
+        "predict_test": Step((*_TRAINING, "fusion")),
+        "compare_candidates": Step(("tasks", "evaluation")),
+        "ship_model": Step(),
+    },
+    "report": {
+        "write_results": Step(),
+        "make_report": Step(("run", "tasks")),
+    },
 }
+
+STEPS = {name: step for phase in PHASES.values() for name, step in phase.items()}
 
 
 def roots(step: str) -> tuple[str, ...]:
