@@ -80,6 +80,12 @@ def test_a_folder_says_what_it_is_for_and_hands_nothing_on(path):
     assert isinstance(only, ast.Expr) and isinstance(only.value, ast.Constant)
 
 
+def test_the_page_of_the_house_draws_these_lines():
+    page = (ROOT / "docs" / "decisions" / "011-the-house.md").read_text("utf-8")
+    drawn = [re.split(r"\s{3,}", line)[0].split() for line in page.split("```")[1].splitlines()]
+    assert tuple(map(tuple, filter(any, drawn))) == LINES[::-1]
+
+
 def test_every_folder_has_a_line():
     assert {folder(module) for module in MODULES} - {"__init__"} == set(LINE_OF)
 
