@@ -1,4 +1,4 @@
-"""Phase 4: of which weights a candidate is made, and how these are chosen."""
+"""Phase 4: the weights that make a candidate, and how they are chosen."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from redheart.storage import run_files
 from redheart.tasks.metrics import MAIN_METRIC
 from redheart.tasks.task import Task
 
-# How a candidate is made: `members`, each a file below the seed's folder and `weights` or `ema` in
-# it, whose predictions are averaged, unless `tasks` names the member that predicts each;
-# `forward_passes`; `note`, how it was chosen; `epochs` or the like to tell a person.
+# How a candidate is made. `members`: each is a file below the seed's folder, and `weights` or `ema`
+# in that file. The candidate's prediction is the mean of its members' predictions, unless `tasks`
+# names one member for each task. `forward_passes`: the number of members. `note`: how the weights
+# were chosen. `epochs` or the like: the same facts for a reader.
 Source = dict[str, Any]
-# Yields the name and the source of each candidate that an entry of the table stands for.
+# Yields the name and the source of each candidate that a table entry stands for.
 Sources = Callable[["Candidate", "Findings"], Iterator[tuple[str, Source]]]
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the earlier phases found out about a seed: the candidates are chosen by it."""
+    """The results of the earlier phases for one seed; candidates are chosen by them."""
 
     tasks: Sequence[Task]
     """The tasks of the config."""
     tables: Sequence[Mapping[str, Any]]
     """The checkpoints' metrics, in the order of epochs."""
     soups: Mapping[str, Mapping[str, Any]]
-    """What went into each soup; there is none of averages where those were not saved."""
+    """The members of each soup; no soup of averages exists if no averages were saved."""
     spots: Mapping[str, Any]
     """The content of `sweet_spots.json`."""
     variants: Sequence[Mapping[str, Any]]
-    """The variants' recipes."""
+    """The recipes of the variants."""
     search: Mapping[str, Any]
     """The content of `search.json`."""
 
@@ -54,29 +55,29 @@ class Candidate:
     name: str
     """Its name in files and tables; `{offset}` stands for every offset of the config."""
     words: str
-    """Its name in sentences; empty: as in tables."""
+    """Its name in sentences; empty: the name in tables serves here too."""
     note: str
     """How its weights are chosen."""
     sources: Sources | None
-    """Says of which weights it is made; None: of none, as it is no network."""
+    """Names the weights that make it; None: it is no network and has no weights."""
     file: str = ""
-    """Its own file below the seed's folder; empty: it is made of files of others."""
+    """Its own file below the seed's folder; empty: it has none and uses other files."""
     of_averages: bool = False
-    """Whether it is made of moving averages, and left out where checkpoints hold none."""
+    """Whether moving averages make it; then it is left out if the checkpoints hold none."""
     several_models: bool = False
-    """Whether a prediction may take several models; then it does not ship."""
+    """Whether a prediction may need several models; such a candidate does not ship."""
     control: str = ""
-    """The candidate that its score must be held against to see what stitching adds."""
+    """The candidate to compare it with: the difference of the scores is the gain by stitching."""
 
 
-# --- how the weights of an entry are found ------------------------------------------------------
+# --- the weights of an entry --------------------------------------------------------------------
 
 
 def one_epoch(epoch_of: Callable[[Findings], int]) -> Sources:
     """Make a candidate of the checkpoint of one epoch."""
 
-    def sources(candidate: Candidate, found: Findings) -> Iterator[tuple[str, Source]]:
-        epoch = epoch_of(found)
+    def sources(candidate: Candidate, findings: Findings) -> Iterator[tuple[str, Source]]:
+        epoch = epoch_of(findings)
         member = [run_files.checkpoint(epoch), "ema" if candidate.of_averages else "weights"]
         yield candidate.name, _source(candidate.note, [member], epochs=[epoch])
 
@@ -84,20 +85,26 @@ def one_epoch(epoch_of: Callable[[Findings], int]) -> Sources:
 
 
 def own_file(facts: Callable[[Findings], Mapping[str, Any]]) -> Sources:
-    """Make a candidate of its own file, with facts that tell a person what is in it."""
+    """Make a candidate of its own file; `facts` describe its content to a reader."""
 
-    def sources(candidate: Candidate, found: Findings) -> Iterator[tuple[str, Source]]:
-        yield candidate.name, _source(candidate.note, [[candidate.file, "weights"]], **facts(found))
+    def sources(candidate: Candidate, findings: Findings) -> Iterator[tuple[str, Source]]:
+        member = [candidate.file, "weights"]
+        yield candidate.name, _source(candidate.note, [member], **facts(findings))
 
     return sources
 
 
-def each_task_from_its_best(candidate: Candidate, found: Findings) -> Iterator[tuple[str, Source]]:
-    """Make a candidate of the checkpoint that is best at each task."""
+def each_task_from_its_best(
+    candidate: Candidate, findings: Findings
+) -> Iterator[tuple[str, Source]]:
+    """Make a candidate that takes each task from the checkpoint that is best at the task."""
     best = {}
-    for task in found.tasks:
+    for task in findings.tasks:
         main = MAIN_METRIC[task.kind]
-        scores = {t["epoch"]: t["fused"]["raw"]["tasks"][task.name][main] for t in found.tables}
+        scores = {
+            table["epoch"]: table["fused"]["raw"]["tasks"][task.name][main]
+            for table in findings.tables
+        }
         best[task.name] = _ranked(scores)[0]
     epochs = sorted(set(best.values()))
     members = [[run_files.checkpoint(epoch), "weights"] for epoch in epochs]
@@ -105,9 +112,9 @@ def each_task_from_its_best(candidate: Candidate, found: Findings) -> Iterator[t
     yield candidate.name, _source(candidate.note, members, tasks, epochs=best)
 
 
-def each_variant(candidate: Candidate, found: Findings) -> Iterator[tuple[str, Source]]:
+def each_variant(candidate: Candidate, findings: Findings) -> Iterator[tuple[str, Source]]:
     """Make a candidate of each variant's file, the smallest shift first."""
-    for variant in sorted(found.variants, key=lambda variant: abs(variant["offset"])):
+    for variant in sorted(findings.variants, key=lambda variant: abs(variant["offset"])):
         offset = variant["offset"]
         note = candidate.note.replace(OFFSET, f"{offset:+d}")
         member = [run_files.variant(offset), "weights"]
@@ -117,9 +124,9 @@ def each_variant(candidate: Candidate, found: Findings) -> Iterator[tuple[str, S
         )
 
 
-def all_variants(candidate: Candidate, found: Findings) -> Iterator[tuple[str, Source]]:
-    """Make a candidate of the files of all variants that differ; equal ones count once."""
-    distinct = [variant["offset"] for variant in found.variants if variant["same_as"] is None]
+def all_variants(candidate: Candidate, findings: Findings) -> Iterator[tuple[str, Source]]:
+    """Make a candidate of the files of all variants; variants with equal epochs count once."""
+    distinct = [variant["offset"] for variant in findings.variants if variant["same_as"] is None]
     members = [[run_files.variant(offset), "weights"] for offset in distinct]
     yield candidate.name, _source(candidate.note, members, offsets=distinct)
 
@@ -129,7 +136,7 @@ OFFSET = "{offset}"
 
 
 def at_offset(pattern: str, offset: int | str) -> str:
-    """Return a name or a file's name with an offset put in."""
+    """Return a candidate's or a file's name with the offset filled in."""
     return pattern.replace(OFFSET, str(offset))
 
 
@@ -152,7 +159,7 @@ def member_paths(source: Source, paths: Sequence[str]) -> list[tuple[str, str]]:
     return [(by_place[file], which) for file, which in source["members"]]
 
 
-# --- which epoch ---------------------------------------------------------------------------------
+# --- the choice of an epoch ----------------------------------------------------------------------
 
 
 def best_epoch(tables: Sequence[Mapping[str, Any]], source: str) -> int:
@@ -174,9 +181,10 @@ def ranked_epochs(tables: Sequence[Mapping[str, Any]], source: str = "raw") -> l
 
 
 def single_by_rule(spots: Mapping[str, Mapping[str, Any]]) -> int:
-    """Return the one epoch that the rule of a crossover would choose for all that it stitches.
+    """Return the one epoch that a crossover's rule would choose for all its parts together.
 
-    It has the lowest mean of the scores by which the rule chose an epoch for each.
+    The rule chooses an epoch for each group or unit by its score, lowest first. This epoch has the
+    lowest mean of these scores over all groups or units.
 
     Parameters
     ----------

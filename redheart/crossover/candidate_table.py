@@ -1,7 +1,8 @@
 """Phase 4: the table of all candidates. A new candidate is a new entry here.
 
-Its order is that of every file, table and figure. `config/schemas/results.schema.json` and the
-table in `docs/crossover.md` repeat it; a test compares them.
+Every file, table and figure lists the candidates in the order of this table.
+`config/schemas/results.schema.json` and the table in `docs/crossover.md` repeat the entries; a test
+compares them.
 """
 
 from __future__ import annotations
@@ -40,59 +41,59 @@ CANDIDATES = (
         "last",
         "the last checkpoint",
         "the last checkpoint",
-        one_epoch(lambda found: int(found.tables[-1]["epoch"])),
+        one_epoch(lambda findings: int(findings.tables[-1]["epoch"])),
     ),
     Candidate(
         BEST_SINGLE,
         "the best single checkpoint",
         "the checkpoint with the best macro score on val_select",
-        one_epoch(lambda found: best_epoch(found.tables, "raw")),
+        one_epoch(lambda findings: best_epoch(findings.tables, "raw")),
     ),
     Candidate(
         "single_by_loss",
         "the best single checkpoint by loss",
         "control: the checkpoint that the rule of `crossover` chooses for all groups at once",
-        one_epoch(lambda found: single_by_rule(found.spots["groups"])),
+        one_epoch(lambda findings: single_by_rule(findings.spots["groups"])),
     ),
     Candidate(
         "single_by_units",
         "the single checkpoint by units",
         "control: the checkpoint that the rule of `crossover_units` chooses for all at once",
-        one_epoch(lambda found: single_by_rule(found.spots["units"])),
+        one_epoch(lambda findings: single_by_rule(findings.spots["units"])),
     ),
     Candidate(
         "ema_last",
         "the last EMA weights",
         "the moving average at the last checkpoint",
-        one_epoch(lambda found: int(found.tables[-1]["epoch"])),
+        one_epoch(lambda findings: int(findings.tables[-1]["epoch"])),
         of_averages=True,
     ),
     Candidate(
         "ema",
         "the EMA weights",
         "the moving average at its best on val_select",
-        one_epoch(lambda found: best_epoch(found.tables, "ema")),
+        one_epoch(lambda findings: best_epoch(findings.tables, "ema")),
         of_averages=True,
     ),
     Candidate(
         "uniform_soup",
         "the uniform soup",
         "the mean of all checkpoints",
-        own_file(lambda found: {"epochs": found.soups["uniform"]["epochs"]}),
+        own_file(lambda findings: {"epochs": findings.soups["uniform"]["epochs"]}),
         file=run_files.soup("uniform"),
     ),
     Candidate(
         GREEDY_SOUP,
         "the greedy soup",
         "the mean of checkpoints, best first, each kept unless val_select gets worse",
-        own_file(lambda found: {"epochs": found.soups["greedy"]["epochs"]}),
+        own_file(lambda findings: {"epochs": findings.soups["greedy"]["epochs"]}),
         file=run_files.soup("greedy"),
     ),
     Candidate(
         "uniform_soup_ema",
         "the uniform soup of EMA weights",
         "the mean of the moving averages of all checkpoints",
-        own_file(lambda found: {"epochs": found.soups["uniform_ema"]["epochs"]}),
+        own_file(lambda findings: {"epochs": findings.soups["uniform_ema"]["epochs"]}),
         file=run_files.soup("uniform_ema"),
         of_averages=True,
     ),
@@ -100,7 +101,7 @@ CANDIDATES = (
         "greedy_soup_ema",
         "the greedy soup of EMA weights",
         "as the greedy soup, of the moving averages",
-        own_file(lambda found: {"epochs": found.soups["greedy_ema"]["epochs"]}),
+        own_file(lambda findings: {"epochs": findings.soups["greedy_ema"]["epochs"]}),
         file=run_files.soup("greedy_ema"),
         of_averages=True,
     ),
@@ -115,7 +116,7 @@ CANDIDATES = (
         "crossover",
         "the crossover",
         "every module group from its own epoch, all stitched into one model",
-        own_file(lambda found: {"epochs": found.chosen("groups")}),
+        own_file(lambda findings: {"epochs": findings.chosen("groups")}),
         file=run_files.stitched("optimal"),
         control="single_by_loss",
     ),
@@ -123,7 +124,7 @@ CANDIDATES = (
         "crossover_units",
         "the crossover by units",
         "every unit task x module from the epoch of its own best metric",
-        own_file(lambda found: {"epochs": found.chosen("units")}),
+        own_file(lambda findings: {"epochs": findings.chosen("units")}),
         file=run_files.stitched("units"),
         control="single_by_units",
     ),
@@ -131,7 +132,7 @@ CANDIDATES = (
         "crossover_units_ema",
         "the crossover by units of EMA weights",
         "the same of the moving averages, by their own metrics",
-        own_file(lambda found: {"epochs": found.chosen("units_ema")}),
+        own_file(lambda findings: {"epochs": findings.chosen("units_ema")}),
         file=run_files.stitched("units_ema"),
         of_averages=True,
     ),
@@ -140,9 +141,9 @@ CANDIDATES = (
         "the ascent",
         "the greedy soup, units exchanged for an epoch's one by one while a task gains",
         own_file(
-            lambda found: {
-                "base": found.search["trunk"]["source"],
-                "epochs": dict(found.search["chosen"]),
+            lambda findings: {
+                "base": findings.search["trunk"]["source"],
+                "epochs": dict(findings.search["chosen"]),
             }
         ),
         file=run_files.stitched("ascent"),
@@ -170,9 +171,9 @@ CANDIDATES = (
     ),
 )
 
-NAMES_IN_WORDS = {one.name: one.words for one in CANDIDATES if one.words}
-OF_AVERAGES = tuple(one.name for one in CANDIDATES if one.of_averages)
-NOTES = {one.name: one.note for one in CANDIDATES}
+NAMES_IN_WORDS = {candidate.name: candidate.words for candidate in CANDIDATES if candidate.words}
+OF_AVERAGES = tuple(candidate.name for candidate in CANDIDATES if candidate.of_averages)
+NOTES = {candidate.name: candidate.note for candidate in CANDIDATES}
 
 
 def sources_of_candidates(
@@ -183,17 +184,17 @@ def sources_of_candidates(
     variants: Sequence[Json],
     search: Json,
 ) -> dict[str, Source]:
-    """Say for every candidate of a seed of which weights it is made, in the order of the table.
+    """Return the source of every candidate of a seed: its weights; in the order of the table.
 
-    None is made of averages where the checkpoints hold none. The parameters are those of
-    `Findings`.
+    Candidates of moving averages are left out if the checkpoints hold no averages. The parameters
+    are those of `Findings`.
     """
-    found = Findings(tasks, tables, soups, spots, variants, search)
+    findings = Findings(tasks, tables, soups, spots, variants, search)
     return {
         name: source
-        for one in CANDIDATES
-        if one.sources and (found.averages or not one.of_averages)
-        for name, source in one.sources(one, found)
+        for candidate in CANDIDATES
+        if candidate.sources and (findings.averages or not candidate.of_averages)
+        for name, source in candidate.sources(candidate, findings)
     }
 
 
@@ -205,12 +206,16 @@ def stitched_files(averages: bool, offsets: Iterable[int]) -> list[str]:
     averages
         Whether the checkpoints hold moving averages.
     offsets
-        Those of the variants.
+        The offsets of the variants.
     """
-    made = [one.file for one in CANDIDATES if one.file and (averages or not one.of_averages)]
+    patterns = [
+        candidate.file
+        for candidate in CANDIDATES
+        if candidate.file and (averages or not candidate.of_averages)
+    ]
     offsets = list(offsets)
     return [
         file
-        for pattern in made
+        for pattern in patterns
         for file in ([at_offset(pattern, o) for o in offsets] if OFFSET in pattern else [pattern])
     ]

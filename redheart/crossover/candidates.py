@@ -1,4 +1,4 @@
-"""The candidates of phase 4: soups, and what every candidate predicts."""
+"""The candidates of phase 4: their members, their fusion and their predictions."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def predict(
 ) -> Predictions:
     """Return a model's predictions for a part: task -> float32 [n, width]."""
     load_into(network, states)
-    given = contributions(network, part, recipe.train)
-    return fused_predictions(recipe.tasks, given, weights)
+    contributed = contributions(network, part, recipe.train)
+    return fused_predictions(recipe.tasks, contributed, weights)
 
 
 def fit_fusion(
     network: Network, states: MaybeDeferred, validation: Encoded, recipe: Recipe
 ) -> tuple[Predictions, Weights]:
-    """Return a model's predictions for val_select, and the fusion's weights, which it decides."""
+    """Return a model's predictions for val_select, and the fusion's weights fitted on it."""
     load_into(network, states)
-    given = contributions(network, validation, recipe.train)
-    weights = choose_weights(recipe.tasks, given, validation.targets, recipe.fusion)
-    return fused_predictions(recipe.tasks, given, weights), weights
+    contributed = contributions(network, validation, recipe.train)
+    weights = choose_weights(recipe.tasks, contributed, validation.targets, recipe.fusion)
+    return fused_predictions(recipe.tasks, contributed, weights), weights
 
 
 def loader(paths: Sequence[str]) -> Load:
-    """Return a function from an epoch to its checkpoint, given the checkpoints' paths.
+    """Return a function that loads the checkpoint of an epoch, from the checkpoints' paths.
 
-    Each is checked once, when it is first asked for.
+    Each checkpoint is read and checked once, at the first call with its epoch.
     """
     by_name = {Path(path).name: path for path in paths}
     load = cache(load_verified)
@@ -55,7 +55,7 @@ def loader(paths: Sequence[str]) -> Load:
 def paths_of_members(
     sources: Mapping[str, Source], paths: Sequence[str]
 ) -> dict[str, list[tuple[str, str]]]:
-    """Return where the members of every candidate lie, among the paths of one seed's files."""
+    """Return the path and the kind of each candidate's members, from one seed's file paths."""
     return {name: member_paths(source, paths) for name, source in sources.items()}
 
 
@@ -71,7 +71,7 @@ def predict_candidates(
     parts: Mapping[str, Encoded],
     recipe: Recipe,
 ) -> tuple[dict[str, dict[str, Predictions]], dict[str, Source]]:
-    """Let every candidate predict every part, val_select among them; equal weights predict once.
+    """Let every candidate predict every part, also val_select; equal weights predict once.
 
     Parameters
     ----------
@@ -80,21 +80,23 @@ def predict_candidates(
 
     Returns
     -------
-    Candidate -> part -> predictions; and the sources with `fusion`, the fusion's weights in each
-    member, and `same_as`, an earlier candidate that is made of the very same weights.
+    Candidate -> part -> predictions; and the sources, each with `fusion`, the fusion's weights of
+    each member. A source also has `same_as` if an earlier candidate has the very same weights.
     """
-    known: dict[str, tuple[dict[str, Predictions], Weights]] = {}
+    by_hash: dict[str, tuple[dict[str, Predictions], Weights]] = {}
     first: dict[tuple[tuple[str, ...], ...], str] = {}
     predicted, named = {}, {}
     for name, source in sources.items():
         hashes = []
         for states in load_members(members[name]):
             hashes.append(files.canonical(hash_modules(states)))
-            if hashes[-1] not in known:
-                known[hashes[-1]] = predict_parts(network, states, parts, recipe)
-        each, fusion = zip(*(known[one] for one in hashes), strict=True)
+            if hashes[-1] not in by_hash:
+                by_hash[hashes[-1]] = predict_parts(network, states, parts, recipe)
+        predictions, fusion = zip(*(by_hash[digest] for digest in hashes), strict=True)
         member_of = source.get("tasks")
-        predicted[name] = {part: combine([one[part] for one in each], member_of) for part in parts}
+        predicted[name] = {
+            part: combine([by_part[part] for by_part in predictions], member_of) for part in parts
+        }
         named[name] = {**source, "fusion": list(fusion)}
         made_of = tuple(
             (hashes[member_of[task.name]],) if member_of else tuple(sorted(hashes))
@@ -112,47 +114,47 @@ def predict_fused(
     part: Encoded,
     recipe: Recipe,
 ) -> dict[str, Predictions]:
-    """Let every candidate predict a part that nothing is fitted to; equal weights predict once.
+    """Let every candidate predict a part without fitting to it; equal weights predict once.
 
     Parameters
     ----------
     sources
-        As `predict_candidates` returned them, with the fusion's weights.
+        The sources that `predict_candidates` returned, with the fusion's weights.
     members
         Where the members of each candidate lie: (path, `weights` or `ema`).
     """
-    known: dict[tuple[str, str], Predictions] = {}
+    by_member: dict[tuple[str, str], Predictions] = {}
     predicted: dict[str, Predictions] = {}
     for name, source in sources.items():
         if "same_as" in source:
             predicted[name] = predicted[source["same_as"]]
             continue
         for (path, which), weights in zip(members[name], source["fusion"], strict=True):
-            if (path, which) not in known:
+            if (path, which) not in by_member:
                 (states,) = load_members([(path, which)])
-                known[path, which] = predict(network, states, part, recipe, weights)
-        each = [known[member] for member in members[name]]
-        predicted[name] = combine(each, source.get("tasks"))
+                by_member[path, which] = predict(network, states, part, recipe, weights)
+        predictions = [by_member[member] for member in members[name]]
+        predicted[name] = combine(predictions, source.get("tasks"))
     return predicted
 
 
 def predict_parts(
     network: Network, states: MaybeDeferred, parts: Mapping[str, Encoded], recipe: Recipe
 ) -> tuple[dict[str, Predictions], Weights]:
-    """Return a model's predictions by part, val_select among them, and the fusion's weights."""
-    chosen, weights = fit_fusion(network, states, parts["val_select"], recipe)
-    others = {
+    """Return a model's predictions by part, also for val_select, and the fusion's weights."""
+    on_val_select, weights = fit_fusion(network, states, parts["val_select"], recipe)
+    on_other_parts = {
         part: predict(network, states, data, recipe, weights)
         for part, data in parts.items()
         if part != "val_select"
     }
-    return {"val_select": chosen, **others}, weights
+    return {"val_select": on_val_select, **on_other_parts}, weights
 
 
 def combine(
     members: Sequence[Predictions], member_of_task: Mapping[str, int] | None = None
 ) -> Predictions:
-    """Return the mean of several models' predictions, or each task's from its own member."""
+    """Return the mean prediction of several models, or each task from the member named for it."""
     if member_of_task:
         return {task: members[index][task] for task, index in member_of_task.items()}
     return {

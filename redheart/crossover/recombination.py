@@ -27,7 +27,7 @@ from redheart.tasks import metrics
 def search_files(
     inputs: Any, manifests: Mapping[int, Mapping[str, Any]], recipe: Recipe
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Search the units' epochs, given the files of a seed; return what `search_checkpoints` does.
+    """Search the units' epochs in the files of a seed, as `search_checkpoints` does.
 
     Parameters
     ----------
@@ -35,6 +35,10 @@ def search_files(
         Paths: `greedy`, the soup; `weights`, all checkpoints; `val_select`, the encoded part.
     manifests
         The checkpoints' manifests by epoch.
+
+    Returns
+    -------
+    As `search_checkpoints`.
     """
     validation = load_encoded(inputs.val_select)
     soup = load_verified(inputs.greedy)["weights"]
@@ -56,7 +60,7 @@ def contributions_on(
     part: Encoded,
     recipe: Recipe,
 ) -> dict[Option, Contributions]:
-    """Return what the modules of each option contribute on one trunk, which runs once."""
+    """Return the contributions of each option's modules on one trunk; the trunk runs once."""
     load_into(network, trunk)
     features = features_by_batch(network, part, recipe.train)
     cache = {}
@@ -74,14 +78,14 @@ def search_checkpoints(
     part: Encoded,
     recipe: Recipe,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Search the units' epochs on the greedy soup's trunk, and map epochs against trunks.
+    """Search the units' epochs on the greedy soup's trunk; score them on other trunks too.
 
     Parameters
     ----------
     load
-        Read the weights of an epoch, or of the greedy soup.
+        Reads the weights of an epoch, or of the greedy soup.
     epochs
-        The saved ones, ascending.
+        The saved epochs, ascending.
     modules_by_unit
         The units, as `redheart.recipe.groups.units` returns them.
     part
@@ -89,7 +93,7 @@ def search_checkpoints(
 
     Returns
     -------
-    The content of `search.json`, and the weights that were found, by module.
+    The content of `search.json`, and the stitched weights by module.
     """
 
     def cached(trunk: Option, options: Sequence[Option]) -> dict[Option, Contributions]:
@@ -98,24 +102,24 @@ def search_checkpoints(
     tasks = {task.name: task for task in recipe.tasks}
 
     def score(name: str, modules: Mapping[str, Any]) -> float:
-        one, given = [tasks[name]], {name: modules}
-        weights = choose_weights(one, given, part.targets, recipe.fusion)
-        predicted = fused_predictions(one, given, weights)[name]
+        one_task, contributed = [tasks[name]], {name: modules}
+        weights = choose_weights(one_task, contributed, part.targets, recipe.fusion)
+        predicted = fused_predictions(one_task, contributed, weights)[name]
         return metrics.main_metric(tasks[name], predicted, part.targets[name])
 
-    found = search.search_units(cached(START, [START, *epochs]), modules_by_unit, score)
+    result = search.search_units(cached(START, [START, *epochs]), modules_by_unit, score)
     grid = search.heat_map_epochs(epochs)
     caches = {trunk: cached(trunk, grid) for trunk in grid}
-    found["cost"] = _cost(len(epochs), len(grid))
-    found["heat_map"] = {"unit": search.heat_map(caches, modules_by_unit, score)}
-    return found, _stitched(load, found["chosen"], modules_by_unit)
+    result["cost"] = _cost(len(epochs), len(grid))
+    result["heat_map"] = {"unit": search.heat_map(caches, modules_by_unit, score)}
+    return result, _stitched(load, result["chosen"], modules_by_unit)
 
 
 def _cost(epochs: int, grid: int) -> dict[str, Any]:
-    """Return the passes over val_select, and how many evaluations of all checkpoints they are.
+    """Return the search's passes over val_select, also in evaluations of all checkpoints.
 
-    An evaluation of a checkpoint is a pass of its trunk and one of its modules. The larger of the
-    two counts, as though every pass were of both.
+    To evaluate one checkpoint takes one pass of its trunk and one pass of its modules. The larger
+    of the two numbers of passes counts, as if every pass were one of trunk and modules.
     """
     trunks, modules = 1 + grid, 1 + epochs + grid**2
     return {
@@ -134,6 +138,6 @@ def _stitched(
     stitched = dict(load(START))
     for option in sorted({option for option in chosen.values() if option != START}):
         state = load(option)
-        for unit in [unit for unit, taken in chosen.items() if taken == option]:
+        for unit in [name for name, source in chosen.items() if source == option]:
             stitched |= {module: state[module] for module in modules_by_unit[unit]}
     return stitched

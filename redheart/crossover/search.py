@@ -1,7 +1,7 @@
-"""Phase 4: from which epoch each unit is taken, by coordinate ascent on cached contributions.
+"""Phase 4: the choice of each unit's epoch, by coordinate ascent on cached contributions.
 
-The trunk is fixed. What the modules of every epoch contribute on it is known beforehand, so that a
-combination of epochs costs a sum and a metric, and no forward pass.
+The trunk is fixed. The contributions of every epoch's modules on this trunk are computed first.
+After that, scoring a combination of epochs takes a sum and a metric, and no forward pass.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from redheart.recipe.groups import TRUNK
 
 START = GREEDY_SOUP
 
-# Where a unit is taken from: a saved epoch, or START.
+# The source of a unit: a saved epoch, or START.
 Option = int | str
 # task -> module -> [n, width], tensors or arrays.
 Contributions = Mapping[str, Mapping[str, Any]]
-# The main metric of a task, higher is better, given the contributions to it by module.
+# The main metric of a task (higher is better), from the contributions to the task by module.
 Score = Callable[[str, Mapping[str, Any]], float]
 
 
 def units_by_task(
-    given: Contributions, modules_by_unit: Mapping[str, Sequence[str]]
+    contributed: Contributions, modules_by_unit: Mapping[str, Sequence[str]]
 ) -> dict[str, list[str]]:
-    """Return the units that can be exchanged on a fixed trunk, by the task that they serve."""
+    """Return by task the units that contribute to it and can be exchanged on a fixed trunk."""
     return {
         task: [
             unit
             for unit, modules in modules_by_unit.items()
             if unit != TRUNK and any(module in contributors for module in modules)
         ]
-        for task, contributors in given.items()
+        for task, contributors in contributed.items()
     }
 
 
@@ -45,14 +45,14 @@ def recombine(
     modules_by_unit: Mapping[str, Sequence[str]],
     base: Option = START,
 ) -> dict[str, Any]:
-    """Return the contributions to a task with each unit from its chosen place.
+    """Return the contributions to a task, each unit taken from its chosen option.
 
     Parameters
     ----------
     cache
-        What the modules of every epoch contribute on the fixed trunk.
+        The contributions of every option's modules on the fixed trunk.
     chosen
-        Option by unit; a unit that is not named is taken from `base`.
+        Option by unit; all other units are taken from `base`.
     """
     of_module = {
         module: option for unit, option in chosen.items() for module in modules_by_unit[unit]
@@ -69,25 +69,26 @@ def ascend(
 ) -> tuple[dict[str, Option], list[dict[str, Any]]]:
     """Maximise a score over the units' options, one unit at a time, until no change improves it.
 
-    Coordinate ascent from START: units in turn, each moved to its best option if that is better
-    than where it is, of equally good ones to the first. A score of NaN is never moved to. Every
-    move raises the score, so it ends.
+    Coordinate ascent from START. The units take turns. Each unit moves to its best option if this
+    option scores higher than the unit's present option; among equally good options the first wins.
+    No unit moves to an option whose score is NaN. Every move raises the score, so the ascent ends.
 
     Returns
     -------
-    The option by unit, and the path: `unit`, `from`, `to`, `before` and `after` of every move.
+    The option by unit, and the path: for every move `unit`, `from`, `to`, and the score `before`
+    and `after` the move.
     """
     chosen: dict[str, Option] = dict.fromkeys(units, START)
     best, path, moved = score(chosen), [], True
     while moved:
         moved = False
         for unit in units:
-            tried = {option: or_lowest(score({**chosen, unit: option})) for option in options}
-            option = max(options, key=tried.__getitem__)
-            if tried[option] > best:
+            scores = {option: or_lowest(score({**chosen, unit: option})) for option in options}
+            option = max(options, key=scores.__getitem__)
+            if scores[option] > best:
                 move = {"unit": unit, "from": chosen[unit], "to": option}
-                path.append({**move, "before": best, "after": tried[option]})
-                chosen[unit], best, moved = option, tried[option], True
+                path.append({**move, "before": best, "after": scores[option]})
+                chosen[unit], best, moved = option, scores[option], True
     return chosen, path
 
 
@@ -96,7 +97,7 @@ def search_units(
     modules_by_unit: Mapping[str, Sequence[str]],
     score: Score,
 ) -> dict[str, Any]:
-    """Ascend task by task, which given the trunk know nothing of each other.
+    """Ascend task by task; on a fixed trunk the tasks do not depend on each other.
 
     Returns
     -------
@@ -107,11 +108,11 @@ def search_units(
     scores: dict[str, dict[str, float | None]] = {}
     path = []
     for task, units in units_by_task(cache[START], modules_by_unit).items():
-        of = _remembered(cache, task, modules_by_unit, score)
+        score_of = _remembered(cache, task, modules_by_unit, score)
         for unit in units:
-            scores[unit] = {str(option): or_null(of({unit: option})) for option in options}
-        found, moves = ascend(units, options, of)
-        chosen |= found
+            scores[unit] = {str(option): or_null(score_of({unit: option})) for option in options}
+        best, moves = ascend(units, options, score_of)
+        chosen |= best
         path += [{**move, "task": task} for move in moves]
     return {
         "units": list(chosen),
@@ -130,16 +131,16 @@ def _remembered(
     modules_by_unit: Mapping[str, Sequence[str]],
     score: Score,
 ) -> Callable[[Mapping[str, Option]], float]:
-    """Return a task's score of a combination, worked out once for each."""
-    known: dict[frozenset[tuple[str, Option]], float] = {}
+    """Return a function that scores a combination for a task, and computes each score once."""
+    scores: dict[frozenset[tuple[str, Option]], float] = {}
 
-    def of(chosen: Mapping[str, Option]) -> float:
+    def score_of(chosen: Mapping[str, Option]) -> float:
         moved = frozenset(item for item in chosen.items() if item[1] != START)
-        if moved not in known:
-            known[moved] = score(task, recombine(cache, task, chosen, modules_by_unit))
-        return known[moved]
+        if moved not in scores:
+            scores[moved] = score(task, recombine(cache, task, chosen, modules_by_unit))
+        return scores[moved]
 
-    return of
+    return score_of
 
 
 def heat_map(
@@ -152,12 +153,12 @@ def heat_map(
     Parameters
     ----------
     caches
-        By the trunk's epoch, what the modules of the same epochs contribute on it.
+        By the trunk's epoch: the contributions of the modules of the same epochs on this trunk.
 
     Returns
     -------
-    By unit: `trunk_epochs`, `unit_epochs` and `scores`, a row a trunk: the main metric of the
-    unit's task as the trunk's own checkpoint predicts it, but for that unit.
+    By unit: `trunk_epochs`, `unit_epochs` and `scores`, with a row for each trunk. A score is the
+    main metric of the unit's task. The trunk and all other units come from the trunk's checkpoint.
     """
     epochs = list(caches)
     tasks = units_by_task(caches[epochs[0]][epochs[0]], modules_by_unit)
@@ -182,10 +183,10 @@ def heat_map(
 
 
 def heat_map_epochs(epochs: Sequence[int], largest: int = 6) -> list[int]:
-    """Return evenly spaced epochs for the heat map, the first and the last among them.
+    """Return evenly spaced epochs for the heat map, with the first and the last epoch.
 
-    Of n epochs, as many as keep it, with the search's n + 1 passes of the modules, within three
-    evaluations of all checkpoints: k with k * k <= 2 n - 1.
+    The heat map takes k * k passes of the modules, the search n + 1 for n epochs. Both together
+    stay within three evaluations of all checkpoints: k * k <= 2 n - 1.
     """
     count = min(largest, math.isqrt(2 * len(epochs) - 1))
     last = len(epochs) - 1

@@ -1,4 +1,4 @@
-"""Soups: averages of checkpoints, of all of them or of those that help."""
+"""Soups: averages of all checkpoints, or of the checkpoints that help."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from redheart.tasks import metrics
 def average(states: Iterable[State]) -> dict[str, dict[str, Tensor]]:
     """Return the mean of several states: the uniform soup (Wortsman et al. 2022, section 2).
 
-    The states are read one by one, added in float32 or wider, and given back in the dtype of
-    the first.
+    The states are read one by one and added in float32 or wider. The mean has the dtype of the
+    first state.
 
     Raises
     ------
@@ -46,35 +46,36 @@ def greedy_soup(
 ) -> tuple[State, list[int], list[dict[str, Any]]]:
     """Average the checkpoints that do not lower the average's score.
 
-    Recipe 1 of Wortsman et al. 2022 (arXiv 2203.05482): begin with the best, try the others in
-    the order of their own scores, keep each with which the soup scores no lower. A score of NaN
-    is never kept. A step loads one checkpoint, adds it to a running sum and scores once; in memory
-    are that sum and one mean, tensor by tensor, however many checkpoints there are.
+    Recipe 1 of Wortsman et al. 2022 (arXiv 2203.05482): begin with the best checkpoint, then try
+    the others in the order of their own scores. A checkpoint is kept if the soup with it scores no
+    lower. It is never kept if that score is NaN. Each step loads one checkpoint, adds it to a
+    running sum and scores once. Memory holds this sum and one mean, tensor by tensor, for any
+    number of checkpoints.
 
     Parameters
     ----------
     epochs_by_score
-        The candidates, best first.
+        The epochs of the checkpoints, best first.
     load, score
         Read an epoch's state; score a state, higher is better.
 
     Returns
     -------
-    The soup, the epochs in it, and the trace: one `{"epoch", "score", "kept"}` a step, the score
-    null where it is not finite.
+    The soup, the epochs in it, and the trace: one `{"epoch", "score", "kept"}` for each step. The
+    score is null if it is not finite.
     """
     if not epochs_by_score:
         raise UserError("greedy soup: there is no checkpoint to begin with; train at least one")
-    first, *others = epochs_by_score
+    first, *later = epochs_by_score
     begin = load(first)
     best = float(score(begin))
     total, members, trace = _widened(begin), [first], [_step(first, best, kept=True)]
-    for epoch in others:
+    for epoch in later:
         state = load(epoch)
         value = float(score(_mean_with(total, state, len(members) + 1)))
-        kept = value >= best
-        trace.append(_step(epoch, value, kept))
-        if kept:
+        helps = value >= best
+        trace.append(_step(epoch, value, kept=helps))
+        if helps:
             best = value
             _add(total, state)
             members.append(epoch)
@@ -86,7 +87,7 @@ def _step(epoch: int, score: float, kept: bool) -> dict[str, Any]:
 
 
 def _add(total: dict[str, dict[str, Tensor]], state: State) -> None:
-    """Add a state to a sum, tensor by tensor; no tensor that was given is changed."""
+    """Add a state to a sum, tensor by tensor; the state's own tensors do not change."""
     _check_names(total, state)
     for module, tensors in total.items():
         for name in tensors:
@@ -94,7 +95,7 @@ def _add(total: dict[str, dict[str, Tensor]], state: State) -> None:
 
 
 def _mean_with(total: State, state: State, count: int) -> dict[str, dict[str, Tensor]]:
-    """Return the mean of a sum and one more state, in that one's dtypes."""
+    """Return the mean of a sum and one more state, in the dtypes of this state."""
     _check_names(total, state)
     return {
         module: {
@@ -115,7 +116,7 @@ def _check_names(total: State, state: State) -> None:
 
 
 def _mean(total: State, count: int, like: State) -> dict[str, dict[str, Tensor]]:
-    """Divide a sum by its number of states, and return the dtypes of `like`."""
+    """Divide a sum by its number of states; the result has the dtypes of `like`."""
     return {
         module: {
             name: _cast(tensor / count, like[module][name].dtype)
@@ -158,20 +159,20 @@ def write_soups(
     validation: Encoded,
     recipe: Recipe,
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Make all soups and write each as `weights` by module, under its name in a folder.
+    """Make all soups and write each to a folder under its name, as `weights` by module.
 
     Parameters
     ----------
     checkpoints
         The paths of all saved checkpoints.
     tables
-        Their metrics, in the order of epochs.
+        The metrics of the checkpoints, in the order of epochs.
     validation
         val_select.
 
     Returns
     -------
-    What `make_soups` does, and the SHA-256 of each file.
+    What `make_soups` returns, and the SHA-256 of each file.
     """
     hashes: dict[str, str] = {}
 
@@ -190,26 +191,26 @@ def make_soups(
     recipe: Recipe,
     save: Save,
 ) -> dict[str, Any]:
-    """Average checkpoints: all of them (uniform), and those that help on val_select (greedy).
+    """Average all checkpoints (uniform), and the checkpoints that help on val_select (greedy).
 
-    Wortsman et al. 2022, arXiv 2203.05482, recipe 1; of the weights, and of their moving averages
-    (`_ema`), where those were saved.
+    The greedy soup is recipe 1 of Wortsman et al. 2022, arXiv 2203.05482. Both soups are made of
+    the weights, and of their moving averages (`_ema`) if these were saved.
 
     Parameters
     ----------
     save
-        Takes each soup's name and weights, before the next is made.
+        Receives each soup's name and weights, before the next soup is made.
 
     Returns
     -------
-    Which epochs went into each soup, with the greedy soups' paths.
+    By soup: the epochs in it, and the trace of a greedy soup.
     """
 
     def score(states: MaybeDeferred) -> float:
         predicted, _ = candidates.fit_fusion(network, states, validation, recipe)
         return float(metrics.macro(recipe.tasks, predicted, validation.targets))
 
-    path: dict[str, Any] = {}
+    epochs_by_soup: dict[str, Any] = {}
     for suffix, source, scored in (("", "weights", "raw"), ("_ema", "ema", "ema")):
         if scored not in tables[0]["fused"]:
             continue
@@ -219,8 +220,8 @@ def make_soups(
 
         ranked = ranked_epochs(tables, scored)
         save(f"uniform{suffix}", average(map(state, sorted(ranked))))
-        path[f"uniform{suffix}"] = {"epochs": sorted(ranked)}
+        epochs_by_soup[f"uniform{suffix}"] = {"epochs": sorted(ranked)}
         greedy, members, trace = greedy_soup(ranked, state, score)
         save(f"greedy{suffix}", greedy)
-        path[f"greedy{suffix}"] = {"epochs": members, "trace": trace}
-    return path
+        epochs_by_soup[f"greedy{suffix}"] = {"epochs": members, "trace": trace}
+    return epochs_by_soup

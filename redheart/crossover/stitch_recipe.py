@@ -1,7 +1,7 @@
-"""Phase 4: the recipe of which module comes from which epoch, and the states that it makes.
+"""Phase 4: the recipe, which names the epoch of each module, and the states made by a recipe.
 
-States are mappings of module -> name -> tensor. Any tensor will do that adds and divides like
-those of torch or numpy, or has a method `make` that returns one.
+A state is a mapping of module -> name -> tensor. A tensor adds and divides like those of torch and
+numpy, or it has a method `make` that returns such a tensor.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def variant_recipe(
     offsets: Sequence[int],
     offset: int,
 ) -> dict[str, Any]:
-    """Take each group from its sweet spot moved by `offset`, one of all the `offsets`."""
+    """Take each group from its sweet spot, shifted by `offset`, which is one of `offsets`."""
     epochs, modules_by_group = chosen_epochs(spots, "groups")
     variant = variants(epochs, offsets, manifests)[offset]
     recipe = make_recipe(variant["epochs"], modules_by_group, manifests)
@@ -63,9 +63,9 @@ def unit_recipe(
     manifests: Mapping[int, Mapping[str, Any]],
     kind: Literal["units", "units_ema"],
 ) -> dict[str, Any]:
-    """Take each unit from its sweet spot, by its weights or by their averages.
+    """Take each unit from its sweet spot: the weights, or their moving averages.
 
-    A trunk that is frozen has no sweet spot; it comes from the last checkpoint.
+    A frozen trunk has no sweet spot; it comes from the last checkpoint.
     """
     epochs, modules_by_unit = chosen_epochs(spots, kind)
     last = manifests[max(manifests)]
@@ -95,7 +95,7 @@ def make_recipe(
     manifests: Mapping[int, Mapping[str, Any]],
     source: Literal["weights", "ema"] = "weights",
 ) -> dict[str, Any]:
-    """Write down which module comes from which checkpoint.
+    """Return the recipe: for each module its epoch, its checkpoint and its hash.
 
     Parameters
     ----------
@@ -135,8 +135,8 @@ def shift(
 ) -> tuple[dict[str, int], list[str]]:
     """Shift every group's epoch by `offset` and move it to a saved checkpoint.
 
-    An epoch before the first or behind the last checkpoint is clamped to it; one between two
-    goes to the nearer, of equally near ones to the earlier.
+    An epoch before the first checkpoint or after the last one is clamped to that checkpoint. An
+    epoch between two checkpoints moves to the nearer one, and to the earlier one on ties.
 
     Returns
     -------
@@ -145,39 +145,39 @@ def shift(
     saved = sorted(saved_epochs)
     if not saved:
         raise UserError("crossover: there is no checkpoint to stitch from; train at least one")
-    wanted = {group: epoch + offset for group, epoch in epochs.items()}
+    unclamped = {group: epoch + offset for group, epoch in epochs.items()}
     shifted = {
         group: min(saved, key=lambda candidate: abs(candidate - epoch))
-        for group, epoch in wanted.items()
+        for group, epoch in unclamped.items()
     }
-    clamped = [group for group, epoch in wanted.items() if not saved[0] <= epoch <= saved[-1]]
+    clamped = [group for group, epoch in unclamped.items() if not saved[0] <= epoch <= saved[-1]]
     return shifted, clamped
 
 
 def variants(
     epochs: Mapping[str, int], offsets: Sequence[int], saved_epochs: Iterable[int]
 ) -> dict[int, dict[str, Any]]:
-    """Return the epochs of a variant per offset, each shifted from the original sweet spots.
+    """Return the epochs of each offset's variant, shifted from the original sweet spots.
 
     Returns
     -------
-    By offset, in the order given: `epochs`, `clamped`, and `same_as`. Of the offsets that come
-    to the very same epochs the one nearest to 0 (the lower of two) has null there, the others
-    have its name: the variants with null are the different ones.
+    By offset, in the order of `offsets`: `epochs`, `clamped` and `same_as`. Several offsets may
+    lead to the very same epochs. Among these the offset nearest to 0 (the lower one on ties) has
+    `same_as` null, and the others name this offset. So variants with null all differ.
     """
     saved = sorted(saved_epochs)
     shifted = {offset: shift(epochs, offset, saved) for offset in offsets}
     nearest = sorted(shifted, key=lambda offset: (abs(offset), offset))
     by_offset = {}
     for offset, (moved, clamped) in shifted.items():
-        first = next(other for other in nearest if shifted[other][0] == moved)
+        first = next(equal for equal in nearest if shifted[equal][0] == moved)
         same_as = None if first == offset else first
         by_offset[offset] = {"epochs": moved, "clamped": clamped, "same_as": same_as}
     return by_offset
 
 
 def stitch(recipe: Mapping[str, Any], load: Load) -> dict[str, dict[str, Tensor]]:
-    """Put a state together as the recipe says, reading each checkpoint once.
+    """Put a state together by its recipe; each checkpoint is read once.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Carrying out a crossover: from a recipe and checkpoint files to a stitched file."""
+"""The execution of a crossover: a recipe and checkpoint files become a stitched file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from redheart.storage.tensors import MaybeDeferred, hash_modules, load_deferred,
 def write_stitched(
     target: str | Path, recipe: Mapping[str, Any], checkpoints: Sequence[str]
 ) -> str:
-    """Stitch what a recipe names and write it as `weights` by module, tensor by tensor.
+    """Stitch the modules that a recipe names; write them as `weights`, tensor by tensor.
 
     Parameters
     ----------
     checkpoints
-        The paths of all saved checkpoints; of those that the recipe names only the modules that it
-        takes are read: once to check them, once to write them.
+        The paths of all saved checkpoints. Only the modules that the recipe takes are read: once
+        to check them, and once to write them.
 
     Returns
     -------
@@ -36,19 +36,19 @@ def write_stitched(
     names = {source["epoch"]: source["checkpoint"] for source in recipe["modules"].values()}
 
     def load(epoch: int) -> MaybeDeferred:
-        # No hash of the whole file: what is taken of it is checked below.
+        # The whole file is not hashed: the modules taken from it are checked below.
         path = paths[names[epoch]]
         saved = load_deferred(path)
         states = saved.get(recipe["source"]) if isinstance(saved, Mapping) else None
-        wanted = {m for m, source in recipe["modules"].items() if source["epoch"] == epoch}
-        if not isinstance(states, Mapping) or wanted - set(states):
+        modules = {m for m, source in recipe["modules"].items() if source["epoch"] == epoch}
+        if not isinstance(states, Mapping) or modules - set(states):
             raise UserError(f"{path}: no checkpoint; {files.how_to_rebuild(path)}")
         return states
 
     stitched = stitch_recipe.stitch(recipe, load)
-    found = hash_modules(stitched)
+    hashes = hash_modules(stitched)
     for module, source in recipe["modules"].items():
-        if found[module] != source["sha256"]:
+        if hashes[module] != source["sha256"]:
             path = paths[source["checkpoint"]]
             raise UserError(f"{path}: module {module} is damaged; {files.how_to_rebuild(path)}")
     return save_tensors(target, {"weights": stitched})
