@@ -1,4 +1,4 @@
-"""The linear baseline that stands in every report: TF-IDF with logistic or ridge regression."""
+"""The linear baseline of every report: TF-IDF with logistic or ridge regression."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from redheart.tasks.class_balance import balancing_offsets
 from redheart.tasks.metrics import main_metric
 from redheart.tasks.task import Kind, Task
 
-# Words of one letter count (Korean has many), and so do runs of punctuation.
+# Words of one letter (Korean has many) and runs of punctuation are tokens too.
 WORDS = r"\w+|[^\w\s]+"
 
-# Columns kept of each of the two vocabularies, the most frequent ones.
+# Number of columns from each of the two vocabularies: the most frequent n-grams.
 MAX_FEATURES = 30_000
 
 # Candidates for C (logistic regression), each six times the one before; the strongest
@@ -26,11 +26,11 @@ INVERSE_STRENGTHS = (0.3, 2.0, 12.0, 72.0)
 # Candidates for alpha (ridge regression), the strongest regularisation first.
 RIDGE_PENALTIES = (64.0, 16.0, 4.0, 1.0, 0.25)
 
-# A logistic regression has converged when no component of its mean loss's gradient is larger.
+# A logistic regression has converged when no component of its mean loss's gradient exceeds this.
 TOLERANCE = 2e-5
 MAX_ITERATIONS = 500
 
-# Up to this many training texts, models are fitted in the texts' own span, which is smaller.
+# With at most this many training texts, models are fitted in the span of the texts, which is small.
 MAX_ROTATED_ROWS = 1000
 
 Features = Mapping[str, Any]  # by part: a sparse matrix or an array of shape (n, columns)
@@ -39,7 +39,7 @@ Predictor = Callable[[Any], np.ndarray]  # features -> predictions of shape (n, 
 
 @dataclass(frozen=True)
 class LinearBaseline:
-    """Predictions of the fitted baseline and what was chosen for it."""
+    """Predictions of the fitted baseline, and its chosen hyperparameters."""
 
     predictions: dict[str, dict[str, np.ndarray]]
     """By part and task: float32 of shape (n, width), as a network predicts them."""
@@ -47,7 +47,7 @@ class LinearBaseline:
     """By task: `C` (inverse strength) or `alpha` (ridge penalty), chosen on val_select."""
 
     def as_candidate(self) -> dict[str, dict[str, dict[str, np.ndarray]]]:
-        """Return the predictions under the name that the table of candidates has for them."""
+        """Return the predictions under the baseline's name in the table of candidates."""
         return {BASELINE: self.predictions}
 
 
@@ -59,14 +59,14 @@ def fit_tfidf_linear(
 ) -> LinearBaseline:
     """Fit one linear model per task on TF-IDF features and predict every part.
 
-    Vocabulary, weights and models are fitted on `train` alone; the regularisation of each task is
-    the one with the best main metric on `val_select` (of equals the strongest). Nothing is
-    random, and one BLAS thread is used, so that the same texts give the same bytes.
+    Vocabulary, weights and models are fitted on `train` alone. Each task takes the regularisation
+    with the best main metric on `val_select`, and the strongest on ties. Nothing is random, and
+    one BLAS thread is used, so the same texts give the same bytes.
 
     Parameters
     ----------
     texts_by_part
-        Texts by part; `train` and `val_select` must be there.
+        Texts by part; `train` and `val_select` are required.
     targets
         By part (`train` and `val_select`) and task: shape (n, width), NaN where unlabelled.
     balance
@@ -84,8 +84,8 @@ def fit_tfidf_linear(
         features = _rotated(_tfidf(texts_by_part))
         predictors, hyperparameters = {}, {}
         for task in tasks:
-            known = {part: targets[part][task.name] for part in ("train", "val_select")}
-            predictors[task.name], strength = _tuned(task, features, known)
+            of_task = {part: targets[part][task.name] for part in ("train", "val_select")}
+            predictors[task.name], strength = _tuned(task, features, of_task)
             hyperparameters[task.name] = {"alpha" if task.kind == "regression" else "C": strength}
         predictions = {
             part: {name: predict(matrix) for name, predict in predictors.items()}
@@ -100,7 +100,7 @@ def fit_tfidf_linear(
 def _raise_rare_classes(
     task: Task, predictions: Mapping[str, dict[str, np.ndarray]], target: np.ndarray
 ) -> None:
-    """Multiply the probabilities of a task's classes, in every part, as val_select asks for."""
+    """Multiply the classes' probabilities in every part by factors fitted on val_select."""
     probabilities = predictions["val_select"][task.name]
     logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
     factors = np.exp(balancing_offsets(task, logits, target)).astype(np.float32)
@@ -125,15 +125,15 @@ def _tfidf(texts_by_part: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         # scikit-learn refuses an empty part.
         return hstack([block.transform(texts) for block in blocks], "csr") if texts else train[:0]
 
-    others = {part: texts for part, texts in texts_by_part.items() if part != "train"}
-    return {"train": train} | {part: transform(texts) for part, texts in others.items()}
+    other_parts = {part: texts for part, texts in texts_by_part.items() if part != "train"}
+    return {"train": train} | {part: transform(texts) for part, texts in other_parts.items()}
 
 
 def _rotated(features: Features) -> Features:
-    """Write the features of a small corpus in coordinates of the training texts' span.
+    """Return the features of a small corpus in coordinates of the training texts' span.
 
-    With an L2 penalty the fitted weights lie in that span (the representer theorem, Schölkopf et
-    al. 2001), so the predictions stay the same with n columns instead of tens of thousands.
+    With an L2 penalty the fitted weights lie in this span (the representer theorem, Schölkopf et
+    al. 2001). So n columns, for n training texts, give the same predictions as tens of thousands.
     """
     train = features["train"].astype(np.float64)
     if train.shape[0] > MAX_ROTATED_ROWS:
@@ -147,7 +147,7 @@ def _rotated(features: Features) -> Features:
 def _tuned(
     task: Task, features: Features, targets: Mapping[str, np.ndarray]
 ) -> tuple[Predictor, float]:
-    """Fit a task with every regularisation; return the best on val_select and its strength."""
+    """Fit a task with every strength; return the predictor best on val_select, and its strength."""
     fit, strengths = _FITS[task.kind]
     predictors = [fit(features["train"], targets["train"], strength) for strength in strengths]
     scores = [
@@ -161,18 +161,18 @@ def _tuned(
 def _fit_classes(features: Any, target: np.ndarray, strength: float) -> Predictor:
     """Fit a multinomial logistic regression to classes, or to distributions over them."""
     labelled = ~np.isnan(target).any(axis=1)
-    known = target[labelled]
+    shares = target[labelled]
     width = target.shape[1]
-    present = np.flatnonzero(known.sum(axis=0))
+    present = np.flatnonzero(shares.sum(axis=0))
     if len(present) < 2:
         return _constant(np.eye(width)[present[0]] if len(present) else np.full(width, 1 / width))
-    # scikit-learn takes one class a record: a distribution is a copy of the record for each class,
-    # weighted by its share.
-    rows, classes = np.nonzero(known[:, present])
+    # scikit-learn takes one class per record. A record with a distribution becomes one copy per
+    # class, weighted by the class's share.
+    rows, classes = np.nonzero(shares[:, present])
     model = _logistic(strength).fit(
         features[np.flatnonzero(labelled)[rows]],
         classes,
-        sample_weight=known[rows, present[classes]],
+        sample_weight=shares[rows, present[classes]],
     )
 
     def predict(matrix: Any) -> np.ndarray:
@@ -184,21 +184,21 @@ def _fit_classes(features: Any, target: np.ndarray, strength: float) -> Predicto
 
 
 def _fit_labels(features: Any, target: np.ndarray, strength: float) -> Predictor:
-    """Fit one logistic regression per label, on the records where it is known."""
+    """Fit one logistic regression per label, on the records where the label is known."""
 
-    def fit(known: np.ndarray, values: np.ndarray) -> Predictor:
-        model = _logistic(strength).fit(features[known], values)
+    def fit(rows: np.ndarray, values: np.ndarray) -> Predictor:
+        model = _logistic(strength).fit(features[rows], values)
         return lambda matrix: _probabilities(model, matrix)[:, 1]
 
     return _by_column(target, 0.5, fit)
 
 
 def _fit_values(features: Any, target: np.ndarray, strength: float) -> Predictor:
-    """Fit one ridge regression per output, on the records where it is known."""
+    """Fit one ridge regression per output, on the records where the output is known."""
     from sklearn.linear_model import Ridge
 
-    def fit(known: np.ndarray, values: np.ndarray) -> Predictor:
-        model = Ridge(alpha=strength).fit(features[known], values)
+    def fit(rows: np.ndarray, values: np.ndarray) -> Predictor:
+        model = Ridge(alpha=strength).fit(features[rows], values)
         return lambda matrix: matrix @ model.coef_ + model.intercept_
 
     return _by_column(target, 0.0, fit)
@@ -215,13 +215,13 @@ _FITS: dict[Kind, tuple[Callable[[Any, np.ndarray, float], Predictor], tuple[flo
 def _by_column(
     target: np.ndarray, unknown: float, fit: Callable[[np.ndarray, np.ndarray], Predictor]
 ) -> Predictor:
-    """Fit each output on its own known rows; one without any predicts `unknown`."""
+    """Fit each output on the rows where it is known; with no such row it predicts `unknown`."""
     predictors = []
     for column in target.T:
-        known = np.flatnonzero(~np.isnan(column))
-        constant = len(np.unique(column[known])) < 2
-        value = np.array(column[known[0]] if len(known) else unknown)
-        predictors.append(_constant(value) if constant else fit(known, column[known]))
+        rows = np.flatnonzero(~np.isnan(column))
+        constant = len(np.unique(column[rows])) < 2
+        value = np.array(column[rows[0]] if len(rows) else unknown)
+        predictors.append(_constant(value) if constant else fit(rows, column[rows]))
 
     def predict(matrix: Any) -> np.ndarray:
         return np.stack([p(matrix) for p in predictors], axis=1).astype(np.float32)

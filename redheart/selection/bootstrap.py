@@ -1,4 +1,4 @@
-"""How sure a difference is: the paired bootstrap over clusters of near-duplicates, and Holm's p."""
+"""The certainty of a difference: paired bootstrap over near-duplicate clusters, Holm's p."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Predictions = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Interval:
-    """The difference of two macro scores with its 95 % interval; NaN where nothing is labelled."""
+    """The difference of two macro scores with its 95 % interval; NaN if nothing is labelled."""
 
     difference: float
-    """Score of the first minus score of the second on the records themselves; -1 to 1."""
+    """First score minus second score on the original records, not resampled; -1 to 1."""
     low: float
     """2.5 % percentile of the difference over the resamples; -1 to 1."""
     high: float
@@ -32,9 +32,10 @@ class Interval:
 
 
 def resample_weights(clusters: np.ndarray, resamples: int = 1000, seed: int = 0) -> np.ndarray:
-    """Draw bootstrap resamples of whole clusters, as many as there are, with replacement.
+    """Draw bootstrap resamples of whole clusters, with replacement.
 
-    Near-duplicates are one observation and not several (Davison and Hinkley 1997, section 3.8).
+    A resample draws as many clusters as the part has. Near-duplicates are one observation and not
+    several (Davison and Hinkley 1997, section 3.8).
 
     Parameters
     ----------
@@ -63,14 +64,14 @@ def bootstrap_scores(
 ) -> dict[str, np.ndarray]:
     """Return every candidate's macro score, averaged over its training seeds, in every resample.
 
-    All are scored on the same resamples, so that their differences are paired. Clusters of records
-    are resampled, training seeds are not: what varies is what other records would change, not what
-    another training would.
+    All candidates are scored on the same resamples, so their differences are paired. Clusters of
+    records are resampled, training seeds are not. So the scores vary as they would with other
+    records, and not as they would with another training.
 
     Parameters
     ----------
     candidates
-        Predictions by candidate name, one per training seed.
+        By candidate name: the predictions of each training seed.
     clusters
         Shape (n,): each record's cluster of near-duplicates.
     resamples
@@ -78,18 +79,19 @@ def bootstrap_scores(
 
     Returns
     -------
-    float64 arrays of shape (1 + resamples,) by candidate, the first on the records themselves.
+    float64 arrays of shape (1 + resamples,) by candidate; the first value is the score on the
+    original records.
     """
     drawn = resample_weights(clusters, resamples, seed)
     weights = np.concatenate([np.ones((1, len(clusters))), drawn])
-    known: dict[bytes, np.ndarray] = {}
+    scores: dict[bytes, np.ndarray] = {}
 
     def scored(run: Predictions) -> np.ndarray:
-        # Candidates that came to the same weights predict the same.
+        # Candidates with the same weights have the same predictions.
         content = hashlib.sha256(b"".join(run[t.name].tobytes() for t in tasks)).digest()
-        if content not in known:
-            known[content] = macro(tasks, run, targets, weights)
-        return known[content]
+        if content not in scores:
+            scores[content] = macro(tasks, run, targets, weights)
+        return scores[content]
 
     return {name: np.mean([scored(run) for run in runs], 0) for name, runs in candidates.items()}
 
@@ -100,7 +102,7 @@ def interval(differences: np.ndarray) -> Interval:
     Parameters
     ----------
     differences
-        Of two candidates' `bootstrap_scores`.
+        The differences of two candidates' `bootstrap_scores`.
     """
     resampled = _defined(differences)
     if math.isnan(differences[0]) or not len(resampled):
@@ -112,29 +114,30 @@ def interval(differences: np.ndarray) -> Interval:
 def p_value(differences: np.ndarray) -> float:
     """Return the two-sided p-value of no difference, 2 (1 - Phi(|difference| / standard error)).
 
-    The error is the standard deviation over the resamples (Efron and Tibshirani 1993, chapter 6).
-    Counting resamples beyond 0 instead cannot go below 2 / (resamples + 1), which a correction for
-    many comparisons multiplies. NaN where the difference is undefined.
+    The standard error is the standard deviation over the resamples (Efron and Tibshirani 1993,
+    chapter 6). A p-value that counts the resamples beyond 0 cannot be below 2 / (resamples + 1),
+    and a correction for many comparisons multiplies this bound. NaN if the difference is undefined.
     """
     resampled = _defined(differences)
     if math.isnan(differences[0]) or not len(resampled):
         return math.nan
     error = float(resampled.std(ddof=1)) if len(resampled) > 1 else 0.0
-    # One cluster alone shows no noise, and so proves nothing.
+    # A single cluster shows no noise: its standard error is 0, and it proves nothing.
     return math.erfc(abs(differences[0]) / error / math.sqrt(2)) if error else 1.0
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Return p-values adjusted for their number (Holm 1979): the smallest times m, the next m - 1.
 
-    Calling significant what stays below 5 % errs once or more in at most 5 % of families, however
-    the comparisons depend on each other. One that is NaN is no member of the family.
+    If all differences with an adjusted p below 5 % are called significant, at most 5 % of families
+    contain one error or more, however the comparisons depend on each other. A p-value of NaN is no
+    member of the family.
     """
-    known = sorted((p, name) for name, p in p_values.items() if not math.isnan(p))
+    defined = sorted((p, name) for name, p in p_values.items() if not math.isnan(p))
     adjusted = dict(p_values)
     reached = 0.0
-    for rank, (p, name) in enumerate(known):
-        reached = max(reached, min(1.0, (len(known) - rank) * p))
+    for rank, (p, name) in enumerate(defined):
+        reached = max(reached, min(1.0, (len(defined) - rank) * p))
         adjusted[name] = reached
     return adjusted
 
@@ -142,7 +145,8 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 def holm_of_differences(differences: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Return Holm's adjusted p-value of each difference; equal differences are one comparison.
 
-    One that is 0 in every resample is that of the same predictions: nothing is compared, p is 1.
+    A difference of 0 in every resample is one between equal predictions: its p is 1, and it does
+    not count as a comparison.
     """
     keys = {name: values.tobytes().hex() for name, values in differences.items() if values.any()}
     adjusted = holm({key: p_value(differences[name]) for name, key in keys.items()})
@@ -150,5 +154,5 @@ def holm_of_differences(differences: Mapping[str, np.ndarray]) -> dict[str, floa
 
 
 def _defined(differences: np.ndarray) -> np.ndarray:
-    """Return the differences in the resamples, NaN left out."""
+    """Return the differences in the resamples, without NaN."""
     return differences[1:][~np.isnan(differences[1:])]

@@ -1,4 +1,4 @@
-"""From everybody's predictions to what ships: first the choice, then the comparison on test."""
+"""From all candidates' predictions to the shipped one: the choice, then the test comparison."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_clusters(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def count_passes(sources: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, int]:
-    """Return by candidate how many passes of a network one prediction takes, at most of the seeds.
+    """Return by candidate the network passes of one prediction, the largest number of any seed.
 
     Parameters
     ----------
@@ -50,28 +50,28 @@ def choose(
     forward_passes: Mapping[str, int],
     resamples: int,
 ) -> dict[str, Any]:
-    """Choose what ships on val_select and val_confirm, and declare what test will compare.
+    """Choose the candidate that ships, on val_select and val_confirm; declare the test comparison.
 
-    Only candidates of one forward pass can ship; the others are rivals that show what more passes
-    would buy.
+    Only candidates of one forward pass can ship. The other candidates are rivals: they show the
+    gain from more passes.
 
     Parameters
     ----------
     tables
         The predictions of each training seed.
     targets
-        By part and task.
+        The targets by part and task.
     clusters
         By part: each record's cluster of near-duplicates.
     forward_passes
-        By candidate.
+        By candidate: the network passes of one prediction.
 
     Returns
     -------
     The content of `choice.json`.
     """
-    everyone = {n: _mean_macro(tasks, tables, n, "val_select", targets) for n in forward_passes}
-    scores = {name: score for name, score in everyone.items() if forward_passes[name] == 1}
+    all_scores = {n: _mean_macro(tasks, tables, n, "val_select", targets) for n in forward_passes}
+    scores = {name: score for name, score in all_scores.items() if forward_passes[name] == 1}
     challenger = find_challenger(scores, DEFAULT)
     confirmed = None
     if challenger != DEFAULT:
@@ -86,7 +86,7 @@ def choose(
         **asdict(decision),
         "seed": max(sorted(tables), key=of_seed),
         "challenger": challenger if confirmed else None,
-        "val_select": with_nulls(everyone),
+        "val_select": with_nulls(all_scores),
         "compared_on_test": list(forward_passes),
         "with": [*REFERENCES, BASELINE],
     }
@@ -102,22 +102,22 @@ def compare(
     forward_passes: Mapping[str, int],
     resamples: int,
 ) -> dict[str, Any]:
-    """Score all candidates on test, and say how what was chosen fares against the linear baseline.
+    """Score all candidates on test; compare the chosen one with the linear baseline in words.
 
     Parameters
     ----------
     choice
-        What `choose` returned.
+        The result of `choose`.
     tables
-        The predictions of each training seed, those of test among them.
+        The predictions of each training seed, also for test.
     baseline
-        Those of the linear baseline, which has no seed.
+        The predictions of the linear baseline, which has no seed.
     targets
-        By part and task.
+        The targets by part and task.
     clusters
-        Of test: each record's cluster of near-duplicates.
+        Each test record's cluster of near-duplicates.
     forward_passes
-        By candidate.
+        By candidate: the network passes of one prediction.
 
     Returns
     -------
@@ -126,8 +126,10 @@ def compare(
     predictions: dict[str, dict[int, Mapping[str, Predictions]]] = {
         name: {seed: tables[seed][name] for seed in sorted(tables)} for name in forward_passes
     }
-    everyone = {**predictions, BASELINE: {0: baseline[BASELINE]}}
-    on_test = {name: [parts["test"] for parts in runs.values()] for name, runs in everyone.items()}
+    all_predictions = {**predictions, BASELINE: {0: baseline[BASELINE]}}
+    on_test = {
+        name: [parts["test"] for parts in runs.values()] for name, runs in all_predictions.items()
+    }
     resampled = bootstrap_scores(tasks, on_test, targets["test"], clusters, resamples)
     passes = {**forward_passes, BASELINE: 0}
     shipped = choice["candidate"]
@@ -140,7 +142,7 @@ def compare(
     return {
         "shipped": {key: choice[key] for key in ("candidate", "reason", "seed")},
         "baseline_sentence": sentence,
-        "candidates": candidate_results(tasks, everyone, targets, resampled, passes),
+        "candidates": candidate_results(tasks, all_predictions, targets, resampled, passes),
     }
 
 

@@ -1,4 +1,4 @@
-"""What ships and how all candidates compare: the decision, its words, the table of results."""
+"""The comparison of all candidates: the decision what ships, its words, the results table."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Decision:
 
 
 def find_challenger(scores: Mapping[str, float], default: str = DEFAULT) -> str:
-    """Return the best candidate on val_select; of equals, the default, then the first given.
+    """Return the best candidate on val_select; on ties the default, else the first of `scores`.
 
     Parameters
     ----------
     scores
-        Macro score on val_select of the candidates that may ship, the default among them.
+        Macro scores on val_select of the candidates that may ship, with the default.
     """
     return max(scores, key=lambda name: (or_lowest(scores[name]), name == default))
 
@@ -48,16 +48,17 @@ def decide_shipped(
 ) -> Decision:
     """Choose what ships: the default, unless the data support the challenger.
 
-    The challenger ships if it is better than the default on val_confirm, which nothing was chosen
-    on, by more than chance: the interval lies above 0. It is the only one that is tried there, so
-    no correction for several comparisons is due.
+    No choice was made on val_confirm. The challenger ships if it beats the default there by more
+    than chance, that is, if the interval lies above 0. Only the challenger is compared there, so no
+    correction for several comparisons is needed.
 
     Parameters
     ----------
     scores
-        As `find_challenger` takes them.
+        The scores, as for `find_challenger`.
     confirmed
-        The challenger's macro score minus the default's on val_confirm; None if the default is it.
+        The challenger's macro score minus the default's on val_confirm; None if the challenger is
+        the default.
     """
     challenger = find_challenger(scores, default)
     if confirmed is None or challenger == default:
@@ -68,7 +69,7 @@ def decide_shipped(
 
 
 def noise_sentence(seeds: int) -> str:
-    """Say what the intervals do not cover, given the number of training seeds."""
+    """Return a sentence on what the intervals do not cover, for a number of training seeds."""
     if seeds == 1:
         return (
             "There is one training seed: the intervals say what other texts would change, and "
@@ -83,7 +84,7 @@ def noise_sentence(seeds: int) -> str:
 def baseline_sentence(
     shipped: str, shipped_macro: float, baseline_macro: float, difference: Interval
 ) -> str:
-    """Say in one sentence how the shipped model fares against TF-IDF + linear on test.
+    """Return a sentence that compares the shipped model with TF-IDF + linear on test.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ def baseline_sentence(
     shipped_macro, baseline_macro
         Macro scores on test; 0 to 1.
     difference
-        Shipped minus baseline on test.
+        The shipped model's score minus the baseline's on test.
     """
     baseline = NAMES_IN_WORDS[BASELINE]
     if math.isnan(difference.difference):
@@ -121,25 +122,27 @@ def candidate_results(
     Parameters
     ----------
     predictions
-        By candidate, training seed and part (val_select, val_confirm, test).
+        The predictions by candidate, training seed and part (val_select, val_confirm, test).
     targets
-        By part and task.
+        The targets by part and task.
     resampled
         By candidate: its `bootstrap_scores` on test.
     forward_passes
-        By candidate: how many passes of a network one prediction takes.
+        By candidate: the network passes of one prediction.
 
     Returns
     -------
-    By candidate, in the order given: the scores, averaged over the training seeds, each seed's own
-    under `per_seed` where there are several, and null where a score is undefined.
+    By candidate, in the order of `predictions`: the scores, averaged over the training seeds. If
+    there are several seeds, `per_seed` holds the scores of each. An undefined score is null.
     """
     compared = {name: _compared(resampled, name) for name in REFERENCES}
     results = {}
     for name, runs in predictions.items():
         per_seed = {str(s): _scores(tasks, run, targets) for s, run in sorted(runs.items())}
         result = _mean_tree(list(per_seed.values()))
-        result["test"] |= {f"versus_{other}": rows[name] for other, rows in compared.items()}
+        result["test"] |= {
+            f"versus_{reference}": rows[name] for reference, rows in compared.items()
+        }
         result["forward_passes"] = forward_passes[name]
         results[name] = result | ({"per_seed": per_seed} if len(per_seed) > 1 else {})
     return results
@@ -148,7 +151,7 @@ def candidate_results(
 def _compared(
     resampled: Mapping[str, np.ndarray], reference: str
 ) -> dict[str, dict[str, float | None]]:
-    """Compare all candidates with one of them: difference, interval, p, and p by Holm."""
+    """Compare all candidates with a reference: difference, interval, p, and p by Holm."""
     differences = {name: scores - resampled[reference] for name, scores in resampled.items()}
     adjusted = holm_of_differences(differences)
     return {
@@ -160,7 +163,7 @@ def _compared(
 def _scores(
     tasks: Sequence[Task], parts: Mapping[str, Predictions], targets: Mapping[str, Predictions]
 ) -> dict[str, Any]:
-    """Score one trained candidate on the parts that nothing was trained on."""
+    """Score one trained candidate on the parts that are not used for training."""
     macros = with_nulls(
         {part: macro(tasks, parts[part], targets[part]) for part in ("val_select", "val_confirm")}
     )
@@ -170,7 +173,7 @@ def _scores(
 
 
 def _mean_tree(trees: Sequence[Any]) -> Any:
-    """Average nested dicts of the same keys number by number; null where all are null."""
+    """Average nested dicts of the same keys number by number; null if all numbers are null."""
     if isinstance(trees[0], Mapping):
         return {key: _mean_tree([tree[key] for tree in trees]) for key in trees[0]}
     numbers = [tree for tree in trees if tree is not None]
@@ -187,7 +190,7 @@ def _ships(name: str) -> str:
 
 
 def _undisputed(default: str, scores: Mapping[str, float]) -> str:
-    """Say why the default ships without a look at val_confirm."""
+    """Return the reason why the default ships without the use of val_confirm."""
     rivals = {name: score for name, score in scores.items() if name != default}
     if not rivals:
         return f"{_ships(default)}: there is no other candidate."

@@ -1,4 +1,4 @@
-"""The log of who opened test: each frozen choice that was measured on it, in the order of time."""
+"""The log of test openings: every frozen choice that was measured on test, oldest first."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 
 from redheart.storage import files
 
-# The steps that read test once it is open; nothing else does, encoding and its statistics aside.
+# The steps that read test after it is open. No other step reads test, except for its encoding and
+# the statistics of the parts.
 READERS = ("predict_test", "fit_baseline", "compare_candidates")
-# What makes two openings the same one: a job that runs again opens nothing new.
+# Two openings are the same if these keys are equal: a job that runs again adds no opening.
 IDENTITY = ("run", "choice_sha256")
 
 
 def record_opening(log: str | Path, run: str, choice: str | Path) -> list[dict[str, Any]]:
-    """Write down that a frozen choice opens test, unless it did before.
+    """Log that a frozen choice opens test, unless the log has this opening already.
 
     Parameters
     ----------
@@ -45,21 +46,21 @@ def record_opening(log: str | Path, run: str, choice: str | Path) -> list[dict[s
 
 
 def identity(opening: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what tells one opening from another."""
+    """Return the values that distinguish one opening from another."""
     return tuple(opening[key] for key in IDENTITY)
 
 
 def summarise_openings(
     openings: Sequence[Mapping[str, Any]], run: str, choice: str | Path
 ) -> dict[str, Any]:
-    """Return the `test_access` part of final_results.json: which opening this is, and the others.
+    """Return the `test_access` part of final_results.json: this opening and the others.
 
     Parameters
     ----------
     openings
-        As `record_opening` returned them, this one among them.
+        All openings that `record_opening` returned, with this one.
     run, choice
-        As `record_opening` takes them.
+        As for `record_opening`.
     """
     order = [identity(opening) for opening in openings]
     place = order.index((run, files.sha256_file(choice)))
@@ -72,7 +73,7 @@ def summarise_openings(
 
 
 def openings_sentence(access: Mapping[str, Any]) -> str:
-    """Say how often test was opened; `access` is what `summarise_openings` returns."""
+    """Return a sentence on how often test was opened, from `summarise_openings`' result."""
     if access["openings"] == 1:
         return "Test was opened once, for this choice."
     others = ", ".join(f"{other['candidate']} of run {other['run']}" for other in access["others"])

@@ -1,4 +1,4 @@
-"""The one file that others read of a run: `final_results.json`."""
+"""The file of a run for other programs to read: `final_results.json`."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ def gather(
     Parameters
     ----------
     comparison
-        What ships, all candidates, and the sentence about the linear baseline.
+        What `compare` returned: the shipped candidate, all candidates, and the sentence about the
+        linear baseline.
     access
-        How often test was opened.
+        What `summarise_openings` returned: how often test was opened.
     reports
-        Those of the steps `records`, `dedup` and `split`.
+        The reports `records`, `dedup` and `split`.
     best
         The chosen learning rate.
     spots
         Each seed's sweet spots.
     """
     epochs = {
-        str(seed): {group: spot["epoch"] for group, spot in found["groups"].items()}
-        for seed, found in spots.items()
+        str(seed): {group: spot["epoch"] for group, spot in of_seed["groups"].items()}
+        for seed, of_seed in spots.items()
     }
     results = {
         "run": run,
@@ -67,17 +68,17 @@ def cost(
     folder: str | Path,
     steps_by_phase: Mapping[str, Collection[str]],
 ) -> dict[str, Any]:
-    """Return what the present results took: seconds by phase, peak memory, bytes on disk.
+    """Return the cost of the present results: seconds by phase, peak memory, bytes on disk.
 
     Parameters
     ----------
     ledger
-        The run's ledger, oldest line first. Of each target the last computation counts, so that
-        neither a restored result nor one long replaced distorts the sum.
+        The run's ledger, oldest line first. For each target only the last computation counts, so
+        the sum contains no restored result and no result that was replaced later.
     folder
         The run's folder.
     steps_by_phase
-        Under which phase a step's seconds are counted.
+        The steps of each phase; a step's seconds count for its phase.
     """
     computed = {
         (line["step"], line["target"]): line for line in ledger if line["outcome"] == "computed"

@@ -1,4 +1,4 @@
-"""The folder that ships: everything that it takes to predict, and the evidence for it."""
+"""The folder that ships: all files that a prediction needs, and the evidence for the model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from redheart.recipe.build import read_recipe
 from redheart.selection.comparison import noise_sentence
 from redheart.storage import files, run_files
 
-# Files of a run that ship as they are, by their names in the rule.
+# The run's files that ship unchanged, by their names in the rule.
 AS_THEY_ARE = ("tokenizer", "lexicon", "trunk_config", "trunk_weights")
 
 
@@ -28,14 +28,14 @@ def shipped_members(
     sources: Sequence[Mapping[str, Source]],
     paths: Sequence[str],
 ) -> tuple[Source, list[tuple[str, str]]]:
-    """Return what ships is made of: its source, and the path and kind of each member.
+    """Return the shipped candidate's source, and the path and the kind of each member.
 
     Parameters
     ----------
     sources
         The content of each seed's `candidates.json`, in the order of `seeds`.
     paths
-        Of all files of weights, of all seeds.
+        The paths of all files of weights, of all seeds.
     """
     shipped = comparison["shipped"]
     source = sources[list(seeds).index(shipped["seed"])][shipped["candidate"]]
@@ -44,14 +44,14 @@ def shipped_members(
 
 
 def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
-    """Return the model card: what it predicts, how it was chosen, how well it does, what it is not.
+    """Return the model card: its tasks, the choice of the model, the evidence, and the limits.
 
     Parameters
     ----------
     config
         The effective config.
     comparison
-        The candidates, what ships, and how it compares with the linear baseline.
+        The candidates, the shipped one, and its comparison with the linear baseline.
     """
     shipped = comparison["shipped"]
     candidates = comparison["candidates"]
@@ -136,14 +136,14 @@ class ShippedModel:
     """The folder `model/` of a run."""
 
     def predict(self, texts: Sequence[str]) -> list[dict[str, dict[str, float]]]:
-        """Return for each text task -> output -> probability, or value of a regression."""
+        """Return for each text: task -> output -> probability, or the value of a regression."""
         from redheart.crossover import candidates
         from redheart.evaluation import inference
         from redheart.model.pretrained import read_trunk
         from redheart.storage.tensors import load_verified
 
         recipe = read_recipe(files.read_json(self.folder / run_files.CONFIG))
-        # It may have been trained on a device that this machine lacks.
+        # The model may have been trained on a device that this machine does not have.
         recipe = replace(recipe, train=replace(recipe.train, device="auto"))
         part, trunk = self._encoded(texts), None
         if recipe.model.frozen and sentences.is_encoder(self._trunk_files[0]):
@@ -152,13 +152,13 @@ class ShippedModel:
             trunk = read_trunk(*self._trunk_files)
         network = inference.network_for(recipe, part, trunk)
         members = load_verified(self.folder / "weights.pt")["members"]
-        made = files.read_json(self.folder / "recipe.json")
+        source = files.read_json(self.folder / "recipe.json")
         predicted = candidates.combine(
             [
                 candidates.predict(network, states, part, recipe, weights)
-                for states, weights in zip(members, made["fusion"], strict=True)
+                for states, weights in zip(members, source["fusion"], strict=True)
             ],
-            made.get("tasks"),
+            source.get("tasks"),
         )
         return [
             {
@@ -170,10 +170,10 @@ class ShippedModel:
             for row in range(len(texts))
         ]
 
-    def _sentence_features(self, texts: Sequence[str], most: int) -> tuple[np.ndarray, ...]:
+    def _sentence_features(self, texts: Sequence[str], max_tokens: int) -> tuple[np.ndarray, ...]:
         tokenizer = self.folder / "tokenizer.json"
-        found = sentences.sentence_features(self._trunk_files[0], tokenizer, texts, most)
-        return tuple(features for some in found for features in some)
+        batches = sentences.sentence_features(self._trunk_files[0], tokenizer, texts, max_tokens)
+        return tuple(features for batch in batches for features in batch)
 
     @property
     def _trunk_files(self) -> tuple[Path, Path]:
