@@ -1,4 +1,4 @@
-"""The report's figures of the candidates: how they compare, and how the units were searched."""
+"""The report's figures of the candidates: their comparison, and the search over the units."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from redheart.report.figures import (
     signed,
 )
 
-# Bright is better; told apart with any colour vision, and in grey.
+# Bright is better. The colours differ for every kind of colour vision, and in grey.
 SCORES = "cividis"
 
 
@@ -34,11 +34,11 @@ def draw_comparison(rows: Sequence[Mapping[str, Any]], references: Mapping[str, 
     Parameters
     ----------
     rows
-        From top to bottom, each with `label`, `ships`, `yardstick`, and `against`, which has by
-        reference `difference`, `low`, `high` (None: undefined), `seeds` (each training seed's own
-        difference), `words` (to stand at the row's end) and `significant`.
+        From top to bottom, each with `label`, `ships`, `yardstick` and `against`. `against` has by
+        reference: `difference`, `low`, `high` (None: undefined), `seeds` (the difference in each
+        training seed), `words` (the text at the row's end) and `significant`.
     references
-        The words for what stands at 0, a panel each.
+        The references, with their names in words; each has a panel, in which it stands at 0.
     """
 
     def draw(figure: Figure) -> None:
@@ -59,14 +59,14 @@ def draw_comparison(rows: Sequence[Mapping[str, Any]], references: Mapping[str, 
 
 
 def draw_path(searches: Mapping[str, Json], tasks: int) -> str:
-    """Draw the moves of the search as a staircase of what they add to the macro score.
+    """Draw the moves of the search as a staircase; a step is a move's gain in macro score.
 
     Parameters
     ----------
     searches
-        The contents of `search.json` by seed, a panel each.
+        The contents of `search.json` by seed; each seed has a panel.
     tasks
-        How many tasks the macro score is the mean of.
+        The number of tasks, over which the macro score is a mean.
     """
     lengths = [max(1, len(search["path"])) for search in searches.values()]
     if not searches:
@@ -88,7 +88,7 @@ def draw_path(searches: Mapping[str, Json], tasks: int) -> str:
 
 
 def draw_heat_map(searches: Mapping[str, Json]) -> str:
-    """Draw how each unit's epochs fare on trunks of other epochs, the mean over the seeds.
+    """Draw the scores of each unit's epochs on trunks of other epochs, averaged over the seeds.
 
     Parameters
     ----------
@@ -119,11 +119,11 @@ def _draw_forest(axes: Axes, rows: Sequence[Mapping[str, Any]], reference: str) 
     reach = _reach(rows, reference)
     axes.axvline(0, color=THEME["muted"], linewidth=1)
     for y, row in enumerate(rows):
-        found = row["against"][reference]
-        if found["difference"] is not None:
-            _draw_interval(axes, y, row, found, reach)
+        versus = row["against"][reference]
+        if versus["difference"] is not None:
+            _draw_interval(axes, y, row, versus, reach)
         axes.text(
-            *(1.02, y, found["words"].replace("-", MINUS)),
+            *(1.02, y, versus["words"].replace("-", MINUS)),
             transform=axes.get_yaxis_transform(),
             verticalalignment="center",
             fontsize=8,
@@ -138,42 +138,48 @@ def _draw_forest(axes: Axes, rows: Sequence[Mapping[str, Any]], reference: str) 
 
 
 def _reach(rows: Sequence[Mapping[str, Any]], reference: str) -> float:
-    """Return how far from 0 the axis goes; a yardstick far away does not squeeze the others."""
-    known = [
+    """Return the axis's distance from 0; a distant yardstick does not widen it."""
+    comparisons = [
         row["against"][reference]
         for row in rows
         if row["against"][reference]["difference"] is not None and not row["yardstick"]
     ]
-    ends = [abs(end) for row in known for end in (row["low"], row["high"], *row["seeds"])]
+    ends = [
+        abs(end)
+        for versus in comparisons
+        for end in (versus["low"], versus["high"], *versus["seeds"])
+    ]
     return 1.15 * max(ends, default=0.0) or 0.01
 
 
 def _draw_interval(
-    axes: Axes, y: int, row: Mapping[str, Any], found: Mapping[str, Any], reach: float
+    axes: Axes, y: int, row: Mapping[str, Any], versus: Mapping[str, Any], reach: float
 ) -> None:
-    """Draw a row of the forest plot; what lies outside the axes becomes an arrow at their end."""
+    """Draw a row of the forest plot; a point outside the axes becomes an arrow at their edge."""
     colour = ACCENT if row["ships"] else THEME["muted"] if row["yardstick"] else BLUE
-    axes.plot([found["low"], found["high"]], [y, y], color=colour, linewidth=2)
-    axes.plot(found["seeds"], [y] * len(found["seeds"]), "|", color=colour, markersize=8, alpha=0.7)
-    outside = abs(found["difference"]) > reach
+    axes.plot([versus["low"], versus["high"]], [y, y], color=colour, linewidth=2)
+    axes.plot(
+        versus["seeds"], [y] * len(versus["seeds"]), "|", color=colour, markersize=8, alpha=0.7
+    )
+    outside = abs(versus["difference"]) > reach
     inside = "s" if row["yardstick"] else "o"
     axes.plot(
-        [math.copysign(0.99 * reach, found["difference"]) if outside else found["difference"]],
+        [math.copysign(0.99 * reach, versus["difference"]) if outside else versus["difference"]],
         [y],
-        (">" if found["difference"] > 0 else "<") if outside else inside,
+        (">" if versus["difference"] > 0 else "<") if outside else inside,
         color=colour,
         markersize=6,
-        markerfacecolor=colour if found["significant"] else THEME["paper"],
+        markerfacecolor=colour if versus["significant"] else THEME["paper"],
         zorder=3,
     )
 
 
 def _draw_moves(axes: Axes, path: Sequence[Json], tasks: int) -> None:
-    """Draw a staircase, a step for each move: which unit went where, and what its task gained."""
+    """Draw a staircase with a step per move: the unit, its new source, and its task's gain."""
     reached = 0.0
     for y, move in enumerate(path):
-        before, reached = reached, reached + (move["after"] - move["before"]) / tasks
-        axes.plot([before, reached], [y, y], color=BLUE, linewidth=6, solid_capstyle="butt")
+        previous, reached = reached, reached + (move["after"] - move["before"]) / tasks
+        axes.plot([previous, reached], [y, y], color=BLUE, linewidth=6, solid_capstyle="butt")
         if y + 1 < len(path):
             axes.plot([reached, reached], [y, y + 1], color=THEME["muted"], linewidth=0.7)
         axes.text(
@@ -194,13 +200,13 @@ def _draw_moves(axes: Axes, path: Sequence[Json], tasks: int) -> None:
 
 
 def _place(option: int | str) -> str:
-    """Return where a unit was taken from: an epoch, or a soup by its name."""
+    """Return the source of a unit in words: an epoch, or the name of a soup."""
     return f"epoch {option}" if isinstance(option, int) else option.replace("_", " ")
 
 
 def _draw_map(axes: Axes, unit: str, seeds: Sequence[Json]) -> None:
-    """Draw one unit's heat map, its best cell ringed; the range of its scores is in the title."""
-    scores = np.mean([[numbers(row) for row in found["scores"]] for found in seeds], axis=0)
+    """Draw one unit's heat map with a ring around its best cell; the title has the score range."""
+    scores = np.mean([[numbers(row) for row in of_seed["scores"]] for of_seed in seeds], axis=0)
     trunks, epochs = seeds[0]["trunk_epochs"], seeds[0]["unit_epochs"]
     axes.pcolormesh(scores, cmap=SCORES, edgecolors=THEME["paper"], linewidth=0.5)
     axes.set_title(short(unit), fontsize=8)

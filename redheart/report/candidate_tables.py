@@ -12,12 +12,12 @@ from redheart.tasks.metrics import MAIN_METRIC
 from redheart.tasks.task import Task
 
 SIGNIFICANT = 0.05
-# Columns that only the table's files have, by how their titles begin.
+# The beginnings of the titles of the columns that only the table's files have, not the page.
 HIDDEN = ("difference", "low", "high", "test, seed")
 
 
 def candidates_table(results: Json, sources: Mapping[str, Json]) -> Table:
-    """Return a row per candidate: how it scores on each part, and what it costs."""
+    """Return a row per candidate: its scores on each part, and its cost."""
     rows = [{"name": name, **scores} for name, scores in results["candidates"].items()]
     seeds = sources if any("per_seed" in row for row in rows) else ()
 
@@ -53,7 +53,7 @@ def candidates_table(results: Json, sources: Mapping[str, Json]) -> Table:
 
 
 def recipes_table(results: Json, sources: Mapping[str, Json]) -> Table:
-    """Return a row per candidate: what it is, and which weights it is made of."""
+    """Return a row per candidate: its note, and the weights that make it."""
     return make_table(
         list(results["candidates"]),
         ("candidate", "", lambda name: name),
@@ -64,7 +64,7 @@ def recipes_table(results: Json, sources: Mapping[str, Json]) -> Table:
 
 
 def tasks_table(results: Json, tasks: Sequence[Task]) -> Table:
-    """Return a row per task and metric, each task's main one first; a column per candidate."""
+    """Return a row per task and metric, the main metric first; a column per candidate."""
     candidates = results["candidates"]
     first = next(iter(candidates.values()))["test"]["tasks"]
     scores = [
@@ -81,28 +81,30 @@ def tasks_table(results: Json, tasks: Sequence[Task]) -> Table:
 
 
 def what_it_is(name: str, sources: Mapping[str, Json]) -> str:
-    """Return a candidate's note, and which other one it came to be, in every seed or in some."""
+    """Return a candidate's note, and the equal candidate, if there is one in some or all seeds."""
     if name == BASELINE:
         return NOTES[BASELINE]
-    given = {seed: found[name] for seed, found in sources.items() if name in found}
-    notes = dict.fromkeys(source["note"] for source in given.values() if source.get("note"))
-    same = {seed: source["same_as"] for seed, source in given.items() if source.get("same_as")}
-    if same and len(set(same.values())) == 1 and len(same) == len(given):
+    by_seed = {seed: of_seed[name] for seed, of_seed in sources.items() if name in of_seed}
+    notes = dict.fromkeys(source["note"] for source in by_seed.values() if source.get("note"))
+    same = {seed: source["same_as"] for seed, source in by_seed.items() if source.get("same_as")}
+    if same and len(set(same.values())) == 1 and len(same) == len(by_seed):
         notes[f"the same as {next(iter(same.values()))}"] = None
     elif same:
-        told = ", ".join(f"as {other} in seed {seed}" for seed, other in same.items())
-        notes[f"the same {told}"] = None
+        seeds = ", ".join(f"as {twin} in seed {seed}" for seed, twin in same.items())
+        notes[f"the same {seeds}"] = None
     return "; ".join(notes)
 
 
 def _made_of(name: str, sources: Mapping[str, Json]) -> str:
-    """Say which weights a candidate is made of, seed by seed where there are several."""
+    """Return in words the weights that make a candidate, seed by seed if they differ."""
     if name == BASELINE:
         return ""
-    made = {seed: _weights(found[name]) for seed, found in sources.items() if name in found}
-    if len(set(made.values())) < 2:
-        return next(iter(made.values()), "")
-    return "; ".join(f"seed {seed}: {weights}" for seed, weights in made.items())
+    by_seed = {
+        seed: _weights(of_seed[name]) for seed, of_seed in sources.items() if name in of_seed
+    }
+    if len(set(by_seed.values())) < 2:
+        return next(iter(by_seed.values()), "")
+    return "; ".join(f"seed {seed}: {weights}" for seed, weights in by_seed.items())
 
 
 def _weights(source: Json) -> str:
@@ -110,14 +112,14 @@ def _weights(source: Json) -> str:
         return f"variants at offsets {', '.join(map(str, source['offsets']))}"
     epochs = source.get("epochs", ())
     if isinstance(epochs, Mapping):
-        base = source.get("base")  # where all comes from that is not named
+        base = source.get("base")  # the source of all units without an epoch of their own
         named = [f"{name} of epoch {epoch}" for name, epoch in epochs.items() if epoch != base]
         return (f"{base}; " if base else "") + ", ".join(named)
     return f"{'epoch' if len(epochs) == 1 else 'epochs'} {list_epochs(epochs)}"
 
 
 def list_epochs(epochs: Sequence[int]) -> str:
-    """List epochs; more than eight as their number and range."""
+    """List epochs; of more than eight, give the range and the number."""
     if len(epochs) > 8:
         return f"{min(epochs)} to {max(epochs)} ({len(epochs)} of them)"
     return ", ".join(map(str, sorted(epochs)))
@@ -153,17 +155,17 @@ def _is_significant(versus: Json) -> bool:
 
 
 def _seed_differences(results: Json, name: str, reference: str) -> list[float]:
-    """Return each training seed's own difference to the reference; none of one seed alone."""
-    own, other = (
+    """Return the difference to the reference by training seed; none if there is only one seed."""
+    scores, references = (
         [seed["test"]["macro"] for seed in results["candidates"][key].get("per_seed", {}).values()]
         for key in (name, reference)
     )
-    pairs = zip(own, other, strict=False) if name != reference else ()
-    return [score - less for score, less in pairs if score is not None and less is not None]
+    pairs = zip(scores, references, strict=False) if name != reference else ()
+    return [a - b for a, b in pairs if a is not None and b is not None]
 
 
 def in_words(name: str) -> str:
-    """Return a candidate's name as a noun without article."""
+    """Return a candidate's name as a noun without an article."""
     return NAMES_IN_WORDS.get(name, name.replace("_", " ")).removeprefix("the ")
 
 

@@ -19,11 +19,11 @@ from redheart.json_values import Json
 from redheart.report.figures import BLUE, GREEN, ORANGE, THEME, VIOLET, WIDTH, draw_svg, short
 
 PART_COLOURS = {"train": BLUE, "val_select": ORANGE, "val_confirm": GREEN, "test": VIOLET}
-MOST_CLASSES = 12  # in a figure; the table has them all
+MOST_CLASSES = 12  # in a figure; the table has all classes
 
 
 def draw_duplicates(dedup: Json) -> str:
-    """Draw how similar the removed records are to the kept ones, and how far labels agree.
+    """Draw the similarity of removed records to the kept ones, and the agreement of labels.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def draw_duplicates(dedup: Json) -> str:
 
 
 def draw_classes(split: Json) -> str:
-    """Draw the share of each class in each part beside that in all records, the largest first.
+    """Draw each class's share in each part and in all records, the largest class first.
 
     Parameters
     ----------
@@ -68,16 +68,16 @@ def draw_classes(split: Json) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         rows = np.arange(len(classes))
-        for place, (part, found) in enumerate(split["parts"].items()):
+        for place, (part, counts) in enumerate(split["parts"].items()):
             axes.barh(
                 rows - 0.4 + height * (place + 0.5),
-                [found["classes"][name]["share"] for name in classes],
+                [counts["classes"][name]["share"] for name in classes],
                 height=0.85 * height,
                 color=PART_COLOURS.get(part, THEME["muted"]),
                 label=part,
             )
-        whole = [split["classes"][name]["share"] for name in classes]
-        axes.vlines(whole, rows - 0.46, rows + 0.46, color=THEME["ink"], label="all records")
+        overall = [split["classes"][name]["share"] for name in classes]
+        axes.vlines(overall, rows - 0.46, rows + 0.46, color=THEME["ink"], label="all records")
         axes.set_yticks(rows, [short(name) for name in classes])
         axes.set(ylim=(len(classes) - 0.4, -0.6), xlabel="share of the part's records")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -101,7 +101,7 @@ def draw_lengths(lengths: Mapping[str, Sequence[int]]) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for part, values in lengths.items():
-            # Quantiles instead of every text: as exact to the eye, and small for any corpus.
+            # Quantiles, not every text: the line looks the same, and any corpus gives a small file.
             axes.plot(
                 *(np.quantile(values, shares), shares),
                 color=PART_COLOURS.get(part, THEME["muted"]),
@@ -123,7 +123,7 @@ def draw_lengths(lengths: Mapping[str, Sequence[int]]) -> str:
 
 
 def _draw_agreement(axes: Axes, agreement: Json) -> None:
-    """Draw the histogram of the majority's share, the groups of one label in a bar of their own."""
+    """Draw the histogram of the majority's share; groups with one label have a bar of their own."""
     counts, unanimous = agreement["majority_share"]["counts"], agreement["unanimous"]
     heights = [*counts[:-1], counts[-1] - unanimous, unanimous]
     bars = axes.bar(range(11), heights, color=[*[ORANGE] * 10, BLUE], width=0.8)

@@ -12,7 +12,7 @@ from redheart.tasks.task import Task
 
 
 def parts_table(split: Json) -> Table:
-    """Return a row per part: its size, its texts' characters, its distance from the whole."""
+    """Return a row per part: its size, its text lengths, its distance from the whole corpus."""
     return make_table(
         [{"part": name, **part} for name, part in split["parts"].items()],
         ("part", "", lambda row: row["part"]),
@@ -30,13 +30,13 @@ def parts_table(split: Json) -> Table:
 
 
 def classes_table(split: Json) -> Table:
-    """Return a row per class: its records, its share of the whole and of each part."""
+    """Return a row per class: its records, its share of all records and of each part."""
     shares = [
         (f"of {name}", ".1%", lambda row, part=part: part["classes"][row["class"]]["share"])
         for name, part in split["parts"].items()
     ]
     return make_table(
-        [{"class": name, **whole} for name, whole in split["classes"].items()],
+        [{"class": name, **counts} for name, counts in split["classes"].items()],
         ("class", "", lambda row: row["class"]),
         ("records", ",d", lambda row: row["count"]),
         ("share of all", ".1%", lambda row: row["share"]),
@@ -45,7 +45,7 @@ def classes_table(split: Json) -> Table:
 
 
 def labels_table(tasks: Sequence[Task], records: Json) -> Table:
-    """Return a row per task: what is predicted, and how many records say so."""
+    """Return a row per task: its field, its outputs, and the share of labelled records."""
     return make_table(
         tasks,
         ("task", "", lambda task: task.name),
@@ -58,7 +58,7 @@ def labels_table(tasks: Sequence[Task], records: Json) -> Table:
 
 
 def rejected_table(records: Json) -> Table:
-    """Return a row per rejected record: where it stands and what is wrong with it."""
+    """Return a row per rejected record: its place in the file and the reason."""
     return make_table(
         records["rejected"],
         ("place", "", lambda row: row["place"]),
@@ -68,9 +68,9 @@ def rejected_table(records: Json) -> Table:
 
 
 def duplicates_table(dedup: Json) -> Table:
-    """Return a row per removed record beside the one kept, the least similar pair first.
+    """Return a row per removed record and the kept record, the least similar pair first.
 
-    Those are the ones to doubt, if any.
+    The least similar pairs are the most doubtful removals.
     """
     return make_table(
         sorted(dedup["removed_pairs"], key=lambda pair: (pair["similarity"], pair["removed"])),
@@ -83,21 +83,21 @@ def duplicates_table(dedup: Json) -> Table:
 
 
 def conflicts_table(dedup: Json) -> Table:
-    """Return a row per group of near-duplicates whose records do not agree on their label."""
+    """Return a row per group of near-duplicates whose records have different labels."""
 
-    def who(group: Json) -> str:
+    def labels_by_record(group: Json) -> str:
         return "; ".join(f"{name}: {label}" for name, label in group["labels"].items())
 
     return make_table(
         dedup["clusters"]["conflicting"],
         ("labels", "", lambda group: " / ".join(sorted(set(group["labels"].values())))),
         ("records", "d", lambda group: len(group["ids"])),
-        ("which record says what", "", who),
+        ("which record says what", "", labels_by_record),
     )
 
 
 def clusters_table(dedup: Json) -> Table:
-    """Return a row per cluster, the largest first: its labels and how far its texts differ."""
+    """Return a row per cluster, the largest first: its labels and its texts' difference."""
     clusters = dedup["clusters"]
     return make_table(
         clusters["largest_clusters"],
@@ -112,16 +112,16 @@ def clusters_table(dedup: Json) -> Table:
 
 
 def label_counts(cluster: Json) -> str:
-    """Return how often each label occurs in a cluster, the most frequent first."""
+    """Return the count of each label in a cluster, the most frequent label first."""
     counts = sorted(Counter(cluster["labels"].values()).items(), key=lambda item: (-item[1], item))
     return ", ".join(f"{label} {count}" for label, count in counts)
 
 
 def cluster_diff(cluster: Json) -> list[Piece]:
-    """Return what differs between the two texts of a cluster that the report holds.
+    """Return the difference of the two texts of a cluster that the report holds.
 
-    Where a text was cut, nothing is said of the end: that one text runs on there and the other
-    does not may be the cut's doing.
+    If a text was cut, a change at the end is left out: it may come from the cut, and not from the
+    texts.
     """
     texts = cluster["texts"]
     pieces = text_diff(*(text["text"] for text in texts))
@@ -133,7 +133,7 @@ def cluster_diff(cluster: Json) -> list[Piece]:
 
 
 def certificate_table(split: Json) -> Table:
-    """Return a row per claim that was proved of the split: what was measured, and its bound."""
+    """Return a row per proved claim about the split: the measured value and its bound."""
     return make_table(
         split["certificate"],
         ("claim", "", lambda row: row["claim"]),

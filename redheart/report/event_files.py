@@ -1,4 +1,4 @@
-"""What a run's training wrote, as TensorBoard's event files: an export that nothing depends on."""
+"""The export of a run's training metrics as TensorBoard's event files; no step needs it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from redheart.errors import UserError
 from redheart.storage import files, run_files
 
 NOT_INSTALLED = "event files take the package tensorboard; install it (`pip install tensorboard`)"
-# TensorBoard looks for files with `tfevents` in their names. One fixed name, so that a second
-# export replaces the first.
+# TensorBoard looks for files with `tfevents` in their names. The name is fixed, so a second export
+# replaces the first.
 FILE = "events.out.tfevents.redheart"
 
 
 def write_event_files(run_folder: Path, logdir: Path) -> int:
     """Write an event file for each training seed of a run and return their number.
 
-    Steps' metrics stand under `step/`, checkpoints' tables under the names of their sections, all
-    over optimizer steps. The files hold no clock: equal runs give equal bytes.
+    The metrics of steps have tags under `step/`. The numbers of checkpoints' tables have tags under
+    the names of their sections. The horizontal axis counts optimizer steps. The files hold no
+    clock: equal runs give equal bytes.
 
     Raises
     ------
@@ -39,12 +40,12 @@ def write_event_files(run_folder: Path, logdir: Path) -> int:
 
 
 def scalars(folder: Path) -> Iterator[tuple[int, dict[str, float]]]:
-    """Yield the optimizer step and the scalars by tag: of each step, and of each checkpoint.
+    """Yield the optimizer step and the scalars by tag, for each step and each checkpoint.
 
     Parameters
     ----------
     folder
-        That of a seed.
+        The folder of a seed.
     """
     for path in sorted(folder.glob(run_files.steps("*"))):
         step = 0
@@ -57,14 +58,14 @@ def scalars(folder: Path) -> Iterator[tuple[int, dict[str, float]]]:
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Return the numbers of nested mappings by their paths, `a/b/c`; all else is left out."""
-    found: dict[str, float] = {}
+    """Return the numbers of nested mappings by their paths, `a/b/c`; leave out other values."""
+    numbers: dict[str, float] = {}
     for name, item in value.items():
         if isinstance(item, Mapping):
-            found |= flat(item, f"{prefix}{name}/")
+            numbers |= flat(item, f"{prefix}{name}/")
         elif isinstance(item, int | float):
-            found[prefix + name] = float(item)
-    return found
+            numbers[prefix + name] = float(item)
+    return numbers
 
 
 def _write(path: Path, folder: Path) -> None:
@@ -74,10 +75,12 @@ def _write(path: Path, folder: Path) -> None:
         from tensorboard.summary.writer.record_writer import RecordWriter
     except ImportError:
         raise UserError(NOT_INSTALLED) from None
-    # TensorBoard's own EventFileWriter puts time and machine into name and content.
+    # TensorBoard's own EventFileWriter puts the time and the machine into the name and the content.
     with files.atomic(path) as stream:
         writer = RecordWriter(stream)
         writer.write(Event(file_version="brain.Event:2").SerializeToString())
-        for step, found in scalars(folder):
-            values = [Summary.Value(tag=tag, simple_value=number) for tag, number in found.items()]
+        for step, numbers in scalars(folder):
+            values = [
+                Summary.Value(tag=tag, simple_value=number) for tag, number in numbers.items()
+            ]
             writer.write(Event(step=step, summary=Summary(value=values)).SerializeToString())

@@ -1,4 +1,4 @@
-"""What all figures of the report share: size, style, colours; the same data give the same bytes."""
+"""The size, style and colours of all the report's figures; equal data give equal bytes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from redheart.json_values import numbers
 
 Floats = NDArray[np.float64]
 
-# These four give way to the page's own where a figure stands in it, or dark mode would hide them.
+# In a figure on the page, the page's own colours replace these four: dark mode would hide them.
 THEME = {"ink": "#1b1f24", "muted": "#5d6773", "rule": "#dde2e8", "paper": "#ffffff"}
-# These are read on light and on dark ground; the accent marks what was chosen.
+# These are readable on light and on dark ground; the accent marks the choice.
 ACCENT, BLUE, ORANGE, GREEN, VIOLET = "#d8404f", "#3a7fc4", "#d07a1f", "#2f9a74", "#8a6cc8"
 
 MINUS = "\N{MINUS SIGN}"
-NORMAL_95 = 1.96  # standard errors to either side
+NORMAL_95 = 1.96  # standard errors on either side of a mean, for a 95 % interval
 WIDTH = 7.6  # inches
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "redheart",
@@ -58,10 +58,11 @@ STYLE: dict[Any, Any] = {
 
 
 def draw_svg(width: float, height: float, draw: Callable[[Figure], None]) -> str:
-    """Return a drawing of `width` x `height` inches, free of the user's style and of dates."""
+    """Return a drawing of `width` x `height` inches, without the user's style and without dates."""
     stream = io.StringIO()
     with matplotlib.rc_context(), warnings.catch_warnings():
-        # Korean names: the metrics fall back, the reader's own fonts show them.
+        # Matplotlib's font lacks Korean glyphs. It measures another glyph; the reader's fonts show
+        # the names.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
@@ -73,14 +74,14 @@ def draw_svg(width: float, height: float, draw: Callable[[Figure], None]) -> str
 
 
 def inlined(svg: str, name: str, label: str) -> str:
-    """Return a figure as part of a page: no prolog, ids of its own, the page's colours.
+    """Return a figure as part of a page: no prolog, unique ids, the page's colours.
 
     Parameters
     ----------
     name
-        Precedes every id, since a page may hold several figures.
+        The prefix of every id, since a page may hold several figures.
     label
-        What the figure shows, for those who do not see it.
+        A description of the figure, for readers who cannot see it.
     """
     body = svg[svg.index("<svg") :]
     body = re.sub(r' (width|height)="[\d.]+pt"', "", body, count=2)
@@ -92,7 +93,7 @@ def inlined(svg: str, name: str, label: str) -> str:
 
 
 def nothing(words: str) -> str:
-    """Return a figure that says why there is nothing to see."""
+    """Return a figure with only the reason why there is nothing to draw."""
 
     def draw(figure: Figure) -> None:
         figure.text(0.5, 0.5, words, ha="center", va="center", color=THEME["muted"])
@@ -116,7 +117,7 @@ def limit(axes: Axes, columns: Sequence[Sequence[float | None]]) -> None:
 
 
 def short(name: str) -> str:
-    """Return a name in one line that leaves room for what it names."""
+    """Return a name in one line of at most 28 characters."""
     line = " ".join(name.split())
     return line if len(line) <= 28 else f"{line[:27]}…"
 

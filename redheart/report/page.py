@@ -1,4 +1,4 @@
-"""The report: what a run's result files say, as tables, figures and one page of HTML."""
+"""The report: a run's result files as tables, figures and one page of HTML."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ TABLES = (
     *("parts", "classes", "certificate"),
     *("rates", "sweet_spots", "candidates", "recipes", "tasks"),
 )
-# Every file of the report: output name -> place in the run's folder.
+# Every file of the report: output name -> path in the run's folder.
 FILES: dict[str, str] = {
     "report": "report.html",
     **{f"figure_{name}": f"figures/{name}.svg" for name in FIGURES},
@@ -62,12 +62,12 @@ FILES: dict[str, str] = {
 }
 
 REFERENCE = BEST_SINGLE
-# The inputs that are one file each, and are not final_results.json.
+# The inputs of one file each, without final_results.json.
 SINGLE_FILES = ("records", "dedup", "split", "best", "curves")
-# The parts of final_results.json that differ from run to run of the same thing.
+# The parts of final_results.json that differ between two equal runs.
 CLOCK = ("provenance", "cost")
 
-# What each figure shows, for those who do not see it; the tables hold its numbers.
+# A description of each figure, for readers who cannot see it; the tables hold its numbers.
 ALT_TEXTS = {
     "duplicates": "histograms: similarities of removed pairs, label agreement within groups",
     "classes": "share of each class in all records and in each of the four parts",
@@ -83,18 +83,18 @@ ALT_TEXTS = {
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """What the report is made of: the run's result files, already read."""
+    """The inputs of the report: the contents of the run's result files."""
 
     tasks: Sequence[Task]
-    """The tasks of the config, in the order in which they shall stand."""
+    """The tasks of the config, in the order of the report."""
     results: Json
     """final_results.json; its provenance and cost are not used."""
     sources: Mapping[str, Json]
-    """candidates.json by seed: what each candidate is made of."""
+    """candidates.json by seed: the source of each candidate."""
     sweet_spots: Mapping[str, Json]
     """sweet_spots.json by seed."""
     search: Mapping[str, Json]
-    """search.json by seed; empty where no units were searched."""
+    """search.json by seed; empty if no units were searched."""
     parts: Mapping[str, Sequence[Record]]
     """The records by part."""
     records: Json
@@ -110,7 +110,7 @@ class ReportInputs:
 
 
 def without_clock(results: Json) -> dict[str, Any]:
-    """Return `final_results.json` without what a second run of the same would change."""
+    """Return `final_results.json` without the parts that a second equal run would change."""
     return {key: value for key, value in results.items() if key not in CLOCK}
 
 
@@ -119,8 +119,8 @@ def build_report(inputs: ReportInputs) -> dict[str, str]:
 
     Returns
     -------
-    By the names of `FILES`; the page needs none of the others. The same inputs give the same
-    text: nothing in it depends on the clock.
+    The contents by the names of `FILES`. The page needs no other file of the report. The same
+    inputs give the same text: nothing in it depends on the clock.
     """
     from redheart.report import candidate_figures, data_figures, training_figures
 
@@ -149,7 +149,7 @@ def build_report(inputs: ReportInputs) -> dict[str, str]:
 
 
 def build_tables(inputs: ReportInputs) -> dict[str, Table]:
-    """Return the tables of the report by name, those of `TABLES`."""
+    """Return the tables of the report by the names in `TABLES`."""
     return {
         "labels": labels_table(inputs.tasks, inputs.records),
         "rejected": rejected_table(inputs.records),
@@ -168,7 +168,7 @@ def build_tables(inputs: ReportInputs) -> dict[str, Table]:
 
 
 def headline(results: Json) -> list[str]:
-    """Return the report's first sentences: against the baseline, what ships and why, its score."""
+    """Return the report's first sentences: baseline, shipped model, its score, noise, openings."""
     name = results["shipped"]["candidate"]
     test = results["candidates"][name]["test"]
     if test["macro"] is None:
@@ -191,7 +191,7 @@ def _training_seeds(results: Json) -> int:
 
 
 def tiles(results: Json) -> list[dict[str, str]]:
-    """Return the numbers at the head of the page, each with its label and a remark."""
+    """Return the numbers at the top of the page, each with a label and a remark."""
     name, data = results["shipped"]["candidate"], results["data"]
     seeds = _training_seeds(results)
     difference, _, interval = difference_in_words(results, name, REFERENCE).partition(" ")
@@ -218,7 +218,7 @@ def _score(results: Json, name: str) -> str:
 
 
 def _page(inputs: ReportInputs, drawn: Mapping[str, str], tables: Mapping[str, Table]) -> str:
-    """Fill in the template; everything but our own figures is escaped."""
+    """Fill in the template; it escapes everything except our own figures."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 

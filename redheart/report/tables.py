@@ -1,4 +1,4 @@
-"""Tables: what stands in their cells, and how it becomes Markdown or CSV."""
+"""Tables: their columns and cells, and their conversion to Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-# Spreadsheets take a cell that begins so for a formula.
+# Spreadsheets read a cell that begins with one of these as a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-# A single underscore inside a word is no Markdown; `best_single` stays readable.
+# A single underscore inside a word is no Markdown mark, so `best_single` stays readable.
 MARKDOWN_MARKS = re.compile(r"[\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w)")
 
 Cell = str | float | None
@@ -22,21 +22,21 @@ class Column:
     """One column of a table."""
 
     title: str
-    """What stands above it."""
+    """The text above the column."""
     show: str = ""
-    """Format of its numbers for readers, such as `.3f`; empty: a column of text."""
+    """Format of its numbers on the page, such as `.3f`; empty: a column of text."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table, before it is Markdown, CSV or HTML."""
+    """A table, before its conversion to Markdown, CSV or HTML."""
 
     columns: tuple[Column, ...]
     """Its columns, from left to right."""
     rows: tuple[tuple[Cell, ...], ...]
-    """Its cells; numbers in full, None where there is nothing to tell."""
+    """Its cells; numbers in full precision; None: no value."""
     marked: frozenset[int] = frozenset()
-    """Indices of the rows that were chosen; the page sets them off."""
+    """Indices of the chosen rows; the page highlights them."""
 
 
 def make_table(
@@ -44,9 +44,9 @@ def make_table(
     *columns: tuple[str, str, Callable[[Any], Cell]],
     mark: Callable[[Any], bool] = lambda entry: False,
 ) -> Table:
-    """Make a table with a row per entry; a column is its title, its format and its cell's source.
+    """Make a table with a row per entry; a column is a title, a format and a function of an entry.
 
-    `mark` tells whether an entry's row is to be set off.
+    `mark` tells whether the table marks the row of an entry.
     """
     entries = list(entries)
     return Table(
@@ -57,14 +57,14 @@ def make_table(
 
 
 def shown(value: Cell, column: Column) -> str:
-    """Return a cell as readers see it; a dash where there is nothing."""
+    """Return a cell as readers see it; a dash for no value."""
     if value is None or value == "":
         return "–"
     return format(value, column.show) if column.show else str(value)
 
 
 def to_markdown(table: Table) -> str:
-    """Return a table in GitHub's Markdown; what stands in a cell is text and never markup."""
+    """Return a table in GitHub's Markdown; the text of a cell never acts as markup."""
     lines = [
         [_markdown_text(column.title) for column in table.columns],
         ["---:" if column.show else "---" for column in table.columns],
@@ -77,7 +77,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Return a table as CSV, numbers in full; no text in it runs as a spreadsheet's formula."""
+    """Return a table as CSV, numbers in full precision; no text acts as a spreadsheet formula."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([column.title for column in table.columns])

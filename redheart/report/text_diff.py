@@ -1,4 +1,4 @@
-"""What differs between two texts, character by character, for people to read."""
+"""The difference of two texts, character by character, for people to read."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from rapidfuzz.distance import Indel
 
 # Characters that stay visible on each side of a change.
 CONTEXT = 40
-# A hidden run shorter than this would take as much room as the words that stand in its place.
+# A run shorter than this is shown: the words that replace a hidden run would be as long.
 SHORTEST_GAP = 30
 
-# From where to where in the first text, and in the second.
+# Start and end in the first text, then start and end in the second.
 Change = tuple[int, int, int, int]
 
 
@@ -19,22 +19,23 @@ class Piece(NamedTuple):
     """A stretch of the two texts."""
 
     kind: Literal["equal", "gap", "delete", "insert"]
-    """gap: an equal run that is left out; delete and insert: only in the first, in the second."""
+    """gap: an equal run, left out; delete: only in the first text; insert: only in the second."""
     text: str
-    """Its characters; of a gap, how many there are, in words."""
+    """Its characters; for a gap, their number in words."""
 
 
 def text_diff(first: str, second: str) -> list[Piece]:
-    """Return how one text becomes the other, in order; long unchanged runs are left out.
+    """Return the pieces that turn one text into the other; long unchanged runs are left out.
 
-    The edit script is a shortest one of insertions and deletions. Letters that two rewritten words
-    share by chance make it unreadable, so an unchanged run that is no longer than the changes on
-    both its sides becomes part of them (Fraser, diff-match-patch, semantic cleanup).
+    The edit script is a shortest script of insertions and deletions. Two rewritten words share some
+    letters by chance, which makes such a script unreadable. So an unchanged run becomes part of the
+    changes on both its sides if it is no longer than either of them (Fraser, diff-match-patch,
+    semantic cleanup).
 
     Returns
     -------
-    Within a change the deletion comes first. Without the gaps, the pieces give back either text:
-    the first is made of those equal and deleted, the second of those equal and inserted.
+    The pieces in order; within a change the deletion comes first. If there is no gap, the equal and
+    deleted pieces make the first text, and the equal and inserted pieces make the second.
     """
     pieces: list[Piece] = []
     end = 0
@@ -47,7 +48,7 @@ def text_diff(first: str, second: str) -> list[Piece]:
 
 
 def as_words(pieces: list[Piece]) -> str:
-    """Return a diff as plain text, marked like those of `git diff --word-diff`."""
+    """Return a diff as plain text, marked as in `git diff --word-diff`."""
     marks = {"equal": "{}", "gap": " [{}] ", "delete": "[-{}-]", "insert": "{{+{}+}}"}
     return "".join(marks[kind].format(text) for kind, text in pieces)
 
@@ -70,7 +71,7 @@ def _size(change: Change) -> int:
 
 
 def _unchanged(text: str, before: bool, after: bool) -> list[Piece]:
-    """Return an equal run, without what is far from the change before and the one after it."""
+    """Return an equal run, without the text far from the change before and the change after it."""
     head, tail = CONTEXT * (before or not after), CONTEXT * after
     hidden = len(text) - head - tail
     if hidden < SHORTEST_GAP:

@@ -34,7 +34,7 @@ from redheart.report.figures import (
 RAMP = LinearSegmentedColormap.from_list("rates", [VIOLET, BLUE, GREEN, "#a08a1c"])
 MARKERS = "os^DvPX*"
 TIE_MARGIN = 1.25  # factor on the rates at the ends of the tie
-# What a group's panel shows, in the order of the legend.
+# The curves and marks in the panel of a group, in the order of the legend.
 CURVES: dict[str, dict[str, Any]] = {
     "training loss": {"color": ORANGE},
     "validation loss": {"color": BLUE, "alpha": 0.5, "linestyle": "", "marker": "."},
@@ -51,8 +51,8 @@ CURVES: dict[str, dict[str, Any]] = {
 def draw_sweep(curves: Json, best: Json) -> str:
     """Draw each learning rate's losses by epoch, the chosen rate in the accent colour.
 
-    The axes show the rates that could be chosen; one that was eliminated may run out of them. Below
-    stands the loss that the rates are compared by, with its standard error, and the tie.
+    The axes fit the rates that could be chosen; the curve of an eliminated rate may leave them. The
+    panel below shows the loss that the comparison of rates uses, its standard error, and the tie.
 
     Parameters
     ----------
@@ -86,14 +86,14 @@ def draw_sweep(curves: Json, best: Json) -> str:
 
 
 def draw_spots(sweet_spots: Mapping[str, Json], kind: str = "groups") -> str:
-    """Draw the curves of every group, or unit, with its sweet spot, a panel for each.
+    """Draw a panel for every group or unit: its curves and its sweet spot.
 
     Parameters
     ----------
     sweet_spots
         The contents of `sweet_spots.json` by seed; the seeds share a panel.
     kind
-        Which entries are drawn: `groups`, or another one that is made like them.
+        The section of `sweet_spots.json` to draw: `groups`, or a section of the same form.
     """
     names = list(next(iter(sweet_spots.values())).get(kind, ()))
     if not names:
@@ -124,19 +124,19 @@ def draw_spots(sweet_spots: Mapping[str, Json], kind: str = "groups") -> str:
 
 
 def _chosen_by(spot: Json, sweet_spots: Mapping[str, Json], kind: str) -> str:
-    """Return what a sweet spot was chosen by; a unit by its metric, where it has one."""
+    """Return the quantity that chose a sweet spot; for a unit its metric, if it has one."""
     if kind == "groups":
         return str(next(iter(sweet_spots.values()))["by"])
-    known = {value for value in spot["curve"]["val_metric"] if value is not None}
-    return "metric" if len(known) > 1 else "loss"
+    metrics = {value for value in spot["curve"]["val_metric"] if value is not None}
+    return "metric" if len(metrics) > 1 else "loss"
 
 
 def _draw_choice(figure: Any, best: Json) -> None:
-    """Draw every rate's loss with its standard error; the tie shaded, the chosen one accented."""
+    """Draw every rate's loss with its standard error; shade the tie, accent the chosen rate."""
     axes = figure.subplots()
     axes.set_title("Compared by: the last epochs' validation loss, with one standard error")
-    known = [row for row in best["scores"] if row["val_loss"] is not None]
-    for row in known:
+    scored = [row for row in best["scores"] if row["val_loss"] is not None]
+    for row in scored:
         rate = row["learning_rate"]
         chosen, out = rate == best["best_learning_rate"], bool(row["eliminated"])
         axes.errorbar(
@@ -145,12 +145,12 @@ def _draw_choice(figure: Any, best: Json) -> None:
             color=ACCENT if chosen else THEME["muted"] if out else BLUE,
             marker="x" if out else "o",
             markersize=7,
-            # Hollow: not tied with the best, or out.
+            # Hollow: the rate is not tied with the best, or it was eliminated.
             markerfacecolor=None if rate in best["tie"] else THEME["paper"],
             capsize=3,
             zorder=3,
         )
-    usable = [row for row in known if not row["eliminated"]] or known
+    usable = [row for row in scored if not row["eliminated"]] or scored
     limit(
         axes,
         [
@@ -162,7 +162,7 @@ def _draw_choice(figure: Any, best: Json) -> None:
         ],
     )
     if len(best["tie"]) > 1:
-        # Half way, on the logarithmic axis, to where the next rate would stand.
+        # The band ends half way to where the next rate would be, on the logarithmic axis.
         low, high = min(best["tie"]) / TIE_MARGIN, max(best["tie"]) * TIE_MARGIN
         axes.axvspan(low, high, color=ACCENT, alpha=0.08, linewidth=0)
         axes.annotate(
@@ -174,9 +174,9 @@ def _draw_choice(figure: Any, best: Json) -> None:
             va="top",
             color=ACCENT,
         )
-    if known:
+    if scored:
         axes.set_xscale("log")
-        rates = [row["learning_rate"] for row in known]
+        rates = [row["learning_rate"] for row in scored]
         axes.set_xticks(rates, [str(rate) for rate in rates])
         axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("learning rate (filled: tied with the best; cross: eliminated)")
@@ -208,7 +208,7 @@ def _draw_band(axes: Axes, rate: Json) -> None:
 
 
 def _draw_spots(axes: Axes, spots: Sequence[Json], by: str) -> None:
-    """Draw one group's or unit's curves, a set for each seed, and the choice."""
+    """Draw one group's or unit's curves and its choice, for each seed."""
     right = axes.twinx() if by == "metric" else axes
     right.grid(right is axes)
     for spot in spots:

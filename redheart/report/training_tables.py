@@ -1,4 +1,4 @@
-"""Tables of the report about rates and sweet spots."""
+"""The report's tables of learning rates and sweet spots."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from redheart.report.tables import Table, make_table
 
 
 def rates_table(best: Json) -> Table:
-    """Return a row per learning rate: its score and what became of it."""
+    """Return a row per learning rate: its score and its outcome."""
 
     def outcome(row: Json) -> str:
         if row["eliminated"]:
@@ -56,7 +56,7 @@ def spots_by_group(sweet_spots: Mapping[str, Json]) -> list[dict[str, Any]]:
     """Return all sweet spots with their `group` and `seed`, the seeds of a group side by side."""
     groups = next(iter(sweet_spots.values()))["groups"]
     return [
-        {"group": group, "seed": seed, **found["groups"][group]}
+        {"group": group, "seed": seed, **spots["groups"][group]}
         for group in groups
-        for seed, found in sweet_spots.items()
+        for seed, spots in sweet_spots.items()
     ]
