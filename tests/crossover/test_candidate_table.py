@@ -1,4 +1,4 @@
-"""Which candidates there are, and of which files each is made."""
+"""The table of candidates, and the files that make each of them."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ TABLES = [
 
 
 def spots(**scores):
-    """Sweet spots at the lowest score of each, null never."""
-    found = {}
+    """Return sweet spots at the lowest score of each group; a null score is never chosen."""
+    spots_by_name = {}
     for name, row in scores.items():
-        known = [
+        scored = [
             (score, epoch) for epoch, score in zip(EPOCHS, row, strict=True) if score is not None
         ]
         curve = {"epochs": [2, 4, 6, 8], "score": row}
-        found[name] = {"epoch": min(known)[1], "curve": curve, "modules": [name]}
-    return found
+        spots_by_name[name] = {"epoch": min(scored)[1], "curve": curve, "modules": [name]}
+    return spots_by_name
 
 
 SPOTS = {
@@ -125,7 +125,7 @@ def test_variants_that_coincide_count_once_in_the_ensemble(sources):
 
 
 def test_every_task_has_the_checkpoint_that_is_best_at_it(sources):
-    """By the main metric, the first of equal ones; one without a score never wins."""
+    """The main metric decides; the first of equal epochs wins, an epoch without a score never."""
     best = sources["per_task_best"]
     assert best["epochs"] == {"verdict": 2, "regret": 6}
     assert best["members"] == [["ckpt/epoch_002.pt", "weights"], ["ckpt/epoch_006.pt", "weights"]]
@@ -133,10 +133,10 @@ def test_every_task_has_the_checkpoint_that_is_best_at_it(sources):
 
 
 def test_one_checkpoint_and_one_task_give_every_candidate():
-    one = {"A": {"epoch": 2, "curve": {"epochs": [2], "score": [None]}, "modules": []}}
-    given = dict.fromkeys(("groups", "units", "units_ema"), one)
+    spots_of_a = {"A": {"epoch": 2, "curve": {"epochs": [2], "score": [None]}, "modules": []}}
+    all_spots = dict.fromkeys(("groups", "units", "units_ema"), spots_of_a)
     sources = sources_of_candidates(
-        TASKS[:1], TABLES[:1], SOUPS, given, VARIANTS[2:], {**SEARCH, "chosen": {}}
+        TASKS[:1], TABLES[:1], SOUPS, all_spots, VARIANTS[2:], {**SEARCH, "chosen": {}}
     )
     assert [name for name in NAMES if name not in ("variant_-2", "variant_-4")] == list(sources)
     assert sources["per_task_best"]["forward_passes"] == 1
@@ -157,21 +157,21 @@ def test_without_averages_their_candidates_are_left_out_and_all_others_stay(sour
     tables = [{**t, "fused": {"raw": t["fused"]["raw"]}} for t in TABLES]
     spots = {key: value for key, value in SPOTS.items() if key != "units_ema"}
     soups = {name: SOUPS[name] for name in ("uniform", "greedy")}
-    found = sources_of_candidates(TASKS, tables, soups, spots, VARIANTS, SEARCH)
-    assert found == {name: sources[name] for name in NAMES if name not in OF_AVERAGES}
+    raw_only = sources_of_candidates(TASKS, tables, soups, spots, VARIANTS, SEARCH)
+    assert raw_only == {name: sources[name] for name in NAMES if name not in OF_AVERAGES}
     assert {name for name in NAMES if "ema" in name} == set(OF_AVERAGES)
 
 
 def test_a_name_stands_for_one_candidate_and_every_reference_is_one():
-    names = [one.name for one in CANDIDATES]
+    names = [candidate.name for candidate in CANDIDATES]
     assert len(set(names)) == len(names)
     assert {DEFAULT, BASELINE, *REFERENCES} <= set(names)
-    assert {one.control for one in CANDIDATES if one.control} <= set(names)
-    assert [one.name for one in CANDIDATES if not one.sources] == [BASELINE]
+    assert {candidate.control for candidate in CANDIDATES if candidate.control} <= set(names)
+    assert [candidate.name for candidate in CANDIDATES if not candidate.sources] == [BASELINE]
 
 
 def test_only_a_candidate_of_several_models_takes_several_passes(sources):
-    several = {one.name for one in CANDIDATES if one.several_models}
+    several = {candidate.name for candidate in CANDIDATES if candidate.several_models}
     assert {name for name, source in sources.items() if source["forward_passes"] > 1} == several
     assert not {DEFAULT, *REFERENCES} & several
 
@@ -188,28 +188,31 @@ def test_what_phase_4_makes_are_the_members_of_candidates(sources, averages):
     assert len(files) == len(members) and set(files) == members
 
 
-# --- what repeats the table for others to read --------------------------------------------------
+# --- files that repeat the table ----------------------------------------------------------------
 
 
 def test_the_schema_of_the_results_asks_for_every_candidate_of_the_table():
     path = ROOT / "config" / "schemas" / "results.schema.json"
     schema = json.loads(path.read_text("utf-8"))["properties"]["candidates"]
-    fixed = [one.name for one in CANDIDATES if OFFSET not in one.name]
+    fixed = [candidate.name for candidate in CANDIDATES if OFFSET not in candidate.name]
     assert schema["required"] == [name for name in fixed if name not in OF_AVERAGES]
-    others = [name for name in OF_AVERAGES if name != "ema"]
-    wanted = {"ema": others, **{name: ["ema"] for name in others}}
-    assert schema["dependentRequired"] == wanted
+    other_averages = [name for name in OF_AVERAGES if name != "ema"]
+    required = {"ema": other_averages, **{name: ["ema"] for name in other_averages}}
+    assert schema["dependentRequired"] == required
 
 
-def row(one):
-    name, note = at_offset(f"`{one.name}`", "<offset>"), at_offset(one.note, "`<offset>`")
-    control = f" `{one.control}`" if one.control else ""
-    words = f" {one.words}" if one.words else ""
+def row(candidate):
+    name, note = (
+        at_offset(f"`{candidate.name}`", "<offset>"),
+        at_offset(candidate.note, "`<offset>`"),
+    )
+    control = f" `{candidate.control}`" if candidate.control else ""
+    words = f" {candidate.words}" if candidate.words else ""
     return f"| {name} |{words} | {note} |{control} |"
 
 
 def test_the_table_in_the_docs_is_the_table_of_candidates():
     page = (ROOT / "docs" / "crossover.md").read_text("utf-8")
     head = "| candidate | in words | how its weights are chosen | control |\n|---|---|---|---|\n"
-    found = page.partition(head)[2].partition("\n\n")[0]
-    assert found.splitlines() == [row(one) for one in CANDIDATES]
+    rows = page.partition(head)[2].partition("\n\n")[0]
+    assert rows.splitlines() == [row(candidate) for candidate in CANDIDATES]

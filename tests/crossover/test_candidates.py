@@ -1,4 +1,4 @@
-"""The candidates: soups, stitched files, and that predictions follow from what they are made of."""
+"""The candidates: soups and stitched files, and predictions that follow from their members."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def test_soups_are_means_and_the_greedy_one_is_no_worse(saved, recipe, part):
 
 
 def predict(network, paths, parts, recipe, **facts):
-    """Let candidates predict, given the paths of each one's members; facts are those of one."""
+    """Let candidates predict, from their members' paths; `facts` add to a candidate's source."""
     sources = {
-        name: {"members": [[path, "weights"] for path in given], **facts.get(name, {})}
-        for name, given in paths.items()
+        name: {"members": [[path, "weights"] for path in member_files], **facts.get(name, {})}
+        for name, member_files in paths.items()
     }
     members = {name: [tuple(m) for m in source["members"]] for name, source in sources.items()}
     return candidates.predict_candidates(network, sources, members, parts, recipe)
@@ -85,8 +85,8 @@ def test_several_models_may_each_predict_tasks_of_their_own(saved, recipe, part)
     member = {task.name: i % 2 for i, task in enumerate(recipe.tasks)}
     predicted, _ = predict(network, paths, parts, recipe, best={"tasks": member})
     for name, i in member.items():
-        own = predicted[("first", "second")[i]]["val_select"][name]
-        np.testing.assert_array_equal(predicted["best"]["val_select"][name], own)
+        expected = predicted[("first", "second")[i]]["val_select"][name]
+        np.testing.assert_array_equal(predicted["best"]["val_select"][name], expected)
 
 
 def test_the_same_weights_predict_once_and_are_named(saved, recipe, part, monkeypatch):
@@ -96,9 +96,9 @@ def test_the_same_weights_predict_once_and_are_named(saved, recipe, part, monkey
     monkeypatch.setattr(
         candidates, "fit_fusion", lambda *given: fused.append(1) or original(*given)
     )
-    one = {"tasks": {task.name: 1 for task in recipe.tasks}}
+    second_member = {"tasks": {task.name: 1 for task in recipe.tasks}}
     paths = {"a": saved[:1], "b": saved, "again": saved[:1], "turned": saved[::-1], "c": saved}
-    predicted, sources = predict(network, paths, {"val_select": part}, recipe, c=one)
+    predicted, sources = predict(network, paths, {"val_select": part}, recipe, c=second_member)
     assert len(fused) == 2
     named = {name: source.get("same_as") for name, source in sources.items()}
     assert named == {"a": None, "b": None, "again": "a", "turned": "b", "c": None}
@@ -161,8 +161,8 @@ def stitch_recipe(saved):
 def test_a_stitched_file_holds_each_module_of_its_epoch(saved, tmp_path):
     recipe = stitch_recipe(saved)
     stitching.write_stitched(tmp_path / "optimal.pt", recipe, saved)
-    found = hash_modules(load_tensors(tmp_path / "optimal.pt")["weights"])
-    assert found == {name: source["sha256"] for name, source in recipe["modules"].items()}
+    hashes = hash_modules(load_tensors(tmp_path / "optimal.pt")["weights"])
+    assert hashes == {name: source["sha256"] for name, source in recipe["modules"].items()}
 
 
 def test_a_damaged_module_is_not_stitched(saved, tmp_path):
@@ -177,7 +177,7 @@ def test_a_damaged_module_is_not_stitched(saved, tmp_path):
     assert not (tmp_path / "optimal.pt").exists()
 
 
-# --- files that are not what the run made ---------------------------------------------------
+# --- files that the run did not make --------------------------------------------------------
 
 
 class Intruder:

@@ -1,4 +1,4 @@
-"""The search on real modules: what it takes, and that a combination is the model it stands for."""
+"""The search on real modules: its cost, and that a combination predicts as its stitched model."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def states_of(recipe, part, seeds):
 @pytest.fixture(scope="module")
 def saved(recipe, part):
     """Three checkpoints of random weights, and their mean as the soup."""
-    found = dict(zip(EPOCHS, states_of(recipe, part, (0, 1, 2)), strict=True))
+    checkpoints = dict(zip(EPOCHS, states_of(recipe, part, (0, 1, 2)), strict=True))
     # Larger than at the start of a training, or all contributions would be near 0.
-    for states in found.values():
+    for states in checkpoints.values():
         for module, tensors in states.items():
             for name, tensor in tensors.items():
                 if name.endswith("readout.output.weight"):
                     tensor.mul_(30)
             if module.startswith("lexical_"):
                 torch.nn.init.normal_(tensors["weight"])
-    return {**found, START: soups.average(found.values())}
+    return {**checkpoints, START: soups.average(checkpoints.values())}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def network(recipe, part):
 
 @pytest.fixture(scope="module")
 def searched(network, saved, recipe, part):
-    """The search, with every pass of the backbone and of a head and an analyzer counted."""
+    """The search, with a count of the passes of the backbone, of a head and of analyzers."""
     counts = Counter()
     watched = ("backbone", "heads.regret", "neural_emotion", "kalman", "advanced_regret")
     hooks = [
@@ -60,12 +60,12 @@ def searched(network, saved, recipe, part):
         )
         for name in watched
     ]
-    found, states = search_checkpoints(
+    search, states = search_checkpoints(
         network, saved.__getitem__, EPOCHS, units(saved[START]), part, recipe
     )
     for hook in hooks:
         hook.remove()
-    return found, states, counts
+    return search, states, counts
 
 
 @pytest.mark.parametrize("epoch", EPOCHS)
@@ -74,8 +74,8 @@ def test_all_units_of_one_epoch_are_that_checkpoint_bit_for_bit(
 ):
     cache = contributions_on(network, saved[epoch], saved.__getitem__, EPOCHS, part, recipe)
     load_into(network, saved[epoch])
-    own = contributions(network, part, recipe.train)
-    for task, modules in own.items():
+    contributed = contributions(network, part, recipe.train)
+    for task, modules in contributed.items():
         assert list(cache[epoch][task]) == list(modules)
         for module, value in modules.items():
             assert torch.equal(cache[epoch][task][module], value), module
@@ -91,20 +91,20 @@ def test_a_module_on_a_foreign_trunk_is_the_stitched_model(network, saved, recip
 
 
 def test_each_trunk_runs_once_and_each_epochs_modules_once_on_it(searched, part):
-    found, _, counts = searched
+    search, _, counts = searched
     batches = len(list(evaluation_batches(part.lengths)))
-    grid = len(found["heat_map"]["unit"]["neural_emotion"]["trunk_epochs"])
+    grid = len(search["heat_map"]["unit"]["neural_emotion"]["trunk_epochs"])
     assert grid == 2
-    assert found["cost"]["trunk_passes"] == 1 + grid
-    assert found["cost"]["module_passes"] == 1 + len(EPOCHS) + grid**2
-    assert counts.pop("backbone") == batches * found["cost"]["trunk_passes"]
-    assert set(counts.values()) == {batches * found["cost"]["module_passes"]}
-    assert found["cost"]["forward_evaluations"] <= 3
+    assert search["cost"]["trunk_passes"] == 1 + grid
+    assert search["cost"]["module_passes"] == 1 + len(EPOCHS) + grid**2
+    assert counts.pop("backbone") == batches * search["cost"]["trunk_passes"]
+    assert set(counts.values()) == {batches * search["cost"]["module_passes"]}
+    assert search["cost"]["forward_evaluations"] <= 3
 
 
 def test_the_scores_are_those_of_the_stitched_models(searched, network, saved, recipe, part):
-    """The oracle: stitch, load, predict, as though nothing were cached."""
-    found, stitched, _ = searched
+    """The oracle stitches, loads and predicts, without any cache."""
+    search, stitched, _ = searched
     members = units(saved[START])
 
     def main_metrics(states):
@@ -114,38 +114,38 @@ def test_the_scores_are_those_of_the_stitched_models(searched, network, saved, r
             for task in recipe.tasks
         }
 
-    before, after = main_metrics(saved[START]), main_metrics(stitched)
+    at_start, at_end = main_metrics(saved[START]), main_metrics(stitched)
     for task in recipe.tasks:
-        moves = [move for move in found["path"] if move["task"] == task.name]
-        assert after[task.name] == (moves[-1]["after"] if moves else before[task.name])
-    assert found["path"], "random modules differ enough for a move"
+        moves = [move for move in search["path"] if move["task"] == task.name]
+        assert at_end[task.name] == (moves[-1]["after"] if moves else at_start[task.name])
+    assert search["path"], "random modules differ enough for a move"
     for unit, task in (("signal", "emotion"), ("neural_tags", "tags")):
         for option in [START, *EPOCHS]:
             changed = {module: saved[option][module] for module in members[unit]}
             score = main_metrics({**saved[START], **changed})[task]
-            assert found["scores"][unit][str(option)] == score
-    row = found["heat_map"]["unit"]["neural_tags"]
+            assert search["scores"][unit][str(option)] == score
+    row = search["heat_map"]["unit"]["neural_tags"]
     changed = {**saved[6], "neural_tags": saved[2]["neural_tags"]}
     at = row["trunk_epochs"].index(6), row["unit_epochs"].index(2)
     assert row["scores"][at[0]][at[1]] == main_metrics(changed)["tags"]
 
 
 def test_the_stitched_weights_are_those_of_the_chosen_places(searched, saved):
-    found, stitched, _ = searched
+    search, stitched, _ = searched
     members = units(saved[START])
     place = dict.fromkeys(saved[START], START)
-    place |= {m: option for unit, option in found["chosen"].items() for m in members[unit]}
+    place |= {m: option for unit, option in search["chosen"].items() for m in members[unit]}
     expected = {module: saved[option][module] for module, option in place.items()}
     assert hash_modules(stitched) == hash_modules(expected)
     assert place["backbone"] == place["heads.emotion"] == START
 
 
 def test_on_a_frozen_trunk_heads_are_searched_too(network, saved, recipe, part):
-    found, _ = search_checkpoints(
+    search, _ = search_checkpoints(
         network, saved.__getitem__, EPOCHS, units(saved[START], frozen_trunk=True), part, recipe
     )
-    assert {f"heads.{task.name}" for task in recipe.tasks} <= set(found["units"])
-    assert "trunk" not in found["units"]
+    assert {f"heads.{task.name}" for task in recipe.tasks} <= set(search["units"])
+    assert "trunk" not in search["units"]
 
 
 def test_one_task_and_one_checkpoint_are_enough(recipe, part):
@@ -154,17 +154,17 @@ def test_one_task_and_one_checkpoint_are_enough(recipe, part):
     part = replace(part, targets={task.name: part.targets[task.name]})
     (states,) = states_of(alone, part, (0,))
     network = inference.network_for(alone, part)
-    found, stitched = search_checkpoints(
+    search, stitched = search_checkpoints(
         network, {START: states, 2: states}.__getitem__, [2], units(states), part, alone
     )
-    assert found["path"] == []
+    assert search["path"] == []
     assert hash_modules(stitched) == hash_modules(states)
-    assert found["cost"]["forward_evaluations"] == 3
+    assert search["cost"]["forward_evaluations"] == 3
 
 
 def test_tasks_without_labels_move_nothing(network, saved, recipe, part):
     targets = {name: np.full_like(rows, np.nan) for name, rows in part.targets.items()}
-    found, _ = search_checkpoints(
+    search, _ = search_checkpoints(
         network,
         saved.__getitem__,
         EPOCHS,
@@ -172,5 +172,5 @@ def test_tasks_without_labels_move_nothing(network, saved, recipe, part):
         replace(part, targets=targets),
         recipe,
     )
-    assert found["path"] == []
-    assert set(found["scores"]["signal"].values()) == {None}
+    assert search["path"] == []
+    assert set(search["scores"]["signal"].values()) == {None}

@@ -113,9 +113,11 @@ def test_units_serve_tasks_and_the_trunk_is_fixed():
 
 def test_a_recombination_takes_each_unit_from_its_place():
     cached = cache(0)
-    found = recombine(cached, "x", {"signal": 4}, UNITS, base=2)
-    assert list(found) == list(MODULES["x"])
-    assert {m: next(o for o in OPTIONS if cached[o]["x"][m] is v) for m, v in found.items()} == {
+    recombined = recombine(cached, "x", {"signal": 4}, UNITS, base=2)
+    assert list(recombined) == list(MODULES["x"])
+    assert {
+        m: next(o for o in OPTIONS if cached[o]["x"][m] is v) for m, v in recombined.items()
+    } == {
         "heads.x": 2,
         "neural_x": 2,
         "dsp": 4,
@@ -126,44 +128,44 @@ def test_a_recombination_takes_each_unit_from_its_place():
 @pytest.mark.parametrize("seed", range(10))
 def test_the_search_ends_at_a_brute_force_optimum_of_single_changes(seed):
     cached = cache(seed)
-    found = search_units(cached, UNITS, near_one)
-    assert found["units"] == ["neural_x", "signal", "neural_y"]
-    assert found["epochs"] == [2, 4, 6]
+    search = search_units(cached, UNITS, near_one)
+    assert search["units"] == ["neural_x", "signal", "neural_y"]
+    assert search["epochs"] == [2, 4, 6]
     for task, units in units_by_task(cached[START], UNITS).items():
 
         def score(chosen, task=task):
             return near_one(task, recombine(cached, task, chosen, UNITS))
 
-        chosen = {unit: found["chosen"][unit] for unit in units}
+        chosen = {unit: search["chosen"][unit] for unit in units}
         around = [{**chosen, unit: option} for unit in units for option in OPTIONS]
         assert score(chosen) == max(map(score, around))
         for unit in units:
             alone = {str(option): score({unit: option}) for option in OPTIONS}
-            assert found["scores"][unit] == alone
-        moves = [move for move in found["path"] if move["task"] == task]
+            assert search["scores"][unit] == alone
+        moves = [move for move in search["path"] if move["task"] == task]
         assert score(chosen) == (moves[-1]["after"] if moves else score({}))
 
 
 def test_undefined_scores_are_null_and_move_nothing():
-    found = search_units(cache(0), UNITS, lambda task, given: math.nan)
-    assert set(found["chosen"].values()) == {START}
-    assert found["scores"]["signal"] == dict.fromkeys(map(str, OPTIONS))
+    search = search_units(cache(0), UNITS, lambda task, given: math.nan)
+    assert set(search["chosen"].values()) == {START}
+    assert search["scores"]["signal"] == dict.fromkeys(map(str, OPTIONS))
 
 
 def test_the_heat_map_has_each_trunks_own_checkpoint_on_its_diagonal():
     epochs = [2, 4, 6]
     caches = {trunk: cache(trunk, epochs) for trunk in epochs}
-    found = heat_map(caches, UNITS, near_one)
-    assert list(found) == ["neural_x", "signal", "neural_y"]
+    maps = heat_map(caches, UNITS, near_one)
+    assert list(maps) == ["neural_x", "signal", "neural_y"]
     for unit, task in (("neural_x", "x"), ("signal", "x"), ("neural_y", "y")):
-        rows = found[unit]["scores"]
-        assert found[unit]["trunk_epochs"] == found[unit]["unit_epochs"] == epochs
+        rows = maps[unit]["scores"]
+        assert maps[unit]["trunk_epochs"] == maps[unit]["unit_epochs"] == epochs
         for i, j in product(range(3), range(3)):
-            own = caches[epochs[i]]
-            expected = recombine(own, task, {unit: epochs[j]}, UNITS, base=epochs[i])
+            on_own_trunk = caches[epochs[i]]
+            expected = recombine(on_own_trunk, task, {unit: epochs[j]}, UNITS, base=epochs[i])
             assert rows[i][j] == near_one(task, expected)
             if i == j:
-                assert rows[i][j] == near_one(task, own[epochs[i]][task])
+                assert rows[i][j] == near_one(task, on_own_trunk[epochs[i]][task])
 
 
 @pytest.mark.parametrize("count", range(1, 70))

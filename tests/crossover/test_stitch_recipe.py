@@ -37,7 +37,7 @@ def value(soup):
 
 
 class Loader:
-    """Loads states filled with their epoch, and remembers what was asked."""
+    """Loads states filled with their epoch, and remembers the epochs that were loaded."""
 
     def __init__(self):
         self.asked = []
@@ -163,9 +163,9 @@ def test_average_leaves_its_inputs_alone():
 def test_average_refuses_nothing_and_unequal_states():
     with pytest.raises(UserError, match="no state to average"):
         average([])
-    other = {**state(1), "dsp": {"filter": np.zeros(1)}}
+    other_state = {**state(1), "dsp": {"filter": np.zeros(1)}}
     with pytest.raises(UserError, match=r"\(dsp\.filter is in one alone\)"):
-        average([state(1), other])
+        average([state(1), other_state])
 
 
 def test_greedy_soup_keeps_what_does_not_lower_its_score():

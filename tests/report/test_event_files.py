@@ -25,10 +25,10 @@ def run_folder(tmp_path):
 
 
 def test_each_step_and_each_checkpoint_has_its_numbers(run_folder):
-    found = list(scalars(run_folder / "seed_0"))
-    assert [step for step, _ in found] == [1, 2, 2, 3]
-    assert found[2] == (2, {"fused/raw/val_loss": 2.5})
-    assert found[3][1] == {
+    rows = list(scalars(run_folder / "seed_0"))
+    assert [step for step, _ in rows] == [1, 2, 2, 3]
+    assert rows[2] == (2, {"fused/raw/val_loss": 2.5})
+    assert rows[3][1] == {
         "step/epoch": 3.0,
         "step/loss": 1.5,
         "step/gradient_norm/all": 0.5,

@@ -1,4 +1,4 @@
-"""The report: its tables, its figures, its page; what stands in records stays text."""
+"""The report: its tables, its figures, its page; text from records never acts as markup."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ NOISE = {
     **{"last": 0.62, "best_single": 0.55, "ema": 0.54, "uniform_soup": 0.53},
     **{"greedy_soup": 0.50, "crossover": 0.51, "variants_ensemble": 0.505, "tfidf_linear": 0.62},
 }
-# As many as a run with a search has.
+# As many candidates as a run with a search has.
 MANY = {
     **NOISE,
     **{"single_by_loss": 0.56, "single_by_units": 0.55, "ema_last": 0.56, "uniform_soup_ema": 0.53},
@@ -262,12 +262,12 @@ def synthetic(seeds=(0,), tasks=TASKS, groups=tuple(GROUPS), n=400, searched=Fal
     if searched:
         noise = MANY
         search = {seed: search_file(list(range(2, 61, 2)), generator) for seed in spots}
-        for found in spots.values():
-            found["units"] = spots_file(UNITS, range(2, 61, 2), generator)["groups"]
+        for spots_of_seed in spots.values():
+            spots_of_seed["units"] = spots_file(UNITS, range(2, 61, 2), generator)["groups"]
     return ReportInputs(
         tasks=tasks,
         results=results_file(tasks, parts, list(seeds), generator, noise),
-        sources={seed: sources_file(found) for seed, found in spots.items()},
+        sources={seed: sources_file(spots_of_seed) for seed, spots_of_seed in spots.items()},
         records=records_report(tasks),
         dedup=dedup_report(),
         split=split_report.split_report(corpus, indices, strata, pairs, options),
@@ -395,8 +395,8 @@ def test_a_large_cluster_shows_its_labels_and_what_differs():
 
 
 def test_of_cut_texts_the_end_is_no_difference():
-    told = "It is a long story about a ladder that I lent to my neighbour. "
-    longer = cluster(told * 2, f"So: {told * 2}")
+    story = "It is a long story about a ladder that I lent to my neighbour. "
+    longer = cluster(story * 2, f"So: {story * 2}")
     assert [kind for kind, _ in cluster_diff(longer)] == ["insert", "equal", "gap"]
 
 
@@ -424,20 +424,20 @@ def test_the_candidates_are_in_the_order_of_the_results_and_the_shipped_one_is_m
 
 def test_candidates_say_what_they_are_made_of():
     inputs = synthetic()
-    made = dict(zip(NOISE, column(build_tables(inputs)["recipes"], "made of"), strict=True))
-    assert made["last"] == "epoch 60"
-    assert made["uniform_soup"] == "epochs 2 to 60 (30 of them)"
-    assert made["greedy_soup"] == "epochs 14, 18, 22"
-    assert made["crossover"].startswith("A of epoch ")
-    assert made["variants_ensemble"] == "variants at offsets -4, -2, 0, 2, 4"
+    weights = dict(zip(NOISE, column(build_tables(inputs)["recipes"], "made of"), strict=True))
+    assert weights["last"] == "epoch 60"
+    assert weights["uniform_soup"] == "epochs 2 to 60 (30 of them)"
+    assert weights["greedy_soup"] == "epochs 14, 18, 22"
+    assert weights["crossover"].startswith("A of epoch ")
+    assert weights["variants_ensemble"] == "variants at offsets -4, -2, 0, 2, 4"
 
-    assert made["tfidf_linear"] == ""
+    assert weights["tfidf_linear"] == ""
 
 
 def test_what_was_searched_names_where_all_else_comes_from():
     table = build_tables(synthetic(searched=True))["recipes"]
-    made = dict(zip(column(table, "candidate"), column(table, "made of"), strict=True))
-    assert made["ascent"] == "greedy_soup; dsp of epoch 4"
+    weights = dict(zip(column(table, "candidate"), column(table, "made of"), strict=True))
+    assert weights["ascent"] == "greedy_soup; dsp of epoch 4"
 
 
 def test_candidates_say_what_they_are_and_which_other_they_came_to_be():
@@ -461,8 +461,8 @@ def test_several_seeds_stand_beside_each_other():
     assert column(tables["candidates"], "test, seed 1")[-1] is None  # the baseline has no seed
     assert column(tables["sweet_spots"], "seed") == ["0", "1", "2"] * len(GROUPS)
     sources = {**inputs.sources, "1": {**inputs.sources["1"], "last": {"epochs": [58]}}}
-    made = column(build_tables(replace(inputs, sources=sources))["recipes"], "made of")
-    assert made[0] == "seed 0: epoch 60; seed 1: epoch 58; seed 2: epoch 60"
+    weights = column(build_tables(replace(inputs, sources=sources))["recipes"], "made of")
+    assert weights[0] == "seed 0: epoch 60; seed 1: epoch 58; seed 2: epoch 60"
 
 
 def test_the_main_metric_of_every_task_is_marked():
@@ -534,9 +534,9 @@ def test_scores_that_are_undefined_are_said_to_be():
     inputs = candidate("greedy_soup", macro=None, versus_best_single={**nothing, "p_holm": None})
     assert headline(inputs.results)[2].startswith("No task is labelled in the test part")
     assert [tile["value"] for tile in tiles(inputs.results)][1:3] == ["–", "undefined"]
-    found = comparison_rows(inputs.results)[4]["against"]["best_single"]
-    assert (found["difference"], found["words"]) == (None, "undefined")
-    assert not found["significant"]
+    versus = comparison_rows(inputs.results)[4]["against"]["best_single"]
+    assert (versus["difference"], versus["words"]) == (None, "undefined")
+    assert not versus["significant"]
 
 
 def test_the_reference_is_not_compared_with_itself():
@@ -550,12 +550,14 @@ def test_the_reference_is_not_compared_with_itself():
 
 def test_seeds_differ_from_the_reference_of_their_own_seed():
     results = synthetic((0, 1, 2)).results
-    own, reference = (results["candidates"][name]["per_seed"] for name in ("ema", "best_single"))
-    found = comparison_rows(results)[2]["against"]["best_single"]
-    assert found["seeds"] == [
-        own[seed]["test"]["macro"] - reference[seed]["test"]["macro"] for seed in "012"
+    averages, reference = (
+        results["candidates"][name]["per_seed"] for name in ("ema", "best_single")
+    )
+    versus = comparison_rows(results)[2]["against"]["best_single"]
+    assert versus["seeds"] == [
+        averages[seed]["test"]["macro"] - reference[seed]["test"]["macro"] for seed in "012"
     ]
-    assert found["difference"] == pytest.approx(np.mean(found["seeds"]))
+    assert versus["difference"] == pytest.approx(np.mean(versus["seeds"]))
 
 
 def test_several_passes_stand_behind_the_name_and_significance_is_by_holm():
@@ -605,10 +607,10 @@ class Page(html.parser.HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.names.add(tag)
-        given = dict(attributes)
-        self.ids += [given["id"]] if "id" in given else []
-        self.links += [given[name] for name in ("href", "src", "xlink:href") if name in given]
-        assert not any(name.startswith("on") for name in given)
+        values = dict(attributes)
+        self.ids += [values["id"]] if "id" in values else []
+        self.links += [values[name] for name in ("href", "src", "xlink:href") if name in values]
+        assert not any(name.startswith("on") for name in values)
         if tag not in ("meta", "br"):
             self.open.append(tag)
 
@@ -680,7 +682,7 @@ def hostile(inputs):
     }
     large["texts"][0]["id"] = f"을의 아이디 {HOSTILE}"
     claim = {"claim": f"a claim {HOSTILE}", "part": None, "measured": 0, "bound": 0, "holds": True}
-    whole = {**inputs.split["classes"], f"a class {HOSTILE}": {"count": 1, "share": 0.1}}
+    classes = {**inputs.split["classes"], f"a class {HOSTILE}": {"count": 1, "share": 0.1}}
     return replace(
         inputs,
         results={**inputs.results, "run": f"a run {HOSTILE}"},
@@ -695,10 +697,10 @@ def hostile(inputs):
         },
         split={
             **inputs.split,
-            "classes": whole,
+            "classes": classes,
             "certificate": [claim],
             "parts": {
-                name: {**part, "classes": whole} for name, part in inputs.split["parts"].items()
+                name: {**part, "classes": classes} for name, part in inputs.split["parts"].items()
             },
         },
         sweet_spots={"0": {**spots, "groups": {**spots["groups"], f"$A {HOSTILE}": group}}},
@@ -738,26 +740,26 @@ def test_the_list_of_files_is_read_without_the_libraries_that_draw():
 
 @pytest.mark.slow
 def test_the_page_reads_what_deduplication_writes():
-    told = "My neighbour has borrowed the ladder for a month, and I told him what I think"
+    text = "My neighbour has borrowed the ladder for a month, and I told him what I think"
     twins = [
-        {"id": "a", "text": f"{told} about that.", "label": "X"},
-        {"id": "b", "text": f"{told} of that.", "label": "Y"},
+        {"id": "a", "text": f"{text} about that.", "label": "X"},
+        {"id": "b", "text": f"{text} of that.", "label": "Y"},
     ]
     for policy in ("keep_first", "cluster"):
         options = DedupOptions(policy=policy)
-        _, found = deduplicate(twins, options, lambda record: record["label"])
-        inputs = replace(synthetic((0,), TASKS[-1:], ("A",), 80), dedup=found)
+        _, report = deduplicate(twins, options, lambda record: record["label"])
+        inputs = replace(synthetic((0,), TASKS[-1:], ("A",), 80), dedup=report)
         page = "".join(Page(build_report(inputs)["report"]).words)
-        assert "X / Y" in page and f"{told} of that"[:80] in page
+        assert "X / Y" in page and f"{text} of that"[:80] in page
         assert "0.0 % of the cases" in page and "1 group is too few" in page
         assert "I told him what I think aboutof that." in page  # "about" goes, "of" comes
 
 
 def forest_row(difference, yardstick=False, significant=False):
-    found = {"difference": difference, "words": "undefined", "seeds": []}
+    versus = {"difference": difference, "words": "undefined", "seeds": []}
     if difference is not None:
-        found |= {"low": difference - 0.01, "high": difference + 0.01, "words": "b"}
-    against = {"c": {**found, "significant": significant}}
+        versus |= {"low": difference - 0.01, "high": difference + 0.01, "words": "b"}
+    against = {"c": {**versus, "significant": significant}}
     return {"label": "a", "ships": True, "yardstick": yardstick, "against": against}
 
 

@@ -32,9 +32,9 @@ def test_a_gap_hides_only_what_is_equal_and_says_how_much(first, places, new):
     for place in places:
         second = second[:place] + new + second[place + 1 :]
     pieces = text_diff(first, second)
-    told = {kind: sum(len(t) for k, t in pieces if k == kind) for kind in ("equal", "delete")}
+    shown = {kind: sum(len(t) for k, t in pieces if k == kind) for kind in ("equal", "delete")}
     hidden = [int(text.split()[0]) for kind, text in pieces if kind == "gap"]
-    assert told["equal"] + told["delete"] + sum(hidden) == len(first)
+    assert shown["equal"] + shown["delete"] + sum(hidden) == len(first)
     assert all(count >= SHORTEST_GAP for count in hidden)
 
 

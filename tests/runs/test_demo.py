@@ -1,4 +1,4 @@
-"""The demo, end to end, once: what a newcomer's first command gives."""
+"""The demo, end to end, once: the results of a newcomer's first command."""
 
 import json
 from itertools import combinations
@@ -115,8 +115,8 @@ def test_the_split_leaks_nothing(demo):
     parts = ("train", "val_select", "val_confirm", "test")
     texts = {name: [r["text"] for r in read(demo, f"data/split/{name}.json")] for name in parts}
     highest = max(
-        process.cdist(texts[one], texts[other], scorer=fuzz.ratio, dtype=np.float64).max() / 100
-        for one, other in combinations(parts, 2)
+        process.cdist(texts[first], texts[second], scorer=fuzz.ratio, dtype=np.float64).max() / 100
+        for first, second in combinations(parts, 2)
     )
     leakage = report["leakage"]
     assert highest < leakage["audit_threshold"]

@@ -16,7 +16,7 @@ def configured(folder, **halving):
 
 
 def trained(project, before):
-    """Target -> epochs, of all trainings in the ledger behind a line."""
+    """Return target -> epochs, for all trainings in the ledger after a line."""
     return {
         line["target"]: [row["epoch"] for row in line["epochs"]]
         for line in project.ledger()[before:]
@@ -41,15 +41,15 @@ def test_rungs_change_no_byte_and_train_only_what_they_must(tmp_path):
         place = path.relative_to(plain.result("."))
         assert path.read_bytes() == project.result(place).read_bytes(), place
 
-    # The same rungs, but one of two rates goes on: all that is trained is there already.
-    before = len(project.ledger())
+    # The same rungs, but only one of two rates goes on: all its trials are trained already.
+    lines_before = len(project.ledger())
     project.set(sweep={"reduction_factor": 2})
     once = ("decide_rung", "sweep_rate", "join_sweep", "choose_rate")
     assert project.computed("sweep") == dict.fromkeys(once, 1)
-    assert trained(project, before) == {}
+    assert trained(project, lines_before) == {}
     decision = json.loads(project.result("sweep/rung_1/decision.json").read_text())
     ((rate, eliminated),) = decision["eliminated"].items()
-    (line,) = [line for line in project.ledger()[before:] if line.get("trained") is False]
+    (line,) = [line for line in project.ledger()[lines_before:] if line.get("trained") is False]
     assert line["target"] == f"sweep/lr_{rate}/seed_0.json"
     trial = json.loads(project.result(line["target"]).read_text())
     assert trial["eliminated"] == eliminated and eliminated["rung"] == 1
@@ -57,26 +57,27 @@ def test_rungs_change_no_byte_and_train_only_what_they_must(tmp_path):
     assert len(trial["epochs"]) == 2
     best = json.loads(project.result("sweep/best_lr.json").read_text())
     assert {str(row["learning_rate"]): row["eliminated"] for row in best["scores"]} == {
-        str(other): eliminated if str(other) == rate else None for other in RATES
+        str(learning_rate): eliminated if str(learning_rate) == rate else None
+        for learning_rate in RATES
     }
 
-    # With a third rate two go on, and only the new one has anything to train.
-    before = len(project.ledger())
+    # With a third rate two rates go on, and only the new rate has trials to train.
+    lines_before = len(project.ledger())
     project.set(sweep={"learning_rates": [*RATES, 2e-3]})
     project.computed("sweep")
-    done = trained(project, before)
+    done = trained(project, lines_before)
     decision = json.loads(project.result("sweep/rung_1/decision.json").read_text())
     new = {"sweep/rung_1/lr_0.002/seed_0.json": [1, 2]}
     if 2e-3 in decision["goes_on"]:
         new["sweep/lr_0.002/seed_0.json"] = [3]
     assert done == new
 
-    # Without rungs every rate counts again; the first two have been at the end before.
-    before = len(project.ledger())
+    # Without rungs every rate is trained to the end; the first two rates were trained to it before.
+    lines_before = len(project.ledger())
     project.set(sweep={"rungs": 1})
     project.computed("sweep")
     new = {"sweep/lr_0.002/seed_0.json": [1, 2, 3]} if "0.002" in decision["eliminated"] else {}
-    assert trained(project, before) == new
+    assert trained(project, lines_before) == new
     best = json.loads(project.result("sweep/best_lr.json").read_text())
     assert not any(row["eliminated"] for row in best["scores"])
 

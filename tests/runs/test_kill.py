@@ -21,16 +21,16 @@ from redheart.training.legs import Leg, nearest_ancestor
 from redheart.training.snapshots import Snapshots
 
 LEGS = (Leg(0, 2), Leg(2, 4))
-# The longest that a training, and a whole run, lives before it is killed, in seconds. Where a
-# training is killed again and again, on a busy machine, it comes to live longer.
+# The longest life of a training, and of a whole run, before the kill, in seconds. A training that
+# is killed again and again, on a busy machine, gets a longer life each time.
 LONGEST_LIFE, LONGEST_RUN = 1.0, 6.0
-# Of a run's files, those that hold the clock, as the ledger does.
+# The files of a run that hold times, as the ledger does.
 CLOCKED = ("logs", "benchmarks", "ledger.jsonl", "final_results.json", "report.html", "model")
 
 
 def train_chain(recipe, part, folder):
     """Train both legs as the scripts do, each a checkpoint in the store; return its files."""
-    store, parent, made = Store(folder / "store"), None, []
+    store, parent, paths = Store(folder / "store"), None, []
     for leg in LEGS:
         action = Action("train_leg", leg.epochs, "code", {"parent": parent})
         snapshots = Snapshots(store.snapshot_path(action.key), minutes=0)
@@ -47,12 +47,12 @@ def train_chain(recipe, part, folder):
         outputs = {name: folder / f"{leg.stop}.{name}" for name in names}
         store.run(action, outputs, compute)
         snapshots.discard()
-        parent, made = action.key, [*made, *outputs.values()]
-    return [*made, *sorted((folder / "store" / "states").rglob("*.pt"))]
+        parent, paths = action.key, [*paths, *outputs.values()]
+    return [*paths, *sorted((folder / "store" / "states").rglob("*.pt"))]
 
 
 def lives(work, seconds):
-    """Run `work` in a process of its own for so long; tell whether it came to its end."""
+    """Run `work` in its own process, kill it after `seconds`; tell whether it ended before that."""
     process = os.fork()
     if not process:
         try:
@@ -77,8 +77,8 @@ def test_twenty_kills_change_no_byte(recipe, part, tmp_path):
             lambda folder=folder: train_chain(recipe, part, folder), instants.uniform(0, longest)
         ):
             kills, longest = kills + 1, 1.05 * longest
-        made = train_chain(recipe, part, folder)
-        assert [files.sha256_file(path) for path in made] == alone
+        paths = train_chain(recipe, part, folder)
+        assert [files.sha256_file(path) for path in paths] == alone
         leftovers = [
             p.name for p in folder.rglob("*") if p.name.startswith(".") or "snap" in p.name
         ]
@@ -99,7 +99,7 @@ def start(project, *targets):
 
 
 def artefacts(project):
-    """Return the hash of every artefact but those that hold the clock."""
+    """Return the hash of every artefact, without those that hold times."""
     run = project.result("")
     return {
         str(path.relative_to(run)): files.sha256_file(path)
@@ -109,24 +109,24 @@ def artefacts(project):
 
 
 def of_the_clock(project):
-    """Return what of the final results is no clock."""
-    found = files.read_json(project.result("final_results.json"))
-    return json.dumps({k: v for k, v in found.items() if k not in ("provenance", "cost")})
+    """Return the final results without the entries that hold times."""
+    results = files.read_json(project.result("final_results.json"))
+    return json.dumps({k: v for k, v in results.items() if k not in ("provenance", "cost")})
 
 
 @pytest.mark.slow
 @pytest.mark.kill
 def test_kills_of_whole_runs_change_no_byte(tmp_path):
     """Kill Snakemake, its job, or both, in one run after another; in turn SIGTERM and SIGINT."""
-    wanted = int(os.environ.get("REDHEART_KILLS", "20"))
+    most = int(os.environ.get("REDHEART_KILLS", "20"))
     alone = Project(tmp_path / "alone")
     alone.set(store={"snapshot_minutes": 0})
     alone.snakemake()
     instants, kills, runs, differing = random.Random(0), 0, 0, []
-    while kills < wanted:
+    while kills < most:
         project = Project(tmp_path / str(runs))
         project.set(store={"snapshot_minutes": 0})
-        kills += kill_until_done(project, instants, wanted - kills)
+        kills += kill_until_done(project, instants, most - kills)
         project.snakemake()
         if artefacts(project) != artefacts(alone) or of_the_clock(project) != of_the_clock(alone):
             differing.append(project.folder)
@@ -138,7 +138,7 @@ def test_kills_of_whole_runs_change_no_byte(tmp_path):
 
 
 def kill_until_done(project, instants, most):
-    """Start a run and kill it, until it is done or was killed `most` times; return how often."""
+    """Start and kill a run until it is done or had `most` kills; return the number of kills."""
     for kills in range(most):
         process = start(project)
         try:

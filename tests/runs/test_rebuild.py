@@ -1,4 +1,4 @@
-"""The rebuild table: what an edit computes, and that all else is restored or left alone."""
+"""The rebuild table: the steps that an edit computes; all others are restored or left alone."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def project(built, tmp_path):
     return copy
 
 
-# What comes after a change of any weight or choice: the candidates' numbers and all that show them.
+# The steps after a change of any weight or choice: the candidates' numbers and their reports.
 SCORING = ("predict_candidates", "choose_candidate", "predict_test", "compare_candidates")
 # Another choice opens test anew.
 END = (*SCORING, "open_test", "ship_model", "make_report")
@@ -203,10 +203,10 @@ def test_an_edit_computes_exactly(project, edit, expected, once):
 @pytest.mark.slow
 @pytest.mark.full
 def test_a_lost_training_state_costs_time_and_changes_nothing(project):
-    """The states are gone: a further leg replays from the beginning and fits the leg before."""
+    """The states are deleted: a further leg replays from the start and fits the previous leg."""
     shutil.rmtree(project.folder / ".redheart/store/states")
     project.set(train={"epochs": 8})
     assert project.computed()["train_leg"] == 1
     with_states = json.loads(project.result("seed_0/ckpt/epoch_008.json").read_text())
-    before = json.loads(project.result("seed_0/ckpt/epoch_006.json").read_text())
-    assert with_states["parent"] == before["key"]
+    manifest = json.loads(project.result("seed_0/ckpt/epoch_006.json").read_text())
+    assert with_states["parent"] == manifest["key"]

@@ -17,11 +17,11 @@ from redheart.storage import files
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """One whose sweep is done."""
-    made = Project(tmp_path_factory.mktemp("devices"))
-    made.set(train={"devices": 2, "device": "cpu"}, store={"snapshot_minutes": 0})
-    made.snakemake("sweep")
-    return made
+    """A project whose sweep is done."""
+    swept = Project(tmp_path_factory.mktemp("devices"))
+    swept.set(train={"devices": 2, "device": "cpu"}, store={"snapshot_minutes": 0})
+    swept.snakemake("sweep")
+    return swept
 
 
 def kill_a_leg(project):
@@ -74,21 +74,21 @@ def forget_the_legs(project):
 @pytest.mark.full
 def test_a_killed_leg_goes_on_and_another_number_of_devices_goes_on_from_there(project):
     kill_a_leg(project)
-    # It is the first one, unless this process was kept waiting while that was trained.
-    whole = len(kept_legs(project))
-    assert whole < 3
-    assert project.computed("train")["train_leg"] == 3 - whole
+    # Usually only the first leg is killed; if this process had to wait, later legs may be complete.
+    complete = len(kept_legs(project))
+    assert complete < 3
+    assert project.computed("train")["train_leg"] == 3 - complete
     interrupted = checkpoints(project)
 
     forget_the_legs(project)
     assert project.computed("train")["train_leg"] == 3
     assert checkpoints(project) == interrupted
 
-    # With another number the legs that are there stand, and the next one goes on from them.
-    before = len(trained(project))
+    # With another number of devices the finished legs stay, and the next leg continues from them.
+    lines_before = len(trained(project))
     project.set(train={"devices": 1, "epochs": 8})
     project.snakemake("train")
-    outcomes = [line["outcome"] for line in trained(project)[before:]]
+    outcomes = [line["outcome"] for line in trained(project)[lines_before:]]
     assert sorted(outcomes) == ["computed", "restored", "restored", "restored"]
     assert {name: checkpoints(project)[name] for name in interrupted} == interrupted
 
@@ -96,11 +96,11 @@ def test_a_killed_leg_goes_on_and_another_number_of_devices_goes_on_from_there(p
 @pytest.mark.slow
 @pytest.mark.full
 def test_streamed_weights_make_the_same_sweep_and_legs(tmp_path):
-    made = {}
+    by_tier = {}
     for tier in ("fp32", "streamed"):
         project = Project(tmp_path / tier)
         project.set(train={"device": "cpu"}, memory={"tier": tier})
         project.snakemake("train")
         assert {line["memory_tier"] for line in trained(project)} == {tier}
-        made[tier] = checkpoints(project), project.result("sweep/best_lr.json").read_bytes()
-    assert made["streamed"] == made["fp32"]
+        by_tier[tier] = checkpoints(project), project.result("sweep/best_lr.json").read_bytes()
+    assert by_tier["streamed"] == by_tier["fp32"]

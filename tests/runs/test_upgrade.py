@@ -1,4 +1,4 @@
-"""An upgrade recomputes nothing: what an earlier version computed, `redheart accept --all` keeps."""
+"""An upgrade recomputes nothing: `redheart accept --all` keeps an earlier version's results."""
 
 from __future__ import annotations
 

@@ -36,14 +36,14 @@ def test_the_same_command_gives_the_same_bytes(built, tmp_path):
 
 @pytest.mark.slow
 def test_the_ledger_tells_what_every_epoch_took(built):
-    seen = {"sweep_rate": set(), "train_leg": set()}
+    epochs = {"sweep_rate": set(), "train_leg": set()}
     for line in built.ledger():
         for row in line.get("epochs", ()):
-            seen[line["step"]].add(row["epoch"])
+            epochs[line["step"]].add(row["epoch"])
             assert row["seconds"] > 0
             assert 0 < row["peak_memory_bytes"] <= line["peak_memory_bytes"]
     config = yaml.safe_load(built.config.read_text())
-    assert seen == {
+    assert epochs == {
         "sweep_rate": set(range(1, config["sweep"]["epochs"] + 1)),
         "train_leg": set(range(1, config["train"]["epochs"] + 1)),
     }
@@ -69,30 +69,30 @@ def test_a_table_is_read_by_its_columns_and_a_new_column_reads_it_again(tmp_path
 @pytest.mark.slow
 def test_two_legs_are_one(built, tmp_path):
     """Checkpoints every 2 epochs or every 6: the weights, averages and evaluation are the same."""
-    one = Project(tmp_path)
-    one.set(train={"checkpoint_every": 6})
-    one.snakemake("--until", "train_leg")
+    one_leg = Project(tmp_path)
+    one_leg.set(train={"checkpoint_every": 6})
+    one_leg.snakemake("--until", "train_leg")
     ours, theirs = (
         [
             json.loads(p.result(f"seed_0/ckpt/{name}_006.json").read_text())
             for name in ("epoch", "metrics")
         ]
-        for p in (built, one)
+        for p in (built, one_leg)
     )
     assert (built.result("seed_0/ckpt/epoch_006.pt")).read_bytes() == (
-        one.result("seed_0/ckpt/epoch_006.pt")
+        one_leg.result("seed_0/ckpt/epoch_006.pt")
     ).read_bytes()
     for name in ("weights", "ema", "state"):
         assert ours[0][name] == theirs[0][name]
     steps = [built.result(f"seed_0/ckpt/steps_00{epoch}.jsonl").read_bytes() for epoch in (2, 4, 6)]
-    assert b"".join(steps) == one.result("seed_0/ckpt/steps_006.jsonl").read_bytes()
-    # What compares with the checkpoint before differs by nature.
+    assert b"".join(steps) == one_leg.result("seed_0/ckpt/steps_006.jsonl").read_bytes()
+    # `improvement` compares with the previous checkpoint, which differs.
     assert {**ours[1], "improvement": None} == {**theirs[1], "improvement": None}
 
 
 @pytest.mark.slow
 def test_rounded_checkpoints_without_averages_train_the_same_and_ship(built, tmp_path):
-    """Nothing of the training differs; candidates of averages are left out, and the report says so."""
+    """The training does not differ; candidates of averages are left out, and the report says so."""
     project = Project(tmp_path)
     project.set(checkpoints={"dtype": "bf16", "ema": False})
     project.snakemake()

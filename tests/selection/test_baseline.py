@@ -75,7 +75,7 @@ def test_the_regularisation_is_chosen_on_val_select(texts: dict, targets: dict) 
     assert {name: list(options) for name, options in chosen.items()} == {
         "verdict": ["C"], "tags": ["C"], "emotion": ["C"], "scores": ["alpha"]
     }  # fmt: skip
-    # The scores are noiseless: the weakest penalty wins. Where none helps, the strongest does.
+    # The scores are noiseless: the weakest penalty wins. Where no penalty helps, the strongest wins.
     assert chosen["scores"] == {"alpha": baseline.RIDGE_PENALTIES[-1]}
     targets["val_select"]["scores"] *= -1
     opposed = fit_tfidf_linear([SCORES], texts, targets)
@@ -84,10 +84,10 @@ def test_the_regularisation_is_chosen_on_val_select(texts: dict, targets: dict) 
 
 def test_only_train_and_val_select_are_used(texts: dict, targets: dict) -> None:
     fitted = fit_tfidf_linear(TASKS, texts, targets)
-    known = {part: targets[part] for part in ("train", "val_select")}
-    assert same_predictions(fitted, fit_tfidf_linear(TASKS, texts, known), 0)
+    fitted_on = {part: targets[part] for part in ("train", "val_select")}
+    assert same_predictions(fitted, fit_tfidf_linear(TASKS, texts, fitted_on), 0)
     fewer = {part: texts[part] for part in ("train", "val_select", "test")}
-    alone = fit_tfidf_linear(TASKS, fewer, known)
+    alone = fit_tfidf_linear(TASKS, fewer, fitted_on)
     assert list(alone.predictions) == list(fewer)
     assert same_predictions(alone, fitted, 0)
 
@@ -200,8 +200,10 @@ def test_rare_classes_are_raised_as_the_network_s_are() -> None:
         fit_tfidf_linear([task], texts, targets, balance).predictions["test"]["verdict"]
         for balance in (False, True)
     )
-    before, after = (main_metric(task, p, targets["test"]["verdict"]) for p in (plain, raised))
-    assert after > before + 0.05
+    plain_score, raised_score = (
+        main_metric(task, p, targets["test"]["verdict"]) for p in (plain, raised)
+    )
+    assert raised_score > plain_score + 0.05
     assert raised.sum(axis=1) == pytest.approx(np.ones(600), abs=1e-5)
     odds = [p[:, 1] / p[:, 0] for p in (plain, raised)]
     assert odds[1] / odds[0] == pytest.approx((odds[1] / odds[0])[0] * np.ones(600), rel=1e-4)

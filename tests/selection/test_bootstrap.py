@@ -25,8 +25,8 @@ from redheart.tasks.metrics import macro
 def differences(first, second, targets, resamples, clusters=None, seed=0):
     """Return macro(first) - macro(second) on the records and in every resample."""
     runs = {
-        name: given if isinstance(given, list) else [given]
-        for name, given in (("first", first), ("second", second))
+        name: run if isinstance(run, list) else [run]
+        for name, run in (("first", first), ("second", second))
     }
     if clusters is None:
         clusters = np.arange(len(targets["emotion"]))
@@ -77,8 +77,8 @@ def test_scores_are_the_macros_of_the_repeated_records():
     scores = bootstrap_scores(TASKS, {"one": runs}, targets, clusters, 4)["one"]
     rows = [np.ones(40, dtype=int), *resample_weights(clusters, 4)]
     for row, score in zip(rows, scores, strict=True):
-        each = [macro(TASKS, repeated(run, row), repeated(targets, row)) for run in runs]
-        assert score == pytest.approx(np.mean(each), abs=1e-12)
+        of_seeds = [macro(TASKS, repeated(run, row), repeated(targets, row)) for run in runs]
+        assert score == pytest.approx(np.mean(of_seeds), abs=1e-12)
 
 
 # --- intervals --------------------------------------------------------------------------------
@@ -108,10 +108,10 @@ def test_identical_predictions_differ_by_exactly_zero():
 def test_a_clear_winner_is_told_from_chance():
     targets = drawn_targets(100, 0)
     good, bad = noisy(targets, 0.3, 1), noisy(targets, 0.9, 2)
-    found = differences(good, bad, targets, 200)
-    sure = interval(found)
+    resampled = differences(good, bad, targets, 200)
+    sure = interval(resampled)
     assert 0 < sure.low < sure.difference < sure.high
-    assert p_value(found) < 1e-6
+    assert p_value(resampled) < 1e-6
     gain = macro(TASKS, good, targets) - macro(TASKS, bad, targets)
     assert sure.difference == pytest.approx(gain)
     mirrored = interval(differences(bad, good, targets, 200))
@@ -120,58 +120,61 @@ def test_a_clear_winner_is_told_from_chance():
 
 def test_two_equally_good_ones_are_not():
     targets = drawn_targets(100, 0)
-    found = differences(noisy(targets, 0.7, 1), noisy(targets, 0.7, 2), targets, 200)
-    assert interval(found).low < 0 < interval(found).high
-    assert p_value(found) > 0.05
+    resampled = differences(noisy(targets, 0.7, 1), noisy(targets, 0.7, 2), targets, 200)
+    assert interval(resampled).low < 0 < interval(resampled).high
+    assert p_value(resampled) > 0.05
 
 
 def test_several_seeds_average_their_scores():
     targets = drawn_targets(60, 0)
     runs = [noisy(targets, 0.6, seed) for seed in (1, 2, 3)]
-    other = noisy(targets, 0.9, 4)
+    single_run = noisy(targets, 0.9, 4)
     mean = np.mean([macro(TASKS, run, targets) for run in runs])
-    found = differences(runs, other, targets, 100)
-    assert found[0] == pytest.approx(mean - macro(TASKS, other, targets))
+    resampled = differences(runs, single_run, targets, 100)
+    assert resampled[0] == pytest.approx(mean - macro(TASKS, single_run, targets))
 
 
 def test_a_part_without_labels_has_no_interval():
     targets = drawn_targets(5, 0)
     unlabelled = {name: np.full_like(target, np.nan) for name, target in targets.items()}
-    found = differences(targets, noisy(targets, 0.5, 1), unlabelled, 10)
-    assert repr(interval(found)) == repr(UNKNOWN)
-    assert math.isnan(p_value(found))
+    resampled = differences(targets, noisy(targets, 0.5, 1), unlabelled, 10)
+    assert repr(interval(resampled)) == repr(UNKNOWN)
+    assert math.isnan(p_value(resampled))
 
 
 def test_one_cluster_proves_nothing():
     targets = drawn_targets(9, 0)
-    found = differences(targets, noisy(targets, 0.9, 1), targets, 20, np.zeros(9))
-    assert p_value(found) == 1
+    resampled = differences(targets, noisy(targets, 0.9, 1), targets, 20, np.zeros(9))
+    assert p_value(resampled) == 1
 
 
 @pytest.mark.slow
 def test_nineteen_of_twenty_intervals_hold_the_truth():
-    everyone = drawn_targets(20_000, 0)
-    first, second = noisy(everyone, 0.5, 1), noisy(everyone, 0.6, 2)
-    truth = macro(TASKS, first, everyone) - macro(TASKS, second, everyone)
+    population = drawn_targets(20_000, 0)
+    first, second = noisy(population, 0.5, 1), noisy(population, 0.6, 2)
+    truth = macro(TASKS, first, population) - macro(TASKS, second, population)
     held = 0
     for start in range(0, 20_000, 200):
         rows = slice(start, start + 200)
-        sample = ({name: array[rows] for name, array in one.items()} for one in (first, second))
-        targets = {name: target[rows] for name, target in everyone.items()}
-        found = interval(differences(*sample, targets, 300, seed=start))
-        held += found.low <= truth <= found.high
+        sample = (
+            {name: array[rows] for name, array in predictions.items()}
+            for predictions in (first, second)
+        )
+        targets = {name: target[rows] for name, target in population.items()}
+        estimate = interval(differences(*sample, targets, 300, seed=start))
+        held += estimate.low <= truth <= estimate.high
     assert 88 <= held <= 99  # of 100
 
 
 def test_p_values_are_those_of_a_z_test_on_means():
-    """Where the score is a mean, the bootstrap's error is the textbook's."""
+    """If the score is a mean, the bootstrap's error is the standard error of the textbooks."""
     from scipy.stats import norm
 
     values = np.random.default_rng(0).normal(0.1, 1, 400)
     weights = resample_weights(np.arange(400), 4000)
-    found = np.concatenate([[values.mean()], weights @ values / 400])
+    means = np.concatenate([[values.mean()], weights @ values / 400])
     z = values.mean() / (values.std() / 20)
-    assert p_value(found) == pytest.approx(2 * norm.sf(z), rel=0.15)
+    assert p_value(means) == pytest.approx(2 * norm.sf(z), rel=0.15)
 
 
 # --- Holm -------------------------------------------------------------------------------------

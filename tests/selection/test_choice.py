@@ -75,9 +75,9 @@ def test_several_seeds_are_averaged_and_the_best_one_ships():
     result = run({"best_single": 0.6, "greedy_soup": 0.6}, seeds=(3, 5, 8))
     soup = result["candidates"]["greedy_soup"]
     assert set(soup["per_seed"]) == {"3", "5", "8"}
-    each = {int(seed): scores["val_select"] for seed, scores in soup["per_seed"].items()}
-    assert soup["val_select"] == pytest.approx(np.mean(list(each.values())))
-    assert result["shipped"]["seed"] == max(each, key=each.get)
+    by_seed = {int(seed): scores["val_select"] for seed, scores in soup["per_seed"].items()}
+    assert soup["val_select"] == pytest.approx(np.mean(list(by_seed.values())))
+    assert result["shipped"]["seed"] == max(by_seed, key=by_seed.get)
 
 
 def test_a_gain_on_copies_of_one_text_is_not_confirmed():

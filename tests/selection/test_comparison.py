@@ -162,10 +162,10 @@ def test_candidate_results_of_one_seed(corpus: dict) -> None:
     }
     scores = resampled(predictions, corpus, 50)
     for reference in ("best_single", "greedy_soup"):
-        found = test[f"versus_{reference}"]
+        versus = test[f"versus_{reference}"]
         difference = scores["last"] - scores[reference]
         expected = interval(difference)
-        assert [found[key] for key in ("difference", "low", "high")] == [
+        assert [versus[key] for key in ("difference", "low", "high")] == [
             expected.difference,
             expected.low,
             expected.high,
@@ -176,12 +176,12 @@ def test_candidate_results_of_one_seed(corpus: dict) -> None:
             for n in ("last", "best_single", "greedy_soup")
         }
         rivals = sorted(p[n] for n in p if n != reference)
-        assert found["p"] == p["last"]
+        assert versus["p"] == p["last"]
         smallest = p["last"] == rivals[0]
-        assert found["p_holm"] == min(
+        assert versus["p_holm"] == min(
             1, 2 * p["last"] if smallest else max(2 * rivals[0], p["last"])
         )
-        assert results["same"]["test"][f"versus_{reference}"] == found
+        assert results["same"]["test"][f"versus_{reference}"] == versus
         assert results[reference]["test"][f"versus_{reference}"] == {
             "difference": 0, "low": 0, "high": 0, "p": 1, "p_holm": 1
         }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The log of who opened test: nothing is lost, nothing counts twice; and who may read test."""
+"""The log of test openings: it loses none and counts none twice; and the readers of test."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def choice(tmp_path):
 def test_every_choice_is_logged_once_in_the_order_of_time(tmp_path, choice):
     log = tmp_path / "log" / "abc.jsonl"
     for candidate, count in (("a", 1), ("a", 1), ("b", 2), ("a", 2), ("c", 3)):
-        found = openings.record_opening(log, "demo", choice(candidate))
-        assert len(found) == count
-    assert [opening["candidate"] for opening in found] == ["a", "b", "c"]
-    assert found == openings.record_opening(log, "demo", choice("b"))
-    summary = openings.summarise_openings(found, "demo", choice("b"))
+        logged = openings.record_opening(log, "demo", choice(candidate))
+        assert len(logged) == count
+    assert [opening["candidate"] for opening in logged] == ["a", "b", "c"]
+    assert logged == openings.record_opening(log, "demo", choice("b"))
+    summary = openings.summarise_openings(logged, "demo", choice("b"))
     assert (summary["opening"], summary["openings"]) == (2, 3)
     assert openings.openings_sentence(summary) == (
         "Test was opened 3 times; this choice was number 2, the others: a of run demo, c of run "
@@ -43,8 +43,8 @@ def test_every_choice_is_logged_once_in_the_order_of_time(tmp_path, choice):
 def test_another_run_that_looks_at_the_same_test_is_another_opening(tmp_path, choice):
     log, path = tmp_path / "abc.jsonl", choice("a")
     openings.record_opening(log, "one", path)
-    found = openings.record_opening(log, "other", path)
-    assert openings.summarise_openings(found, "other", path) == {
+    logged = openings.record_opening(log, "other", path)
+    assert openings.summarise_openings(logged, "other", path) == {
         "opening": 2,
         "openings": 2,
         "others": [{"run": "one", "candidate": "a"}],
@@ -52,8 +52,8 @@ def test_another_run_that_looks_at_the_same_test_is_another_opening(tmp_path, ch
 
 
 def test_one_opening_is_said_in_one_line(tmp_path, choice):
-    found = openings.record_opening(tmp_path / "abc.jsonl", "demo", choice("a"))
-    summary = openings.summarise_openings(found, "demo", choice("a"))
+    logged = openings.record_opening(tmp_path / "abc.jsonl", "demo", choice("a"))
+    summary = openings.summarise_openings(logged, "demo", choice("a"))
     assert openings.openings_sentence(summary) == "Test was opened once, for this choice."
 
 
@@ -66,31 +66,31 @@ def plan(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("project"))
     project.set(seeds=[0, 1])
     done = project.snakemake("--dry-run")
-    found = {}
+    jobs_by_file = {}
     for block in re.split(r"^(?:local)?rule ", done.stdout + done.stderr, flags=re.M)[1:]:
         files = {
             kind: paths.replace("results/smoke/", "").split(", ")
             for kind, paths in re.findall(r"^    (input|output): (.*)", block, flags=re.M)
         }
         job = block.partition(":")[0], set(files.get("input", ()))
-        found |= dict.fromkeys(files.get("output", ()), job)
-    return found
+        jobs_by_file |= dict.fromkeys(files.get("output", ()), job)
+    return jobs_by_file
 
 
 TEST_FILES = {"data/split/test.json", "data/encoded/test.npz", "seed_0/test_predictions.npz"}
-# They count, encode and show records; the log's step takes the hash of their file.
+# These rules encode, count and show records; the log's rule reads the hash of test's file.
 NO_READERS = {"encode_part", "make_report", "open_test"}
 
 
 def ancestors(plan, file):
-    """Return all files that a file is made from, at any remove."""
-    found, waiting = set(), [file]
+    """Return all files that a file is made from, directly or indirectly."""
+    sources, waiting = set(), [file]
     while waiting:
         for path in plan.get(waiting.pop(), ("", ()))[1]:
-            if path not in found:
-                found.add(path)
+            if path not in sources:
+                sources.add(path)
                 waiting.append(path)
-    return found
+    return sources
 
 
 @pytest.mark.slow

@@ -64,16 +64,16 @@ GIVEN = {
 
 
 def test_results_say_what_became_of_the_records():
-    found = results.gather(**GIVEN)
-    assert found["data"] == {
+    content = results.gather(**GIVEN)
+    assert content["data"] == {
         "read": 100,
         "rejected": 3,
         "removed": 7,
         "kept": 90,
         "parts": {"train": 60, "val_select": 10, "val_confirm": 5, "test": 15},
     }
-    assert found["best_learning_rate"] == 0.003
-    assert found["shipped"]["candidate"] == "greedy_soup"
+    assert content["best_learning_rate"] == 0.003
+    assert content["shipped"]["candidate"] == "greedy_soup"
 
 
 def test_sweet_spots_are_by_seed_only_if_there_are_several():
@@ -87,17 +87,17 @@ def test_sweet_spots_are_by_seed_only_if_there_are_several():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_results_without_a_candidate_are_refused(name):
-    given = copy.deepcopy(GIVEN)
-    del given["comparison"]["candidates"][name]
+    parts = copy.deepcopy(GIVEN)
+    del parts["comparison"]["candidates"][name]
     with pytest.raises(jsonschema.ValidationError, match=name):
-        results.gather(**given)
+        results.gather(**parts)
 
 
 def test_results_with_an_unknown_entry_are_refused():
-    given = copy.deepcopy(GIVEN)
-    given["comparison"]["candidates"]["last"]["test"]["acuracy"] = 0.9
+    parts = copy.deepcopy(GIVEN)
+    parts["comparison"]["candidates"]["last"]["test"]["acuracy"] = 0.9
     with pytest.raises(jsonschema.ValidationError, match="acuracy"):
-        results.gather(**given)
+        results.gather(**parts)
 
 
 # --- cost -----------------------------------------------------------------------------------
@@ -120,14 +120,14 @@ def test_cost_counts_the_last_computation_of_every_target(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "a").write_bytes(b"12345")
     (tmp_path / "folder" / "b").write_bytes(b"123")
-    found = results.cost(ledger, tmp_path, PHASES)
-    assert found["seconds"] == {
+    cost = results.cost(ledger, tmp_path, PHASES)
+    assert cost["seconds"] == {
         **dict.fromkeys(PHASES, 0),
         "train": 43.75,
         "sweep": 0.25,
     }
-    assert found["peak_memory_bytes"] == 800
-    assert found["disk_bytes"] == 8
+    assert cost["peak_memory_bytes"] == 800
+    assert cost["disk_bytes"] == 8
 
 
 def test_a_run_that_computed_nothing_cost_nothing(tmp_path):

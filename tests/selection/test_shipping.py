@@ -18,9 +18,9 @@ TEXTS = ["she lied about the money", "그는 돈을 빌려 갔다", "why? 😀",
 
 
 def test_a_prediction_names_every_task_and_output(model_folder):
-    found = shipping.ShippedModel(model_folder).predict(TEXTS)
-    assert len(found) == len(TEXTS)
-    for prediction in found:
+    predictions = shipping.ShippedModel(model_folder).predict(TEXTS)
+    assert len(predictions) == len(TEXTS)
+    for prediction in predictions:
         assert {task: list(outputs) for task, outputs in prediction.items()} == {
             "emotion": ["joy", "anger", "fear"],
             "verdict": ["AUTHOR", "OTHER", "NOBODY"],
@@ -38,14 +38,14 @@ def test_several_members_predict_their_mean(
     records = [{"text": text} for text in TEXTS]
     lexicon = load_lexicon(lexicon_path)
     encoded = encode_part(records, tasks, tokenizer_path, part.max_tokens, lexicon)
-    each = [
+    by_member = [
         fused_predictions(tasks, contributions(network, encoded, recipe.train), weights)
         for network, weights in zip(members, member_weights, strict=True)
     ]
-    found = shipping.ShippedModel(model_folder).predict(TEXTS)
+    predictions = shipping.ShippedModel(model_folder).predict(TEXTS)
     for task in tasks:
-        expected = np.mean([one[task.name] for one in each], axis=0)
-        rows = [list(prediction[task.name].values()) for prediction in found]
+        expected = np.mean([member[task.name] for member in by_member], axis=0)
+        rows = [list(prediction[task.name].values()) for prediction in predictions]
         np.testing.assert_allclose(rows, expected, rtol=1e-5)
 
 
@@ -55,14 +55,14 @@ def test_models_that_ship_together_may_each_have_tasks_of_their_own(
     alone = []
     for tasks in (dict.fromkeys(member_weights[0], 0), dict.fromkeys(member_weights[0], 1)):
         folder = shutil.copytree(model_folder, tmp_path / str(len(alone)))
-        made = {"fusion": member_weights, "tasks": tasks}
-        files.write_json(folder / "recipe.json", made)
+        source = {"fusion": member_weights, "tasks": tasks}
+        files.write_json(folder / "recipe.json", source)
         alone.append(shipping.ShippedModel(folder).predict(TEXTS))
     folder = shutil.copytree(model_folder, tmp_path / "both")
     tasks = {"emotion": 0, "verdict": 1, "tags": 1, "regret": 0}
     files.write_json(folder / "recipe.json", {"fusion": member_weights, "tasks": tasks})
-    for row, found in enumerate(shipping.ShippedModel(folder).predict(TEXTS)):
-        assert found == {task: alone[member][row][task] for task, member in tasks.items()}
+    for row, prediction in enumerate(shipping.ShippedModel(folder).predict(TEXTS)):
+        assert prediction == {task: alone[member][row][task] for task, member in tasks.items()}
     assert alone[0] != alone[1]
 
 
@@ -80,8 +80,8 @@ def test_the_order_of_the_tasks_in_the_config_changes_no_prediction(model_folder
     files.write_json(
         folder / "config.json", {**config, "tasks": dict(reversed(config["tasks"].items()))}
     )
-    one, other = (shipping.ShippedModel(f).predict(TEXTS) for f in (model_folder, folder))
-    assert one == other
+    original, reordered = (shipping.ShippedModel(f).predict(TEXTS) for f in (model_folder, folder))
+    assert original == reordered
 
 
 # --- the model card -------------------------------------------------------------------------
