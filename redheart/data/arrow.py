@@ -44,16 +44,16 @@ def dataset_files(folder: Path) -> list[str]:
     Raises
     ------
     UserError
-        The folder is none that `datasets.save_to_disk` wrote.
+        The folder was not written by `datasets.save_to_disk`.
     """
     arrows = [shard for shards in _shards(folder).values() for shard in shards]
-    described = sorted({shard.parent / "state.json" for shard in arrows})
+    states = sorted({shard.parent / "state.json" for shard in arrows})
     splits = [folder / "dataset_dict.json"]
-    return [str(path) for path in (*filter(Path.is_file, splits), *described, *arrows)]
+    return [str(path) for path in (*filter(Path.is_file, splits), *states, *arrows)]
 
 
 def _shards(folder: Path) -> dict[str, list[Path]]:
-    """Return the Arrow files of each split, under the words with which its places begin."""
+    """Return the Arrow files of each split; the keys are the prefixes of the rows' places."""
     if (folder / "dataset_dict.json").is_file():
         names = _described(folder / "dataset_dict.json", "splits")
         return {f"{name} ": _shards_of(folder / name) for name in names}
@@ -78,7 +78,7 @@ def _described(path: Path, key: str) -> list[Any]:
 
 @contextmanager
 def _pyarrow(path: Path) -> Iterator[Any]:
-    """Lend pyarrow, and tell what it finds wrong with a file in one line."""
+    """Lend pyarrow, and turn its errors about a file into a UserError of one line."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -106,25 +106,25 @@ def _rows(schema: Any, batches: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 def _class_names(schema: Any) -> dict[str, list[str]]:
     """Return the names of the classes that `datasets` stores as numbers, by column."""
-    described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features: Mapping[str, Any] = described.get("info", {}).get("features") or {}
-    found = {}
+    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    features: Mapping[str, Any] = metadata.get("info", {}).get("features") or {}
+    names_by_column = {}
     for column, feature in features.items():
         inner = feature.get("feature", feature) if isinstance(feature, Mapping) else None
         if isinstance(inner, Mapping) and inner.get("_type") == "ClassLabel" and inner.get("names"):
-            found[column] = list(inner["names"])
-    return found
+            names_by_column[column] = list(inner["names"])
+    return names_by_column
 
 
 def _named(value: Any, names: list[str]) -> Any:
-    """Return the class that a number stands for, None where it stands for none."""
+    """Return the name of the class that a number stands for; None if there is no such class."""
     if isinstance(value, list):
         return [_named(item, names) for item in value]
     return names[value] if value is not None and 0 <= value < len(names) else None
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can say of a value: dates in ISO 8601, bytes as text where they are."""
+    """Return a value as JSON can hold it: dates in ISO 8601; bytes as text, None if not UTF-8."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):

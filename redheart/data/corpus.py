@@ -1,8 +1,8 @@
 """The demo corpus: small stories, English and Korean, whose labels and flaws are known.
 
 Four latent factors (agent, act, motive, outcome) determine the five labels of a story. Near
-copies, wrong verdicts, missing labels and noisy targets are planted, and told beside the records.
-Scores on it show that the machinery works; they mean nothing about ethics.
+copies, wrong verdicts, missing labels and noisy targets are planted; the truth names them. Scores
+on the corpus show that the machinery works; they mean nothing about ethics.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ TASKS = (
     Task("verdict", "multiclass", "label", VERDICTS),
 )
 
-# Standard deviation of the noise on a field. Noise can only be memorised: the validation loss of
-# the noisy tasks turns early, that of tasks which hardly hold any falls for as long as one trains.
+# Standard deviation of the noise on a field. A network can only memorise noise: the validation
+# loss of the noisy tasks turns early. Of tasks with hardly any noise it falls to the very end.
 NOISE = {"regret_factor": 0.3, "bentham_scores": 0.1}
 
 # The defaults of the split's audit and of the removal, as fuzz.ratio (0 to 100).
 DISTINCT_BELOW, DUPLICATE_FROM = 80.0, 92.0
-CONFLICT_SHARE = 0.25  # of the planted copies: with another verdict than the original's
+CONFLICT_SHARE = 0.25  # share of the planted copies whose verdict differs from the original's
 ATTEMPTS = 1000  # texts tried for one story before the corpus counts as full
 
 # Each level's share and its value from 0 to 1: how near the agent is to the author, how grave the
@@ -154,21 +154,21 @@ def generate(options: CorpusOptions) -> tuple[list[Record], dict[str, Any]]:
     -------
     records : in the user's format; a copy always stands behind its original.
     truth : `duplicates`, the planted pairs with their similarity (0 to 1); `noisy`, the originals
-        whose verdict was replaced; `ceilings`, the main metric by task that the pure labels reach
-        on the originals' recorded ones (to score higher is to know the noise); `planted`, the
-        factors by id, and `overfitting`, which tasks overfit early and which late.
+        whose verdict was replaced; `ceilings`, by task the main metric of the noise-free labels
+        against the originals' recorded labels (only who knows the noise can score higher);
+        `planted`, the factors by id, and `overfitting`, which tasks overfit early and which late.
 
     Raises
     ------
     UserError
-        So many stories cannot be told apart.
+        The grammars cannot give so many stories that differ enough from each other.
     """
     text_rng, label_rng, copy_rng = (np.random.default_rng((options.seed, i)) for i in range(3))
-    copied = round(options.records * options.duplicates)
-    drafts = _write_stories(options.records - copied, options.korean, text_rng)
+    copy_count = round(options.records * options.duplicates)
+    drafts = _write_stories(options.records - copy_count, options.korean, text_rng)
     _label(drafts, options, label_rng)
     ceilings = _ceilings(drafts)
-    _plant_copies(drafts, copied, copy_rng)
+    _plant_copies(drafts, copy_count, copy_rng)
     records, planted = _assemble(drafts, copy_rng)
     return records, {"ceilings": ceilings, **planted}
 
@@ -211,7 +211,7 @@ def labels_of(factors: Factors) -> Record:
 
 
 def _write_stories(count: int, korean: float, rng: Generator) -> list[Record]:
-    """Write drafts: records that still carry, as `planted`, what the truth will tell of them."""
+    """Write drafts: records with one more key, `planted`, which holds their share of the truth."""
     drafts: list[Record] = []
     for is_korean in rng.permutation(count) < round(korean * count):
         write = partial(_write_story, KOREAN if is_korean else ENGLISH, rng)
@@ -220,7 +220,7 @@ def _write_stories(count: int, korean: float, rng: Generator) -> list[Record]:
 
 
 def _first_unlike(texts: Sequence[str], write: Callable[[], Record]) -> Record:
-    """Write until a text is unlike all `texts`."""
+    """Write drafts until one has a text unlike all `texts`, and return that one."""
     closest = partial(process.extractOne, scorer=fuzz.ratio, score_cutoff=DISTINCT_BELOW)
     for _ in range(ATTEMPTS):
         draft = write()
@@ -274,11 +274,11 @@ def _blur(value: Any, deviation: float, rng: Generator) -> Any:
 
 
 def _another(value: str, values: Sequence[str], rng: Generator) -> str:
-    return str(rng.choice([other for other in values if other != value]))
+    return str(rng.choice([candidate for candidate in values if candidate != value]))
 
 
 def _ceilings(drafts: Sequence[Record]) -> dict[str, float]:
-    """Return the main metric of the pure labels against the recorded ones, where it is defined."""
+    """Return by task the main metric of noise-free against recorded labels, where it is defined."""
     pure = [labels_of(draft["planted"]["factors"]) for draft in drafts]
     scores = {
         task.name: metrics.main_metric(task, target_matrix(task, pure), target_matrix(task, drafts))
@@ -288,15 +288,15 @@ def _ceilings(drafts: Sequence[Record]) -> dict[str, float]:
 
 
 def _plant_copies(drafts: list[Record], count: int, rng: Generator) -> None:
-    """Append copies of `count` drafts, each near its original and unlike all else."""
+    """Append copies of `count` drafts, each near its original and unlike all other texts."""
     for i in rng.permutation(len(drafts))[:count].tolist():
-        others = [draft["text"] for j, draft in enumerate(drafts) if j != i]
-        copy = _first_unlike(others, partial(_copy, drafts[i], rng))
+        other_texts = [draft["text"] for j, draft in enumerate(drafts) if j != i]
+        copy = _first_unlike(other_texts, partial(_copy, drafts[i], rng))
         drafts.append({**copy, "planted": {"factors": drafts[i]["planted"]["factors"], "of": i}})
 
 
 def _copy(original: Record, rng: Generator) -> Record:
-    """Edit a text up to nine times while it stays near; a quarter are exact copies."""
+    """Edit a text up to nine times, but keep it near the original; a quarter are exact copies."""
     copy = dict(original)
     for _ in range(rng.choice([0, 1, 3, 9])):
         edited = _edit(copy["text"], rng)
@@ -318,7 +318,7 @@ def _edit(text: str, rng: Generator) -> str:
 
 
 def _assemble(drafts: Sequence[Record], rng: Generator) -> tuple[list[Record], dict[str, Any]]:
-    """Mix the copies in behind their originals, number the records, and tell what is planted."""
+    """Put each copy somewhere behind its original, number the records, and collect the truth."""
     notes = [draft.pop("planted") for draft in drafts]
     copies = {i: note["of"] for i, note in enumerate(notes) if "of" in note}
     places = [rng.uniform(copies[i], len(notes)) if i in copies else i for i in range(len(notes))]

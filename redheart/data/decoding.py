@@ -1,4 +1,4 @@
-"""Bytes as text, and what is wrong with those that are none."""
+"""Bytes as text, and which bytes are not UTF-8."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import IO, Any
 Item = tuple[str, Any]
 
 
-def tried(parse: Callable[..., Any], *given: Any) -> Any:
-    """Return what is parsed, or the ValueError that says what is wrong with it."""
+def tried(parse: Callable[..., Any], *arguments: Any) -> Any:
+    """Return the result of `parse`, or the ValueError that it raised."""
     try:
-        return parse(*given)
+        return parse(*arguments)
     except ValueError as reason:
         return reason
 
 
 def decoded(stream: IO[bytes]) -> io.TextIOWrapper:
-    """Decode UTF-8; bytes that are none become surrogates, to be found where they stand."""
+    """Decode UTF-8; other bytes become surrogates, so that `refuse_undecoded` finds their place."""
     return io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
 
 
 def refuse_undecoded(text: str) -> None:
-    """Raise a ValueError for a text of which some bytes were no UTF-8."""
+    """Raise a ValueError for a text that `decoded` read from bytes that are not UTF-8."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

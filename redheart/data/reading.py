@@ -1,4 +1,4 @@
-"""A source as a whole: which of its items become records, and what is told of the others."""
+"""A whole source: which of its items become records, and why the other items are rejected."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def read_source(
     """Write the valid records of a source to `target` as JSON Lines, in the order of the source.
 
     Every record has at least `id` and `text`. Records are written as they are read, so memory
-    holds their ids and not their texts; `target` appears when all is read and accepted, and not
-    otherwise. Of records that share an id the first is kept. A missing id becomes
-    `record-<number>`. What a source may be: see `sources.read_items`.
+    holds their ids and not their texts. `target` appears only when the whole source is read and
+    accepted. If records share an id, the first one is kept. A missing id becomes
+    `record-<number>`. `sources.read_items` says which formats a source may have.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def read_source(
     ------
     UserError
         The source cannot be read, holds no valid record or too many invalid ones, lacks a column
-        that is asked for, or labels a task in none.
+        of `data.columns`, or has no label for one of the tasks.
     """
     reading = _Reading(tasks, options)
     with atomic(target) as stream:
@@ -57,7 +57,7 @@ def read_source(
 
 
 class _Reading:
-    """What is remembered of a source while its items go by."""
+    """The counts and the rejected items of a source that is being read."""
 
     def __init__(self, tasks: Sequence[Task], options: RecordOptions) -> None:
         self.tasks, self.options = tasks, options
@@ -68,13 +68,14 @@ class _Reading:
         self.rejected: list[dict[str, Any]] = []
         self.places: dict[str, str] = {}
         self.labelled, self.renormalised = Counter[str](), Counter[str]()
-        # For the nearest name to one that nothing has: the names of the source, of the records.
-        self.unseen = set(self.columns)
+        # For the messages on missing names: mapped fields that have had no value so far, and the
+        # names that the source and the records do have.
+        self.fields_without_value = set(self.columns)
         self.source_names: set[str] = set()
         self.record_names: set[str] = set()
 
     def line(self, place: str, item: Any) -> bytes:
-        """Return an item's record as a JSON Line; nothing where it is set aside."""
+        """Return an item's record as a JSON Line; no bytes if the item is rejected."""
         self.read += 1
         try:
             if isinstance(item, ValueError):
@@ -86,7 +87,7 @@ class _Reading:
             return b""
 
     def report(self) -> dict[str, Any]:
-        """Return the counts, of records and by task, and all that was set aside."""
+        """Return the counts of records, the counts by task, and every rejected item."""
         summed = [t.name for t in self.tasks if t.kind == "distribution" and not t.normalize]
         return {
             "read": self.read,
@@ -100,7 +101,7 @@ class _Reading:
         }
 
     def refuse_bad_source(self, path: Path) -> None:
-        """Stop where nothing, or too little, of the source is left."""
+        """Raise a UserError for too few valid records, or for a column or a task without values."""
         if not self.read:
             raise UserError(f"{path}: holds no records; it must hold some")
         self._refuse_missing_columns(path)
@@ -117,7 +118,7 @@ class _Reading:
         self._refuse_unlabelled()
 
     def _accepted(self, place: str, item: Any) -> bytes:
-        """Return the line of a valid item and count it; a ValueError says what it lacks."""
+        """Count a valid item and return its line; raise a ValueError for an invalid one."""
         if not isinstance(item, dict):
             raise ValueError(f"expected an object, got {type(item).__name__}")
         item = modernised(self._renamed(item))
@@ -136,27 +137,28 @@ class _Reading:
         return line
 
     def _renamed(self, item: dict[str, Any]) -> dict[str, Any]:
-        """Take the fields that are asked for from their columns; what is not keeps its name."""
+        """Take the fields of `data.columns` from their columns; other columns keep their names."""
         if not self.columns:
             return item
-        taken = {field: _at(item, column) for field, column in self.columns.items()}
-        self.unseen -= {field for field, value in taken.items() if value is not None}
-        if self.unseen:
+        mapped = {field: _at(item, column) for field, column in self.columns.items()}
+        self.fields_without_value -= {field for field, value in mapped.items() if value is not None}
+        if self.fields_without_value:
             self.source_names.update(_names(item))
         renamed = {name: value for name, value in item.items() if name not in self.columns.values()}
-        for field, value in taken.items():
+        for field, value in mapped.items():
             if value is not None or lookup(renamed, field) is not None:
                 put(renamed, field, value)
         return renamed
 
     def _refuse_missing_columns(self, path: Path) -> None:
         names = sorted(self.source_names)
-        if not self.unseen or not names:  # no names: nothing was an object, which is the worse
+        # Without any name no item is an object: the worse problem, which another message tells.
+        if not self.fields_without_value or not names:
             return
         problems = [
             f"no record has a value in the column '{column}' for '{field}'{_hint(column, names)}"
             for field, column in sorted(self.columns.items())
-            if field in self.unseen
+            if field in self.fields_without_value
         ]
         raise UserError(f"{path}: {'; '.join(problems)}; the source has {', '.join(names)}")
 
@@ -175,7 +177,7 @@ class _Reading:
 
 
 def _names(record: Record) -> Iterator[str]:
-    """Yield the names of all fields that hold a value, those in objects with a dot."""
+    """Yield the names of all fields that hold a value; a field in an object has a dotted name."""
     for name, value in record.items():
         if isinstance(value, dict):
             yield from (f"{name}.{inner}" for inner in value if value[inner] is not None)
@@ -189,7 +191,7 @@ def _hint(name: str, names: Sequence[str]) -> str:
 
 
 def _at(item: Record, column: str) -> Any:
-    """Return the value of a column, whose name may hold a dot, or at a path into objects."""
+    """Return the value of a column whose name may hold a dot; else the value at a dotted path."""
     return item[column] if column in item else lookup(item, column)
 
 

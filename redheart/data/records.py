@@ -1,4 +1,4 @@
-"""One record: from an item of a source, validated, to a line; what is refused says why."""
+"""One record: an item of a source is checked, refused with a reason, or written as a line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from redheart.tasks.task import Record, Task, lookup
 INVISIBLE = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
 # A distribution whose sum differs from 1 by more than this counts as renormalised.
 ROUNDING = 1e-6
-# Fields of a table that are text even where a cell looks like a number; so are classes.
+# Fields of a table that are text even where a cell looks like a number. Classes are text too.
 TEXT_FIELDS = ("id", "text", "title", "action", "label", "timestamp")
 
 
@@ -85,7 +85,7 @@ def _encoded(record: Record) -> bytes:
 
 
 def modernised(item: dict[str, Any]) -> dict[str, Any]:
-    """Add the fields of today under which older files hold other names; remove nothing."""
+    """Add today's names of the fields that older files name differently; remove nothing."""
     older = {"emotions": item.get("emotion_vector")}
     metadata = item.get("metadata")
     if isinstance(metadata, dict):
@@ -127,7 +127,7 @@ def check_text(record: Record, max_characters: int) -> None:
 
 
 def _wrapped(record: Record) -> str:
-    """Say where the records most likely are if an object stands around them."""
+    """Return a hint for an object that holds all the records in a list; else an empty text."""
     for name, value in record.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             return f"; if the list '{name}' holds the records, `jq -c '.{name}[]'` makes JSON Lines"
@@ -141,7 +141,7 @@ def refuse_repeated(identity: str, places: Mapping[str, str]) -> None:
 
 
 def written(record: Record) -> tuple[bytes, bool]:
-    """Return the line, and whether NaN or infinity, which JSON does not know, became null in it."""
+    """Return the line, and whether NaN or infinity, which JSON does not have, became null in it."""
     try:
         return _encoded(record), False
     except UnicodeEncodeError as error:
@@ -164,5 +164,5 @@ def _total(task: Task, record: Record) -> float:
     value = lookup(record, task.field)
     if value is None:
         return 1.0
-    given = [value.get(name) for name in task.classes] if isinstance(value, Mapping) else value
-    return math.fsum(item for item in given if item is not None)
+    shares = [value.get(name) for name in task.classes] if isinstance(value, Mapping) else value
+    return math.fsum(item for item in shares if item is not None)

@@ -21,7 +21,7 @@ CHUNK = 1 << 16
 
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
-# Characters: no word, escape or sign of an exponent of JSON is longer.
+# In characters. No word, escape or sign of an exponent of JSON is longer.
 LONGEST_WORD = 16
 JSON_SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -29,10 +29,10 @@ JSON_SPACE = re.compile(r"[ \t\n\r]*")
 def read_items(path: str | Path, as_text: Container[str] = ()) -> Iterator[Item]:
     """Yield the place (`line 3`) and the content of each item of a source, in its order.
 
-    The content of the file decides what it is, and of its name only `.csv` or `.tsv` counts. In
-    those a cell that is a JSON number, list or object is read as such, an empty one is left out,
-    and a dot in a column's name makes an object. An item that is broken by itself, so that those
-    behind it can be read, comes as the ValueError that says in words what is wrong with it.
+    The content of the file decides its format; only the suffixes `.csv` and `.tsv` of its name
+    count. In a CSV or TSV, a cell that is a JSON number, list or object is read as that value, an
+    empty cell is left out, and a dot in a column's name makes an object. If an item is broken but
+    the items behind it can be read, its content is a ValueError that says what is wrong with it.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def read_items(path: str | Path, as_text: Container[str] = ()) -> Iterator[Item]
     Raises
     ------
     UserError
-        The source cannot be read, or not from some place on.
+        The source cannot be read, or cannot be read further than some place.
     """
     path = Path(path)
     if path.is_dir():
@@ -70,18 +70,18 @@ def read_items(path: str | Path, as_text: Container[str] = ()) -> Iterator[Item]
 
 
 def input_files(path: str | Path) -> list[str]:
-    """Return the files that a source consists of: itself, or those of a folder.
+    """Return the files of a source: the source itself, or the files of a folder.
 
     Raises
     ------
     UserError
-        One of them cannot be opened, or the folder is no data set.
+        One of the files cannot be opened, or the folder is no data set.
     """
-    found = arrow.dataset_files(Path(path)) if Path(path).is_dir() else [str(path)]
-    for name in found:
+    paths = arrow.dataset_files(Path(path)) if Path(path).is_dir() else [str(path)]
+    for name in paths:
         with opened(name):
             pass
-    return found
+    return paths
 
 
 def parse_line(line: bytes) -> Any:
@@ -105,12 +105,12 @@ def _bare(content: bytes) -> bytes:
 
 
 def _beginning(stream: IO[bytes]) -> bytes:
-    """Return the first bytes that show something, up to a chunk, and rewind."""
-    found = b""
-    while not found and (chunk := stream.read(CHUNK)):
-        found = _bare(chunk)
+    """Return the first chunk that is more than white space, stripped, and rewind."""
+    beginning = b""
+    while not beginning and (chunk := stream.read(CHUNK)):
+        beginning = _bare(chunk)
     stream.seek(0)
-    return found
+    return beginning
 
 
 def _line_items(path: Path, stream: IO[bytes]) -> Iterator[Item]:
@@ -121,9 +121,9 @@ def _line_items(path: Path, stream: IO[bytes]) -> Iterator[Item]:
 
 
 def _refuse_spread_object(path: Path, stream: IO[bytes]) -> None:
-    """Refuse a file whose first object spans lines: each line of it would be set aside."""
-    shown = filter(None, map(_bare, stream))
-    first, second = itertools.islice(itertools.chain(shown, (b"", b"")), 2)
+    """Refuse a file whose first object spans several lines: every line would be rejected."""
+    lines = filter(None, map(_bare, stream))
+    first, second = itertools.islice(itertools.chain(lines, (b"", b"")), 2)
     stream.seek(0)
     try:
         json.loads(first.decode("utf-8"))
@@ -155,7 +155,7 @@ def _array_items(path: Path, stream: IO[bytes]) -> Iterator[Item]:
 
 
 class _Window:
-    """The piece of an array's text that is looked at; it grows until an item is whole."""
+    """The piece of an array's text in memory; it grows until it holds a whole item."""
 
     def __init__(self, path: Path, stream: IO[str]) -> None:
         self.path, self.stream = path, stream
@@ -180,27 +180,27 @@ class _Window:
         self.at += 1
 
     def item(self) -> Any:
-        """Return the next value; a ValueError if its text is no UTF-8."""
+        """Return the next value, or a ValueError if its text is not UTF-8."""
         self.peek()
         while True:
             try:
                 value, end = json.JSONDecoder().raw_decode(self.text, self.at)
             except json.JSONDecodeError as error:
-                # A string may end, and a word or an escape be whole, only further on.
+                # The end of the piece may cut a string, a word or an escape.
                 is_cut = error.msg.startswith("Unterminated") or self._is_near(error.pos)
                 if not (is_cut and self._grow()):
                     self.refuse(error.msg, error.pos)
             except (ValueError, RecursionError) as error:
                 raise UserError(f"{self.path}: unreadable JSON ({error}); use JSON Lines") from None
             else:
-                # A number may go on.
+                # The end of the piece may cut a number.
                 if not (self._is_near(end) and self._grow()):
                     reason = tried(refuse_undecoded, self.text[self.at : end])
                     self.at = end
                     return reason or value
 
     def refuse(self, problem: str, position: int) -> NoReturn:
-        """Stop with line and column: what comes behind a broken place cannot be told apart."""
+        """Stop with line and column: the items behind a broken place cannot be told apart."""
         read = self.text[:position]
         line = self.lines + read.count("\n") + 1
         start = -self.characters if "\n" not in read else read.rindex("\n") + 1
@@ -210,11 +210,11 @@ class _Window:
         )
 
     def _is_near(self, position: int) -> bool:
-        """Tell whether what stands at a position may be cut off by the end of the piece."""
+        """Tell whether the end of the piece may cut off the token at a position."""
         return position + LONGEST_WORD >= len(self.text)
 
     def _grow(self) -> bool:
-        """Forget what is done and read on, twice as far as what is left; False at the end."""
+        """Drop the text that is done and read on; the rest at least doubles. False at the end."""
         done, left = self.text[: self.at], self.text[self.at :]
         chunk = self.stream.read(max(CHUNK, len(left)))
         if not chunk:

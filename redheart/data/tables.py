@@ -16,12 +16,12 @@ LARGEST_CELL = 1 << 24
 # The separator of a table, by the suffix of its name; a CSV's may be another.
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
-# What JSON numbers, lists and objects begin with.
+# The first characters of JSON numbers, lists and objects.
 VALUE = tuple("-0123456789[{")
 
 
 def separator_of(suffix: str, beginning: bytes) -> str:
-    """Return a table's separator: where the decimal comma rules, a CSV has semicolons."""
+    """Return a table's separator; a CSV from a country with a decimal comma has semicolons."""
     header = beginning.partition(b"\n")[0].decode("utf-8", "replace")
     return max(",;\t", key=header.count) if suffix == ".csv" else SEPARATORS[suffix]
 
@@ -42,7 +42,7 @@ def row_items(
 
 
 def _rows(path: Path, reader: Any) -> Iterator[tuple[str, Sequence[str] | ValueError]]:
-    """Yield the first line and the cells of each row, or what is wrong with it."""
+    """Yield the first line of each row, and its cells or a ValueError that says what is wrong."""
     while True:
         place = f"line {reader.line_num + 1}"
         try:
@@ -69,7 +69,7 @@ def _column_names(header: Sequence[str] | ValueError) -> list[str]:
     for name in filter(None, names):
         if names.count(name) > 1:
             raise ValueError(f"several columns are named '{name}'")
-        if inner := [other for other in names if other.startswith(f"{name}.")]:
+        if inner := [column for column in names if column.startswith(f"{name}.")]:
             raise ValueError(f"'{name}' cannot hold a value and '{inner[0]}' too")
     return names
 
@@ -102,7 +102,7 @@ def put(item: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _cell(cell: str) -> Any:
-    """Read a cell that is a JSON number, list or object as such; any other stays as it is."""
+    """Return the value of a cell that is a JSON number, list or object; any other cell as it is."""
     if not cell.lstrip().startswith(VALUE):
         return cell
     try:

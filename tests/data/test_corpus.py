@@ -1,4 +1,4 @@
-"""The demo corpus: what it plants is there, what it does not plant is not, and the truth tells it."""
+"""The demo corpus: it holds the flaws that it plants and no others, and the truth names them."""
 
 from __future__ import annotations
 

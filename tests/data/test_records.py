@@ -1,4 +1,4 @@
-"""Reading the source: what is kept, what is set aside and why, what stops the run."""
+"""Reading the source: which records are kept, which are rejected and why, what stops the run."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from redheart.errors import UserError
 
 @pytest.fixture
 def items(tmp_path: Path):
-    """Write bytes to a file and read its items; those that are broken as their reasons."""
+    """Write bytes to a file and read its items; a broken item is read as its reason."""
 
     def read(content: bytes, name: str = "in.jsonl", **options: Any) -> list[tuple[str, Any]]:
         (tmp_path / name).write_bytes(content)
@@ -31,8 +31,11 @@ def items(tmp_path: Path):
     return read
 
 
-def shown(found) -> list[tuple[str, Any]]:
-    return [(place, f"! {item}" if isinstance(item, ValueError) else item) for place, item in found]
+def shown(places_and_items) -> list[tuple[str, Any]]:
+    return [
+        (place, f"! {item}" if isinstance(item, ValueError) else item)
+        for place, item in places_and_items
+    ]
 
 
 def error(read, *given: Any) -> str:
@@ -63,9 +66,11 @@ def test_an_array_in_pieces_is_what_json_reads_whole(tmp_path_factory, values, i
     expected = json.loads(path.read_text("utf-8"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "CHUNK", step)
-        found = list(read_items(path))
-    assert [item for _, item in found] == expected
-    assert [place for place, _ in found] == [f"item {i}" for i in range(1, len(expected) + 1)]
+        places_and_items = list(read_items(path))
+    assert [item for _, item in places_and_items] == expected
+    assert [place for place, _ in places_and_items] == [
+        f"item {i}" for i in range(1, len(expected) + 1)
+    ]
 
 
 @pytest.mark.parametrize("number", ["0.5", "-1e+30", "12345", "-Infinity", "null"])
@@ -189,7 +194,7 @@ def test_a_header_alone_holds_nothing(items) -> None:
     assert items(b"id,text\n", "in.csv") == []
 
 
-# --- what it is, is told by the content -------------------------------------------------------
+# --- the content decides the format -----------------------------------------------------------
 
 
 def test_json_in_a_file_that_is_named_otherwise(items) -> None:
@@ -284,8 +289,8 @@ def test_parquet(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     parquet.write_table(table(pyarrow, ROWS), tmp_path / "in.bin")
-    found = [("row 1", EXPECTED[0]), ("row 2", EXPECTED[1]), ("row 3", EXPECTED[2])]
-    assert list(read_items(tmp_path / "in.bin")) == found
+    places_and_items = [("row 1", EXPECTED[0]), ("row 2", EXPECTED[1]), ("row 3", EXPECTED[2])]
+    assert list(read_items(tmp_path / "in.bin")) == places_and_items
     (tmp_path / "in.cut").write_bytes((tmp_path / "in.bin").read_bytes()[:-20])
     message = error(lambda: list(read_items(tmp_path / "in.cut")))
     assert message.startswith(".cut: is cut off or damaged (")
@@ -302,10 +307,10 @@ def test_more_rows_than_a_batch(tmp_path: Path) -> None:
 def test_a_folder_of_datasets(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     save(pyarrow, tmp_path / "in", ROWS[:1], ROWS[1:])
-    found = [("row 1", EXPECTED[0]), ("row 2", EXPECTED[1]), ("row 3", EXPECTED[2])]
+    places_and_items = [("row 1", EXPECTED[0]), ("row 2", EXPECTED[1]), ("row 3", EXPECTED[2])]
     # The column of a shard of its own may have no type.
     assert [(p, {**r, "meta": None}) for p, r in read_items(tmp_path / "in")] == [
-        (place, {**row, "meta": None}) for place, row in found
+        (place, {**row, "meta": None}) for place, row in places_and_items
     ]
     assert [Path(name).name for name in input_files(tmp_path / "in")] == [
         "state.json",
