@@ -10,17 +10,17 @@ import numpy as np
 
 from redheart.errors import UserError
 
-# Characters are counted in so many buckets (at most 256).
+# Characters are counted in this many buckets (at most 256).
 BUCKETS = 64
-# A part of the alphabet has at least this share of all characters and this many buckets ...
+# A part of the alphabet has at least this share of all characters and this many buckets.
 PART_SHARE = 1 / 12
 PART_BUCKETS = 3
-# ... of which every 16th counts as the same symbol, so that no part has many.
+# Every 16th bucket of a part counts as the same symbol, so that no part has many symbols.
 SYMBOLS = 16
-# The frequencies of the characters come from about so many texts, cut to so many characters.
+# The frequencies of the characters come from about this many texts, cut to this many characters.
 SAMPLED_TEXTS = 1000
 SAMPLED_CHARACTERS = 4096
-# Texts are encoded in batches of so many characters, 4 bytes each.
+# Texts are encoded in batches of this many characters, 4 bytes each.
 ENCODING_CHARACTERS = 1 << 22
 
 # More than any rounding error of (1 - threshold) * length, less than an edit.
@@ -45,9 +45,9 @@ class Index(NamedTuple):
     """Texts, sorted by length, as the filters see them."""
 
     alphabet: Alphabet
-    """Of which the restricted texts keep one part each."""
+    """The alphabet; a restricted text keeps the characters of one of its parts."""
     reach: np.ndarray
-    """int64 [n]: the texts from this one on are too long to match."""
+    """int64 [n]: for each text, the first of the later texts that is too long to match."""
     lengths: np.ndarray
     """int32 [n]: characters of each text."""
     allowed: np.ndarray
@@ -55,13 +55,13 @@ class Index(NamedTuple):
     bags: np.ndarray
     """uint8 [n, BUCKETS]: characters of each text by bucket, modulo 256."""
     symbols: np.ndarray
-    """uint8 [characters]: of every text, its restriction to part 0, to part 1, ..."""
+    """uint8 [characters]: text after text, its restriction to part 0, to part 1, ..."""
     starts: np.ndarray
     """int64 [n, parts + 1]: where these restrictions begin and end in `symbols`."""
 
 
 def reach(lengths: np.ndarray, threshold: float) -> np.ndarray:
-    """Return, for each of sorted lengths, from where on the others are too long to match."""
+    """Return, for each of the sorted lengths, where the lengths begin that are too long for it."""
     return np.searchsorted(lengths, lengths * (2 - threshold) / threshold + ROUNDING, "right")
 
 
@@ -92,14 +92,15 @@ def _encoded(text: str) -> np.ndarray:
 
 
 def build_alphabet(texts: list[str]) -> tuple[np.ndarray, Alphabet]:
-    """Return the bucket of every code point (uint8) and what becomes of the buckets.
+    """Return the bucket of every code point (uint8) and the alphabet that the buckets form.
 
-    The most frequent characters get a bucket each, the most frequent one the last; the others
-    follow back and forth, so that the buckets stay balanced where characters are thousands.
+    The most frequent characters get a bucket each; the most frequent of all gets the last bucket.
+    The rarer characters fill the buckets back and forth, so that the buckets stay balanced in a
+    script of thousands of characters.
     """
     sample = texts[:: 1 + len(texts) // SAMPLED_TEXTS]
     counts = np.bincount(_encoded("".join(text[:SAMPLED_CHARACTERS] for text in sample)))
-    # What the sample lacks is spread evenly.
+    # Characters that the sample lacks are spread evenly.
     bucket = np.resize(np.arange(BUCKETS, dtype=np.uint8), sys.maxunicode + 1)
     used = np.flatnonzero(counts)
     used = used[np.argsort(-counts[used], kind="stable")]

@@ -1,4 +1,4 @@
-"""The inner loops of the search for near-duplicates, compiled; see `near_duplicates.Kernels`."""
+"""The inner loops of the search for near-duplicates, compiled; see `search.Kernels`."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def project(buckets: np.ndarray, first: int, stop: int, index: Index) -> None:
     origin = index.starts[first, 0]
     for text in range(first, stop):
         begin = index.starts[text, 0]
-        own = buckets[begin - origin : begin - origin + index.lengths[text]]
-        _count(own, alphabet, index.bags[text], index.starts[text])
+        text_buckets = buckets[begin - origin : begin - origin + index.lengths[text]]
+        _count(text_buckets, alphabet, index.bags[text], index.starts[text])
         place[:] = index.starts[text, :-1]
-        for bucket in own:
+        for bucket in text_buckets:
             part = alphabet.part[bucket]
             index.symbols[place[part]] = alphabet.symbol[bucket]
             place[part] += 1
@@ -50,15 +50,15 @@ def candidates(index: Index, row: int, row_stop: int, column: int, column_stop: 
     """Return the pairs of a block whose bags allow a match."""
     size = (row_stop - row) * (column_stop - column)
     i, j, slack = np.empty(size, np.int32), np.empty(size, np.int32), np.empty(size, np.int32)
-    found = 0
+    count = 0
     for a in range(row, row_stop):
         bag = index.bags[a]
         for b in range(max(a + 1, column), min(index.reach[a], column_stop)):
             allowed = index.allowed[index.lengths[a] + index.lengths[b]]
-            i[found], j[found] = a, b
-            slack[found] = allowed - _bag_distance(bag, index.bags[b])
-            found += slack[found] >= 0
-    return i[:found], j[:found], slack[:found]
+            i[count], j[count] = a, b
+            slack[count] = allowed - _bag_distance(bag, index.bags[b])
+            count += slack[count] >= 0
+    return i[:count], j[:count], slack[:count]
 
 
 @compiled
@@ -72,11 +72,11 @@ def _bag_distance(a: np.ndarray, b: np.ndarray) -> np.int32:
 
 @compiled
 def narrow(index: Index, part: int, i: np.ndarray, j: np.ndarray, slack: np.ndarray) -> Pairs:
-    """Return the pairs that still allow a match (the given arrays are reused)."""
+    """Return the pairs that still allow a match; the arrays i, j and slack are overwritten."""
     first, last = index.alphabet.bounds[part], index.alphabet.bounds[part + 1]
     column = j.min()
     masks = _match_masks(index, part, column, j.max() + 1)
-    kept = start = 0
+    count = start = 0
     while start < i.size:
         stop = _group_stop(i, start)
         a = i[start]
@@ -86,12 +86,12 @@ def narrow(index: Index, part: int, i: np.ndarray, j: np.ndarray, slack: np.ndar
             b = j[pair]
             size = text.size + index.starts[b, part + 1] - index.starts[b, part]
             distance = size - 2 * common[pair - start]
-            known = _bag_distance(index.bags[a, first:last], index.bags[b, first:last])
-            i[kept], j[kept] = a, b
-            slack[kept] = slack[pair] - max(0, distance - known)
-            kept += slack[kept] >= 0
+            bag_distance = _bag_distance(index.bags[a, first:last], index.bags[b, first:last])
+            i[count], j[count] = a, b
+            slack[count] = slack[pair] - max(0, distance - bag_distance)
+            count += slack[count] >= 0
         start = stop
-    return i[:kept], j[:kept], slack[:kept]
+    return i[:count], j[:count], slack[:count]
 
 
 @compiled
@@ -105,12 +105,12 @@ def _group_stop(i: np.ndarray, start: int) -> int:
 
 @compiled
 def _match_masks(index: Index, part: int, column: int, column_stop: int) -> MatchMasks:
-    """Return where in each restricted text every symbol stands, as bits.
+    """Return the places of every symbol in each restricted text, as bits.
 
     Returns
     -------
     masks : uint64 array; text after text its array [symbols, words].
-    begin : int64 array; where each text's begins.
+    begin : int64 array; where the masks of each text begin.
     words : int64 array; words of each text.
     symbols : number of symbols of the part.
     """

@@ -20,8 +20,8 @@ Record = dict[str, Any]
 
 METHOD = "exact: all pairs by rapidfuzz.fuzz.ratio / 100 >= threshold"
 
-# Of every distinct text, the one that is kept in its place (itself, where it stays), and how
-# similar the two are.
+# For every distinct text: the text that is kept in its place (the text itself if it stays), and
+# the similarity of the two.
 Keepers = tuple[np.ndarray, np.ndarray]
 
 
@@ -56,16 +56,17 @@ def deduplicate(
     workers
         Threads of the search; by default one for each CPU.
     pairs
-        What the shards of the search have found, joined (`shards.join_pairs`); None: search here.
+        The pairs from all shards of the search (`shards.join_pairs`); None: search here.
 
     Returns
     -------
-    kept : list of records, in the order given.
+    kept_records : list of records, in the order of `records`.
     report : dict
-        Counts; under `removed_pairs` every removed record with the kept one that it duplicates
-        (keep_first: the first kept one that it resembles; cluster: the first of its cluster, to
-        which it may be linked by others alone and be less similar than the threshold); and under
-        `clusters` the connected groups of near-duplicates, whatever the policy.
+        Counts. `removed_pairs` holds every removed record with the kept record that it duplicates.
+        With keep_first that is the first kept record that it resembles. With cluster it is the
+        first record of its cluster; if only other records link the two, their similarity may be
+        below the threshold. `clusters` describes the connected groups of near-duplicates, whatever
+        the policy.
 
     Raises
     ------
@@ -79,16 +80,16 @@ def deduplicate(
         pairs = text_of[pairs[0]], text_of[pairs[1]], pairs[2]
     keeper, similarity = _KEEPERS[options.policy](texts, pairs)
     kept_for = first[keeper[text_of]]
-    kept = [record for i, record in enumerate(records) if kept_for[i] == i]
+    kept_records = [record for i, record in enumerate(records) if kept_for[i] == i]
     removed = [
         removed_pair(record, records[kept_for[i]], float(similarity[text_of[i]]))
         for i, record in enumerate(records)
         if kept_for[i] != i
     ]
     cluster_of = connected_components(len(texts), *pairs[:2])[text_of]
-    return kept, {
+    return kept_records, {
         "read": len(records),
-        "kept": len(kept),
+        "kept": len(kept_records),
         "removed": len(removed),
         "removal_rate": len(removed) / len(records) if records else 0.0,
         "threshold": options.threshold,
@@ -126,8 +127,8 @@ def connected_components(
 def _distinct(texts: Sequence[str]) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Return the distinct texts by first occurrence, each text's number, each first position.
 
-    What is decided of one text holds for its copies, so that a thousand copies cost no more than
-    one and never become half a million pairs.
+    A decision about a distinct text holds for all its copies. So a thousand copies cost no more
+    than one text and never become half a million pairs.
     """
     number: dict[str, int] = {}
     text_of = np.array([number.setdefault(text, len(number)) for text in texts], dtype=np.int64)
@@ -135,10 +136,11 @@ def _distinct(texts: Sequence[str]) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 
 def _keep_first(texts: list[str], pairs: Pairs) -> Keepers:
-    """Replay the greedy double loop: a text goes if it resembles an earlier one that stayed."""
+    """Replay the greedy double loop: a text goes if it resembles an earlier text that stayed."""
     keeper = list(range(len(texts)))
     similarity = np.ones(len(texts))
-    # Sorted by the first text: when its pairs come, all that could remove it has been seen.
+    # The pairs are sorted by their first text. When a text's pairs come, all the earlier pairs,
+    # which could remove it, are done.
     for i, j, value in zip(*(column.tolist() for column in pairs), strict=True):
         if keeper[i] == i and keeper[j] == j:
             keeper[j] = i

@@ -1,4 +1,4 @@
-"""What the report of near-duplicate removal says of the removed records and of their clusters."""
+"""The report of near-duplicate removal: the removed records and their clusters."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Labels = dict[str, str]
 
 PREVIEW_CHARACTERS = 80
 LARGEST_CLUSTERS = 10
-# Of the two texts of a large cluster that the report holds, each is cut to so many characters.
+# The report holds two texts of each large cluster, each cut to this many characters.
 TEXT_CHARACTERS = 4_000
 
 
-def removed_pair(removed: Record, kept: Record, similarity: float) -> dict[str, Any]:
+def removed_pair(removed: Record, keeper: Record, similarity: float) -> dict[str, Any]:
     """Describe a removed record beside the one that stays in its place."""
     return {
         "removed": removed["id"],
-        "kept": kept["id"],
+        "kept": keeper["id"],
         "similarity": similarity,
         "removed_preview": _preview(removed["text"]),
-        "kept_preview": _preview(kept["text"]),
+        "kept_preview": _preview(keeper["text"]),
     }
 
 
@@ -52,7 +52,7 @@ def cluster_report(
     Parameters
     ----------
     cluster_of
-        Shape (n,): records with the same number are one cluster; a record alone is none.
+        Shape (n,): records with the same number are one cluster; a single record is no cluster.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def cluster_report(
         for group in clusters
     ]
     both = list(zip(clusters, labels, strict=True))
-    # Of clusters of the same size, those are of more use that are not mere copies.
+    # Among clusters of one size, those with more distinct texts come first: copies say less.
     by_size = sorted(both, key=lambda pair: (-len(pair[0]), -len({r["text"] for r in pair[0]})))
     return {
         "count": len(clusters),
@@ -89,23 +89,24 @@ def cluster_report(
 def label_agreement(clusters: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Measure how far records that are nearly the same have the same label.
 
-    A pair of records of one cluster weighs 1 / (n - 1), n being the cluster's labelled records:
-    each record counts once, and a cluster of a thousand copies does not drown the others. With
-    the share `expected` that two records drawn at random would agree, Krippendorff's alpha for
-    nominal data is (observed - expected) / (1 - expected): 1 is full agreement, 0 is chance
-    (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", part C).
+    A pair of records of one cluster weighs 1 / (n - 1), where n is the number of the cluster's
+    labelled records. So each record counts once, and a cluster of a thousand copies does not drown
+    the others. `expected` is the share of agreeing pairs among records drawn at random.
+    Krippendorff's alpha for nominal data is (observed - expected) / (1 - expected): 1 is full
+    agreement, 0 is chance (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability",
+    part C).
 
     Parameters
     ----------
     clusters
-        The labels of each cluster's labelled records. Those with fewer than two tell nothing.
+        The labels of each cluster's labelled records. Clusters with fewer than two are ignored.
 
     Returns
     -------
-    Of the clusters with two labels and more: how many `clusters` and `records` they are;
+    Over the clusters with two labels and more: the numbers of `clusters`, of `records` and of
     `unanimous` clusters; `majority_share`, the share of a cluster's records with its most
-    frequent label, as `mean` over clusters and in bins of a tenth; and of the pairs `observed`,
-    `expected` and `alpha`, None where there is nothing to measure or (alpha) only one label.
+    frequent label, as `mean` over clusters and in bins of a tenth; and `observed`, `expected` and
+    `alpha` of the pairs. These are None without any such cluster, alpha also with only one label.
     """
     counts = [Counter(labels) for labels in clusters if len(labels) > 1]
     shares = [max(count.values()) / count.total() for count in counts]
@@ -131,13 +132,13 @@ def label_agreement(clusters: Sequence[Sequence[str]]) -> dict[str, Any]:
 
 
 def _pair_agreement(counts: Sequence[Counter[str]]) -> tuple[float | None, float | None]:
-    """Return the share of agreeing pairs within clusters, and that by chance."""
-    whole = Counter(label for count in counts for label in count.elements())
-    n = whole.total()
+    """Return the share of agreeing pairs within clusters, and the share expected by chance."""
+    all_labels = Counter(label for count in counts for label in count.elements())
+    n = all_labels.total()
     if not n:
         return None, None
     agreeing = [_ordered_pairs(count) / (count.total() - 1) for count in counts]
-    return math.fsum(agreeing) / n, _ordered_pairs(whole) / (n * (n - 1))
+    return math.fsum(agreeing) / n, _ordered_pairs(all_labels) / (n * (n - 1))
 
 
 def _ordered_pairs(count: Counter[str]) -> int:
@@ -149,16 +150,16 @@ def _members(cluster: Cluster, labels: Labels) -> dict[str, Any]:
 
 
 def _two_texts(cluster: Cluster) -> dict[str, Any]:
-    """Return a cluster's first text, the one least similar to it, and how similar they are.
+    """Return a cluster's first text, the text least similar to it, and their similarity.
 
-    The first against all others takes as many comparisons as there are texts; the least similar
-    two of all would take the square of that.
+    To compare the first text with all others takes as many comparisons as there are texts. To find
+    the least similar two of all texts would take the square of that number.
     """
     by_text = {record["text"]: record for record in reversed(cluster)}
     first, texts = cluster[0], sorted(by_text)
     ratios = process.cdist([first["text"]], texts, scorer=fuzz.ratio, dtype=np.float64)[0]
     lowest = int(np.argmin(ratios))
-    other = by_text[texts[lowest]] if len(texts) > 1 else cluster[1]
+    least_similar = by_text[texts[lowest]] if len(texts) > 1 else cluster[1]
     return {
         "similarity": float(ratios[lowest]) / 100,
         "distinct_texts": len(texts),
@@ -168,6 +169,6 @@ def _two_texts(cluster: Cluster) -> dict[str, Any]:
                 "characters": len(record["text"]),
                 "text": record["text"][:TEXT_CHARACTERS],
             }
-            for record in (first, other)
+            for record in (first, least_similar)
         ],
     }

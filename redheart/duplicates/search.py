@@ -2,19 +2,19 @@
 
 Two texts match when ``rapidfuzz.fuzz.ratio(a, b) >= 100 * threshold``, that is, when one turns
 into the other by at most ``D = (1 - threshold) * (len(a) + len(b))`` insertions and deletions
-(their Indel distance d). What cannot match is discarded by ever better lower bounds of d:
+(their Indel distance d). Ever better lower bounds of d discard the pairs that cannot match:
 
 1. Length: every edit changes it by one, so ``d >= |len(a) - len(b)|``. Sorted by length, a text
    has to be compared with a window of the texts that follow it.
 2. Bag of characters: every edit touches one character, so ``d >= L1(bag(a), bag(b))``, also
    where several characters share a bucket.
-3. Restriction: keep of both texts the characters of one part of the alphabet only. An edit
-   touches one part, so the distances of the restricted texts add up to at most d, and each is
-   at least the L1 of its own buckets. So the L1 of one part after the other is replaced by the
-   real distance, from the rarest characters on: they make short texts, which cost little (the
-   square of the length), of many letters, which tell much.
+3. Restriction: keep only the characters of one part of the alphabet in both texts. An edit
+   touches one part, so the distances of the restricted texts add up to at most d. The distance
+   in a part is at least the L1 of the part's buckets. So the real distance replaces the L1 in one
+   part after the other, from the rarest characters on. Rare characters make short texts, which
+   cost little (the square of the length), of many different letters, which tell much.
 
-rapidfuzz has the last word on what survives, so the answer is the brute force's by definition.
+rapidfuzz judges every pair that survives, so the answer equals the brute force's by definition.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from redheart.duplicates.index import (
 )
 from redheart.errors import UserError
 
-# Pairs are tried in blocks of so many texts by so many, which bounds the memory.
+# Pairs are searched in blocks of this many texts by this many, which bounds the memory.
 BLOCK_ROWS = 512
 BLOCK_COLUMNS = 2048
-# So many blocks a worker are given out before the oldest one's matches are fetched.
+# This many blocks a worker are submitted before the matches of the oldest block are fetched.
 BLOCKS_AHEAD = 4
-# A block's candidates are narrowed in lots of so many, and rapidfuzz judges so many at once: at
-# the end of each a thread looks whether it shall stop.
+# A block's candidates are narrowed, and then judged by rapidfuzz, in lots of this many. After each
+# lot a thread checks whether it must stop.
 NARROWED_PAIRS = 1 << 16
 VERIFIED_PAIRS = 1 << 10
 
@@ -84,7 +84,7 @@ def near_duplicate_pairs(
 ) -> Pairs:
     """Find all pairs of texts whose similarity reaches a threshold.
 
-    The answer equals that of comparing all pairs; there is no false match and none is missed.
+    The answer equals that of comparing all pairs: no match is false, and no match is missed.
 
     Parameters
     ----------
@@ -125,9 +125,10 @@ def matches_by_length(
     workers: int | None = None,
     compiled: bool = True,
 ) -> Pairs:
-    """Find the matches of the first `rows` of distinct texts, sorted by length, with later ones.
+    """Find the matches of each of the first `rows` texts with the texts behind it.
 
-    The other parameters are those of `near_duplicate_pairs`.
+    The texts are distinct and sorted by length. The other parameters are those of
+    `near_duplicate_pairs`.
 
     Returns
     -------
@@ -205,8 +206,8 @@ def _in_order(
 ) -> Iterator[T]:
     """Yield function(block) of each block; at most BLOCKS_AHEAD blocks a worker are in flight.
 
-    `ThreadPoolExecutor.map` would take all blocks at once and keep whatever has been computed.
-    `stopped` is set at the end, also when an error or Ctrl-C brings it about.
+    `ThreadPoolExecutor.map` would submit all blocks at once and hold all results in memory.
+    `stopped` is set at the end, also at an end by an error or Ctrl-C.
     """
     executor = ThreadPoolExecutor(workers)
     running: deque[Future[T]] = deque()
@@ -223,7 +224,7 @@ def _in_order(
 
 
 def _blocks(reach: np.ndarray) -> Iterator[Block]:
-    """Yield (row, row_stop, column, column_stop): together they hold every pair in reach."""
+    """Yield (row, row_stop, column, column_stop); the blocks together hold every pair in reach."""
     for row in range(0, len(reach), BLOCK_ROWS):
         row_stop = min(row + BLOCK_ROWS, len(reach))
         end = int(reach[row_stop - 1])
@@ -240,34 +241,34 @@ def _lots(columns: tuple[np.ndarray, ...], size: int) -> Iterator[tuple[np.ndarr
 def _verified(
     texts: list[str], i: np.ndarray, j: np.ndarray, threshold: float, stopped: threading.Event
 ) -> Pairs:
-    found = [NO_PAIRS]
-    for one, other in _lots((i, j), VERIFIED_PAIRS):
+    lots = [NO_PAIRS]
+    for first, second in _lots((i, j), VERIFIED_PAIRS):
         if stopped.is_set():
             break
         # The cutoff lets rapidfuzz stop early. It is lowered because cpdist rounds it to a
         # float32, which may be above a pair that ties with the threshold.
         ratio = process.cpdist(
-            [texts[k] for k in one.tolist()],
-            [texts[k] for k in other.tolist()],
+            [texts[k] for k in first.tolist()],
+            [texts[k] for k in second.tolist()],
             scorer=fuzz.ratio,
             score_cutoff=100 * threshold - CUTOFF_MARGIN,
             dtype=np.float64,
         )
         match = ratio >= 100 * threshold
-        found.append((one[match], other[match], ratio[match] / 100))
-    return joined(found)
+        lots.append((first[match], second[match], ratio[match] / 100))
+    return joined(lots)
 
 
 def _with_copies(
     copies: list[list[int]], i: np.ndarray, j: np.ndarray, similarity: np.ndarray
 ) -> Pairs:
-    """Turn pairs of distinct texts into pairs of positions: all copies match what one matches."""
+    """Turn pairs of distinct texts into pairs of positions: copies of a text match alike."""
     across_i, across_j, pair = _copies_of_pairs(copies, i, j)
     within_i, within_j = _pairs_of_copies(copies)
-    one = np.concatenate([across_i, within_i])
-    other = np.concatenate([across_j, within_j])
+    first = np.concatenate([across_i, within_i])
+    second = np.concatenate([across_j, within_j])
     similarity = np.concatenate([similarity[pair], np.ones(len(within_i))])
-    i, j = np.minimum(one, other), np.maximum(one, other)
+    i, j = np.minimum(first, second), np.maximum(first, second)
     order = np.lexsort((j, i))
     return i[order], j[order], similarity[order]
 
@@ -285,12 +286,12 @@ def _copies_of_pairs(copies: list[list[int]], i: np.ndarray, j: np.ndarray) -> P
 
 def _pairs_of_copies(copies: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     """Return each pair of copies of the same text."""
-    found = [NO_PAIRS[:2]]
+    pairs = [NO_PAIRS[:2]]
     for members in map(np.array, copies):
         if len(members) > 1:
-            one, other = np.triu_indices(len(members), 1)
-            found.append((members[one], members[other]))
-    i, j = (np.concatenate(columns) for columns in zip(*found, strict=True))
+            first, second = np.triu_indices(len(members), 1)
+            pairs.append((members[first], members[second]))
+    i, j = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
     return i, j
 
 

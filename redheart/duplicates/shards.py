@@ -1,8 +1,9 @@
 """The search for near-duplicates in shards, so that several machines share it.
 
-In the order of (length, position), each pair of texts belongs to the one that comes first, and each
-shard gets a band of that order. What matches a text of the band is at most (2 - t) / t times as
-long, so a shard holds the texts of its band and a stretch of those that follow, and no other.
+The texts are ordered by (length, position). Each pair belongs to the text that comes first, and
+each shard gets a band of the order. With the threshold t, a match of a text of the band is at most
+(2 - t) / t times as long. So a shard holds the texts of its band, a stretch of the texts behind it,
+and no others.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def pairs_of_shard(
     threshold
         Least similarity of a pair, 0.5 to 1.
     shard, shards
-        Which one of how many, counted from 0. Together they hold each pair once.
+        The shard's number, counted from 0, and the number of shards. Together the shards hold each
+        pair once.
     workers
         Threads; by default one for each CPU of this process.
 
@@ -75,7 +77,8 @@ def pairs_of_shard(
         return NO_PAIRS
     in_band, in_reach = np.zeros((2, len(lengths)), dtype=bool)
     in_band[order[first:stop]] = True
-    # From the first text as long as the band's first on: a text of the band may be a copy of it.
+    # The stretch begins at the first text that is as long as the band's first text: a text of the
+    # band may be a copy of an earlier one.
     in_reach[order[np.searchsorted(ordered, ordered[first]) : ends[stop - 1]]] = True
 
     position: dict[str, int] = {}
@@ -89,22 +92,23 @@ def pairs_of_shard(
         return NO_PAIRS
     positions = positions[rows[0] :]
     i, j, similarity = matches_by_length(distinct[rows[0] :], threshold, len(rows), workers)
-    one, other = positions[i], positions[j]
-    return np.minimum(one, other), np.maximum(one, other), similarity
+    i, j = positions[i], positions[j]
+    return np.minimum(i, j), np.maximum(i, j), similarity
 
 
 def _band(ends: np.ndarray, shard: int, shards: int) -> tuple[int, int]:
-    """Return where the shard's band begins and stops, so that all have as many pairs in reach.
+    """Return where the shard's band begins and stops; all bands have as many pairs in reach.
 
     Parameters
     ----------
     ends
         For each text in the order, where its reach ends.
     """
-    pairs = ends - np.arange(len(ends))  # with itself: a text without partners counts too
-    before = np.cumsum(pairs) - pairs
+    # A text is paired with itself as well, so that a text without partners counts too.
+    pairs = ends - np.arange(len(ends))
+    pairs_before = np.cumsum(pairs) - pairs
     shares = [int(pairs.sum()) * k // shards for k in (shard, shard + 1)]
-    first, stop = np.searchsorted(before, shares).tolist()
+    first, stop = np.searchsorted(pairs_before, shares).tolist()
     return first, stop
 
 
@@ -117,10 +121,10 @@ def save_pairs(path: str | Path, pairs: Pairs) -> None:
 
 def join_pairs(paths: Sequence[str | Path]) -> Pairs:
     """Read the pairs of all shards, sorted by (i, j)."""
-    found = [NO_PAIRS]
+    lots = [NO_PAIRS]
     for path in paths:
         with np.load(path, allow_pickle=False) as archive:
-            found.append((archive["i"], archive["j"], archive["similarity"]))
-    i, j, similarity = joined(found)
+            lots.append((archive["i"], archive["j"], archive["similarity"]))
+    i, j, similarity = joined(lots)
     order = np.lexsort((j, i))
     return i[order], j[order], similarity[order]

@@ -55,7 +55,7 @@ ALPHABETS = (
 
 @st.composite
 def corpora(draw):
-    """Texts that are related: each is new or an edited copy of an earlier one."""
+    """Related texts: each text is new, or an edited copy of an earlier text."""
     letters = st.sampled_from(draw(st.sampled_from(ALPHABETS)))
     any_character = st.characters(exclude_categories=("Cs",))
     new = st.text(draw(st.sampled_from((letters, any_character))), min_size=1, max_size=40)
@@ -515,8 +515,8 @@ labellings = st.lists(st.lists(st.sampled_from("XYZ"), max_size=5), max_size=5)
 @given(labellings)
 def test_agreement_is_that_of_all_pairs(clusters):
     agreement = label_agreement(clusters)
-    told = [labels for labels in clusters if len(labels) > 1]
-    drawn = [label for labels in told for label in labels]
+    informative = [labels for labels in clusters if len(labels) > 1]
+    drawn = [label for labels in informative for label in labels]
 
     def agreeing_pairs(labels):
         return sum(
@@ -524,16 +524,16 @@ def test_agreement_is_that_of_all_pairs(clusters):
         )
 
     n = len(drawn)
-    if not told:
+    if not informative:
         assert agreement["observed"] is agreement["expected"] is None
         return
-    observed = sum(agreeing_pairs(labels) / (len(labels) - 1) for labels in told) / n
+    observed = sum(agreeing_pairs(labels) / (len(labels) - 1) for labels in informative) / n
     assert agreement["observed"] == pytest.approx(observed)
     assert agreement["expected"] == pytest.approx(agreeing_pairs(drawn) / (n * (n - 1)))
     assert (agreement["alpha"] is None) == (len(set(drawn)) == 1)
-    shares = [max(map(labels.count, labels)) / len(labels) for labels in told]
+    shares = [max(map(labels.count, labels)) / len(labels) for labels in informative]
     assert agreement["majority_share"]["mean"] == pytest.approx(sum(shares) / len(shares))
-    assert sum(agreement["majority_share"]["counts"]) == len(told)
+    assert sum(agreement["majority_share"]["counts"]) == len(informative)
 
 
 def test_a_cluster_of_many_copies_does_not_drown_the_others():

@@ -1,4 +1,4 @@
-"""The search in shards: the answer of the whole, whatever their number, from a part of the texts."""
+"""The search in shards: together they give the answer of one search, each from some texts only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ quick = settings(deadline=None, max_examples=60)
 
 
 def in_shards(texts, threshold, count, folder):
-    """Every shard's pairs, by way of its file."""
+    """Every shard's pairs, written to its file and read again."""
     paths = [folder / f"{shard}.npz" for shard in range(count)]
     for shard, path in enumerate(paths):
         shards.save_pairs(path, shards.pairs_of_shard(texts, threshold, shard, count, workers=1))
@@ -44,9 +44,9 @@ def folder(tmp_path_factory):
 @given(texts=texts_of_few_letters, threshold=thresholds, count=st.sampled_from(NUMBERS))
 def test_the_shards_hold_each_pair_of_distinct_texts_once(folder, texts, threshold, count):
     first = [k for k, text in enumerate(texts) if text not in texts[:k]]
-    whole = [pair for pair in listed(near_duplicate_pairs(texts, threshold))
+    all_pairs = [pair for pair in listed(near_duplicate_pairs(texts, threshold))
              if pair[0] in first and pair[1] in first]  # fmt: skip
-    assert listed(in_shards(texts, threshold, count, folder)) == whole
+    assert listed(in_shards(texts, threshold, count, folder)) == all_pairs
 
 
 @quick
@@ -81,9 +81,9 @@ def sentences():
 def test_longer_texts_in_several_blocks(folder, sentences, count, monkeypatch):
     monkeypatch.setattr(near_duplicates, "BLOCK_ROWS", 16)
     monkeypatch.setattr(near_duplicates, "BLOCK_COLUMNS", 40)
-    whole = listed(near_duplicate_pairs(sentences, 0.9))
-    assert len(whole) >= 100
-    assert listed(in_shards(sentences, 0.9, count, folder)) == whole
+    all_pairs = listed(near_duplicate_pairs(sentences, 0.9))
+    assert len(all_pairs) >= 100
+    assert listed(in_shards(sentences, 0.9, count, folder)) == all_pairs
 
 
 def test_a_shard_holds_what_is_in_its_reach_and_no_more(sentences, monkeypatch):
