@@ -27,23 +27,23 @@ class Batch:
     ngram_values: Tensor | None = None
     """Their tf-idf values, float32 (batch, n-grams), 0 for padding."""
     features: Tensor | None = None
-    """What a frozen trunk made of each token, float16 (batch, tokens, dimension), 0 for padding."""
+    """A frozen trunk's features by token, float16 (batch, tokens, dimension), 0 for padding."""
     full: bool = False
-    """Whether the mask is known to be True all over, so that attention, faster so, needs none."""
+    """Whether the mask is known to be True everywhere; attention is faster without a mask."""
 
     def to(self, device: str | torch.device) -> Batch:
         """Return the batch on a device."""
-        return self._each(lambda view: view.to(device))
+        return self._changed(lambda view: view.to(device))
 
     def doubled(self) -> Batch:
         """Return the texts twice, one copy after the other: R-Drop's two passes in one.
 
-        N-grams stay single: what reads them has no dropout, so both passes give the same.
+        N-grams stay single: the module that reads them has no dropout, so its two passes agree.
         """
-        twice = self._each(lambda view: torch.cat([view, view]))
+        twice = self._changed(lambda view: torch.cat([view, view]))
         return replace(twice, ngrams=self.ngrams, ngram_values=self.ngram_values)
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Batch:
         views: dict[str, Any] = {}
         for field in fields(self):
             view = getattr(self, field.name)
@@ -55,9 +55,9 @@ def make_batch(part: Encoded, rows: Sequence[int] | np.ndarray) -> Batch:
     """Return the texts of a part that stand in `rows`, in that order, on the CPU."""
     views = dict(zip(("ids", "mask"), pad([part.ids[row] for row in rows]), strict=True))
     if part.features is not None:
-        known = np.concatenate([part.features[row] for row in rows])
-        views["features"] = np.zeros((*views["ids"].shape, known.shape[1]), known.dtype)
-        views["features"][views["mask"]] = known
+        features = np.concatenate([part.features[row] for row in rows])
+        views["features"] = np.zeros((*views["ids"].shape, features.shape[1]), features.dtype)
+        views["features"][views["mask"]] = features
     if part.ngrams is not None:
         views["ngrams"], views["ngram_values"] = part.ngrams.padded(rows)
     tensors = {name: torch.from_numpy(view) for name, view in views.items()}

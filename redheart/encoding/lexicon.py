@@ -1,7 +1,7 @@
-"""Texts as weighted n-grams: what the lexical branch reads.
+"""Texts as weighted n-grams: the input of the lexical branch.
 
-N-grams of words (1 and 2) and of characters within words (3 to 5) are two blocks. An n-gram is
-known by a hash of its bytes; those in most training texts are kept. A text is a vector of
+N-grams of words (1 and 2) and of characters within words (3 to 5) are two blocks. A hash of its
+bytes stands for an n-gram. The n-grams in most training texts are kept. A text is a vector of
 tf-idf values, of length 1 in each block: the features of `redheart.selection.baseline`.
 """
 
@@ -42,7 +42,7 @@ class Block:
     """The n-grams of one kind that are kept."""
 
     hashes: Hashes
-    """What they are known by, rising: uint32 [kept]."""
+    """Their hashes, rising: uint32 [kept]."""
     idf: np.ndarray
     """Inverse document frequency of each: float32 [kept]."""
 
@@ -78,7 +78,7 @@ class Ngrams:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The n-grams that count, and how much."""
+    """The kept n-grams of words and of characters, with their weights."""
 
     words: Block
     """N-grams of words."""
@@ -93,51 +93,53 @@ class Lexicon:
     def transform(self, texts: Iterable[str]) -> Ngrams:
         """Return the tf-idf values of texts; n-grams that are not kept are left out.
 
-        Sublinear term frequency, `1 + ln(count)`, times idf; then each block of a text is
-        divided by its length.
+        A value is the sublinear term frequency, `1 + ln(count)`, times idf. Then each block of a
+        text is divided by its Euclidean length.
         """
         index = np.min_scalar_type(max(self.size - 1, 0))
         columns, values, offsets = [np.zeros(0, index)], [np.zeros(0, np.float16)], [0]
         for text in texts:
             first, total = 0, 0
-            for block, (found, counts) in zip(
+            for block, (hashes, counts) in zip(
                 (self.words, self.characters), count_ngrams(text), strict=True
             ):
-                _, kept, seen = np.intersect1d(
-                    block.hashes, found, assume_unique=True, return_indices=True
+                _, in_block, in_text = np.intersect1d(
+                    block.hashes, hashes, assume_unique=True, return_indices=True
                 )
-                weighted = (1 + np.log(counts[seen])) * block.idf[kept]
-                columns.append((first + kept).astype(index))
+                weighted = (1 + np.log(counts[in_text])) * block.idf[in_block]
+                columns.append((first + in_block).astype(index))
                 values.append((weighted / max(np.linalg.norm(weighted), 1e-12)).astype(np.float16))
-                first, total = len(block.hashes), total + len(kept)
+                first, total = len(block.hashes), total + len(in_block)
             offsets.append(offsets[-1] + total)
         return Ngrams(np.concatenate(columns), np.concatenate(values), np.array(offsets), self.size)
 
 
 def fit_lexicon(texts: Iterable[str], options: LexiconOptions) -> Lexicon:
-    """Choose n-grams and their weights by the texts alone that are given: the training part.
+    """Choose the n-grams and their weights by these texts alone, those of the training part.
 
     idf is `ln((1 + texts) / (1 + texts with the n-gram)) + 1`, as scikit-learn's.
     """
-    each = [[found for found, _ in count_ngrams(text)] for text in texts]
+    by_text = [[hashes for hashes, _ in count_ngrams(text)] for text in texts]
     words, characters = (
-        _fit_block([kinds[kind] for kinds in each], options.features) for kind in (0, 1)
+        _fit_block([blocks[kind] for blocks in by_text], options.features) for kind in (0, 1)
     )
     return Lexicon(words, characters)
 
 
-def _fit_block(found: Sequence[Hashes], features: int) -> Block:
-    hashes, texts = np.unique(np.concatenate([np.zeros(0, np.uint32), *found]), return_counts=True)
-    kept = np.sort(np.argsort(-texts, kind="stable")[:features])
-    idf = np.log((1 + len(found)) / (1 + texts[kept])) + 1
-    return Block(hashes[kept], idf.astype(np.float32))
+def _fit_block(by_text: Sequence[Hashes], features: int) -> Block:
+    hashes, texts = np.unique(
+        np.concatenate([np.zeros(0, np.uint32), *by_text]), return_counts=True
+    )
+    most_common = np.sort(np.argsort(-texts, kind="stable")[:features])
+    idf = np.log((1 + len(by_text)) / (1 + texts[most_common])) + 1
+    return Block(hashes[most_common], idf.astype(np.float32))
 
 
 def count_ngrams(text: str) -> list[tuple[Hashes, np.ndarray]]:
     """Return, for words and then for characters, the distinct hashes, rising, and their counts."""
     text = unicodedata.normalize("NFC", text).lower()
     words = WORDS.findall(text)
-    pairs = (f"{one} {other}" for one, other in pairwise(words))
+    pairs = (f"{word} {following}" for word, following in pairwise(words))
     of_words = np.array([hash_ngram(ngram) for ngram in (*words, *pairs)], dtype=np.uint32)
     of_characters = [np.zeros(0, np.uint32), *map(_character_hashes, text.split())]
     both = (of_words, np.concatenate(of_characters))
@@ -156,13 +158,13 @@ def _character_hashes(word: str) -> Hashes:
 
 
 def character_ngrams(word: str) -> list[str]:
-    """Return the character n-grams of a word with a space on either side, a short one once."""
-    padded, found = f" {word} ", []
+    """Return the character n-grams of a word with a space on either side; a short word is one."""
+    padded, ngrams = f" {word} ", []
     for n in CHARACTERS:
-        found += [padded[i : i + n] for i in range(max(1, len(padded) - n + 1))]
+        ngrams += [padded[i : i + n] for i in range(max(1, len(padded) - n + 1))]
         if len(padded) <= n:
             break
-    return found
+    return ngrams
 
 
 def save_lexicon(path: str | Path, lexicon: Lexicon) -> None:

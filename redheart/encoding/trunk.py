@@ -1,4 +1,4 @@
-"""A pretrained trunk: found by folder or model id, checked, and taken into the run."""
+"""A pretrained trunk: loaded by folder or model id, checked, and copied into the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from redheart.errors import UserError
 from redheart.limits import NotEmpty
 from redheart.storage import files
 
-# What of a model's folder is read; whatever else lies there changes nothing.
+# Suffixes of the files of a model's folder that are read; other files change nothing.
 READ = (".json", ".safetensors", ".txt", ".model")
 NOT_INSTALLED = (
     "a pretrained trunk takes the package transformers; install it (`pip install transformers`)"
@@ -48,24 +48,24 @@ def source_files(name: str) -> list[str]:
         if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise UserError(f"{name}: there is no such folder; name a model's folder or its id")
         return []
-    found = sorted(path for path in folder.iterdir() if path.is_file())
-    suffixes = {path.suffix for path in found}
+    paths = sorted(path for path in folder.iterdir() if path.is_file())
+    suffixes = {path.suffix for path in paths}
     if ".safetensors" not in suffixes and suffixes & {*PICKLES}:
         raise UserError(
             f"{name}: its weights are a pickle, which may execute anything; save them there as "
             "model.safetensors"
         )
-    present = {"weights" if path.suffix == ".safetensors" else path.name for path in found}
-    for wanted in ("config.json", "tokenizer.json", "weights"):
-        if wanted not in present:
-            raise UserError(f"{name}: no model, it has no {wanted}; save all that belongs to it")
-    return [str(path) for path in found if path.suffix in READ]
+    present = {"weights" if path.suffix == ".safetensors" else path.name for path in paths}
+    for required in ("config.json", "tokenizer.json", "weights"):
+        if required not in present:
+            raise UserError(f"{name}: no model, it has no {required}; save all that belongs to it")
+    return [str(path) for path in paths if path.suffix in READ]
 
 
 def import_trunk(name: str, max_tokens: int, folder: Path) -> None:
     """Write `config`, `weights` and `tokenizer` of a trunk into a folder.
 
-    Afterwards nothing depends on where it came from.
+    Afterwards nothing depends on the folder or the id that the trunk came from.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def import_trunk(name: str, max_tokens: int, folder: Path) -> None:
     Raises
     ------
     UserError
-        It cannot be loaded, or cannot serve as a trunk.
+        The model cannot be loaded, or cannot serve as a trunk.
     """
     from redheart.storage.tensors import save_tensors
 
@@ -107,19 +107,19 @@ def import_trunk(name: str, max_tokens: int, folder: Path) -> None:
 
 
 def without_pooler(model: Any) -> Any:
-    """Return a model without the layer that some put behind their tokens' features."""
+    """Return a model without its pooler, a layer that some models put behind their features."""
     if "pooler" in dict(model.named_children()):
         model.pooler = None
     return model
 
 
 def library() -> Any:
-    """Return the package transformers, with nothing to say but errors.
+    """Import and return the package transformers; of its messages only errors are shown.
 
     Raises
     ------
     UserError
-        It is not installed.
+        The package is not installed.
     """
     try:
         import transformers
@@ -132,7 +132,7 @@ def library() -> Any:
 
 @contextmanager
 def _loading(name: str) -> Iterator[Any]:
-    """Lend the package, and tell in one line why it cannot load a model."""
+    """Lend the package transformers, and turn its errors into a UserError of one line."""
     transformers = library()
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
@@ -151,7 +151,7 @@ def _loading(name: str) -> Iterator[Any]:
 
 
 def _check(name: str, model: Any, tokenizer: Any, missing: Any, max_tokens: int) -> None:
-    """Refuse what loads and yet cannot serve."""
+    """Refuse a model that can be loaded but cannot serve as a trunk."""
     config = model.config
     missing = sorted(key for key in missing if not key.startswith("pooler."))
     longest = min(

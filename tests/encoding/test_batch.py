@@ -24,7 +24,7 @@ def test_a_doubled_batch_holds_the_texts_one_copy_after_the_other(part):
     doubled, apart = batch.doubled(), make_batch(part, [3, 1, 3, 1])
     assert torch.equal(doubled.ids, apart.ids)
     assert torch.equal(doubled.mask, apart.mask)
-    # What reads n-grams has no dropout, so once will do for both passes.
+    # The module that reads n-grams has no dropout, so both passes share one copy.
     assert torch.equal(doubled.ngrams, batch.ngrams)
     assert torch.equal(doubled.ngram_values, batch.ngram_values)
 

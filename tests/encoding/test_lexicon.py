@@ -135,7 +135,7 @@ def test_the_lexicon_is_fitted_on_train_alone(fitted):
     rules = (Path(__file__).parents[2] / "rules" / "data.smk").read_text()
     (rule,) = re.findall(r"rule fit_lexicon:\n    input:\n(.*?)    output:", rules, flags=re.S)
     assert rule.split() == ['train=f"{RUN}/data/split/train.json",']
-    # What is only transformed changes neither the n-grams that are kept nor their weights.
+    # Texts that are only transformed change neither the kept n-grams nor their weights.
     before = fitted.transform(TEXTS).values
     fitted.transform(["money money", "xyzzy"])
     np.testing.assert_array_equal(fitted.transform(TEXTS).values, before)

@@ -1,4 +1,4 @@
-"""Tokens: texts there and back, parts on disk, and which texts meet in an optimizer step."""
+"""Tokens: texts encoded and decoded, parts on disk, and the texts of an optimizer step."""
 
 from __future__ import annotations
 
@@ -74,19 +74,19 @@ def test_long_texts_are_cut_and_empty_ones_keep_a_token(tokenizer_path):
 
 def test_a_part_comes_back_from_disk_as_it_was(tmp_path, part):
     tokens.save_encoded(tmp_path / "part.npz", part)
-    found = tokens.load_encoded(tmp_path / "part.npz")
-    assert len(found.ids) == len(part) == 40
-    for before, after in zip(part.ids, found.ids, strict=True):
+    loaded = tokens.load_encoded(tmp_path / "part.npz")
+    assert len(loaded.ids) == len(part) == 40
+    for before, after in zip(part.ids, loaded.ids, strict=True):
         np.testing.assert_array_equal(before, after)
         assert after.dtype == np.int32
-    assert set(found.targets) == {"emotion", "verdict", "tags", "regret"}
+    assert set(loaded.targets) == {"emotion", "verdict", "tags", "regret"}
     for task, rows in part.targets.items():
-        np.testing.assert_array_equal(found.targets[task], rows)
-        assert found.targets[task].dtype == np.float32
-    assert (found.vocab_size, found.max_tokens) == (300, 24)
-    assert found.lexicon_size == part.lexicon_size > 0
+        np.testing.assert_array_equal(loaded.targets[task], rows)
+        assert loaded.targets[task].dtype == np.float32
+    assert (loaded.vocab_size, loaded.max_tokens) == (300, 24)
+    assert loaded.lexicon_size == part.lexicon_size > 0
     for name in ("columns", "values", "offsets"):
-        before, after = (getattr(one.ngrams, name) for one in (part, found))
+        before, after = (getattr(one.ngrams, name) for one in (part, loaded))
         np.testing.assert_array_equal(before, after)
         assert before.dtype == after.dtype
 
@@ -103,9 +103,9 @@ def test_equal_parts_have_equal_bytes(tmp_path, part):
 
 def test_a_part_without_texts_comes_back_too(tmp_path, part):
     tokens.save_encoded(tmp_path / "empty.npz", part.head(0))
-    found = tokens.load_encoded(tmp_path / "empty.npz")
-    assert len(found) == 0
-    assert found.targets["emotion"].shape == (0, 3)
+    loaded = tokens.load_encoded(tmp_path / "empty.npz")
+    assert len(loaded) == 0
+    assert loaded.targets["emotion"].shape == (0, 3)
 
 
 def test_the_head_of_a_part_keeps_texts_and_targets_together(part, records, tasks, tokenizer_path):
