@@ -16,9 +16,9 @@ job = Job(snakemake)
 def compute(folder):
     records = files.read_json(job.input.deduped)
     options, tasks = build(SplitOptions, job.settings["split"]), parse_tasks(job.settings["tasks"])
-    given = read_kept(job.input.kept[0]) if job.input.kept else {}
-    split = split_corpus(records, job.settings["stratify_by"], tasks, given, options)
-    facts = (split.parts, split.strata, split.pairs, options, tasks, split.kept)
+    part_by_id = read_kept(job.input.kept[0]) if job.input.kept else {}
+    split = split_corpus(records, job.settings["stratify_by"], tasks, part_by_id, options)
+    facts = (split.parts, split.strata, split.pairs, options, tasks, split.listed_parts)
     files.write_json(folder / "report", split_report(records, *facts))
     files.write_json(folder / "clusters", clusters_by_part(split.parts, split.links))
     for part, members in split.parts.items():

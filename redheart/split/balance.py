@@ -13,22 +13,23 @@ from redheart.tasks.task import Task
 # A task, and its targets (n, outputs), NaN where unknown.
 Targets = tuple[Task, np.ndarray]
 
-# Text lengths and numbers are compared at so many of their quantiles.
+# Text lengths and numbers are compared at this many of their quantiles.
 LENGTH_QUANTILES = 25
 TARGET_QUANTILES = 20
-# What a deviation counts, squared: at a quantile of the lengths, for a label, at one of a number.
+# Weight of a squared deviation: at a quantile of the lengths, for a label, at one of a number.
 LENGTH_WEIGHT, LABEL_WEIGHT, NUMBER_WEIGHT = 8, 32, 3
-# A swap must be worth this much, or it is not made: every swap costs stability. In the unit of the
-# imbalance: 80 is half a record's deviation of a label, squared, in a part of one twentieth.
+# A swap is made only if it lowers the imbalance by this much, since every swap costs stability. In
+# the imbalance, 80 is half a record's deviation of a label, squared, in a part of one twentieth.
 LEAST_GAIN = 80
-# So many records are searched for swaps at a time, in the seeded order.
+# This many records are searched for swaps at a time, in the seeded order.
 BLOCK = 1000
-# In a corpus of so many records, no part's text lengths are further from the whole's than this
-# (Kolmogorov-Smirnov distance).
+# In a corpus of at least this many records, no part's text lengths are further from the corpus's
+# than this (Kolmogorov-Smirnov distance).
 LENGTHS_CLAIMED_FROM, MAX_KS_DISTANCE = 500, 0.05
-# Should they be, lengths count so many times as much, at so many more quantiles, until not.
+# If a part is further away, its swaps are followed by others, in which lengths count this many
+# times as much, at this many times the quantiles; one emphasis after the other, until it is not.
 EMPHASES = (1, 2, 4, 8, 16)
-# Swaps that records which had a part before may take part in; at an emphasis so many times more.
+# The most swaps in which records of earlier stages take part; an emphasis multiplies the number.
 LATE_SWAPS = 6
 # Deviations are whole numbers of this fraction of a record, and so are exact in float64: no
 # machine's order of summation changes a swap.
@@ -38,11 +39,10 @@ UNIT = 64
 def indicators(
     lengths: Sequence[int], targets: Sequence[Targets] = (), emphasis: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the parts are to have in common, as yes-or-no properties of the records.
+    """Return the properties that the parts are to have in equal measure, yes or no a record.
 
-    A label is there or not; a length or a number reaches each of its quantiles or not; a target
-    is known or not. Lengths count `emphasis` times as much as usual, at `emphasis` times as many
-    quantiles.
+    A record has a label or not; its length or number reaches a quantile or not; its target is known
+    or not. Lengths count `emphasis` times as much as usual, at `emphasis` times as many quantiles.
 
     Returns
     -------
@@ -62,27 +62,29 @@ def indicators(
             blocks += [(_reached(column, TARGET_QUANTILES), NUMBER_WEIGHT) for column in values.T]
     matrix = np.concatenate([block for block, _ in blocks], axis=1)
     weights = np.concatenate([np.full(block.shape[1], weight) for block, weight in blocks])
-    # A target's outputs are mostly known together: what is said twice would count twice.
+    # A target's outputs are mostly known together: equal properties would count several times.
     _, first = np.unique(matrix, axis=1, return_index=True)
     holders = matrix.sum(axis=0)[first]
-    kept = np.sort(first[(holders > 0) & (holders < len(matrix))])
-    return matrix[:, kept], weights[kept]
+    varying = np.sort(first[(holders > 0) & (holders < len(matrix))])
+    return matrix[:, varying], weights[varying]
 
 
 def _reached(values: np.ndarray, quantiles: int) -> np.ndarray:
     """Tell which values reach which quantile: bool (n, at most quantiles - 1)."""
-    known = np.sort(values[~np.isnan(values)])
-    places = [len(known) * k // quantiles for k in range(1, quantiles)] if len(known) else []
-    cuts = np.unique(known[places])
+    numbers = np.sort(values[~np.isnan(values)])
+    places = [len(numbers) * k // quantiles for k in range(1, quantiles)] if len(numbers) else []
+    cuts = np.unique(numbers[places])
     return values[:, None] >= cuts
 
 
-def ks_distance(sample: Sequence[float] | np.ndarray, whole: Sequence[float] | np.ndarray) -> float:
+def ks_distance(
+    sample: Sequence[float] | np.ndarray, reference: Sequence[float] | np.ndarray
+) -> float:
     """Return the Kolmogorov-Smirnov distance of two samples: sup |F1(x) - F2(x)|, 0 to 1."""
-    points = np.union1d(sample, whole)
+    points = np.union1d(sample, reference)
     cumulative = [
         np.searchsorted(np.sort(values), points, side="right") / len(values)
-        for values in (sample, whole)
+        for values in (sample, reference)
     ]
     return float(np.abs(cumulative[0] - cumulative[1]).max())
 
@@ -95,13 +97,13 @@ def mend(
     lengths: Sequence[int],
     targets: Sequence[Targets],
 ) -> np.ndarray:
-    """Swap records that were just dealt, then a few of all, until the parts are alike.
+    """Swap newly dealt records, then a few of all free records, until the parts are alike.
 
     Parameters
     ----------
     part_of, classes : see `balance`.
     free : the records that may be swapped, in the seeded order.
-    stay : those of them that had their part before.
+    stay : the free records that keep their part from an earlier stage.
 
     Returns
     -------
@@ -109,17 +111,17 @@ def mend(
     """
     fresh = np.array([i for i in free if i not in stay], dtype=int)
     some = np.array(free[:BLOCK], dtype=int)
-    best, distance, whole = part_of, math.inf, np.array(lengths)
+    best, distance, all_lengths = part_of, math.inf, np.array(lengths)
     for emphasis in EMPHASES:
         matrix, weights = indicators(lengths, targets, emphasis)
         part_of = balance(part_of, classes, fresh, matrix, weights)
         most = LATE_SWAPS * emphasis
         part_of = balance(part_of, classes, some, matrix, weights, most)
-        parts = [whole[part_of == part] for part in np.unique(part_of)]
-        found = max(ks_distance(part, whole) for part in parts)
-        if found < distance:
-            best, distance = part_of, found
-        if len(whole) < LENGTHS_CLAIMED_FROM or distance <= MAX_KS_DISTANCE:
+        parts = [all_lengths[part_of == part] for part in np.unique(part_of)]
+        furthest = max(ks_distance(part, all_lengths) for part in parts)
+        if furthest < distance:
+            best, distance = part_of, furthest
+        if len(all_lengths) < LENGTHS_CLAIMED_FROM or distance <= MAX_KS_DISTANCE:
             break
     return best
 
@@ -134,9 +136,9 @@ def balance(
 ) -> np.ndarray:
     """Swap records of one class between parts while that makes the parts clearly more alike.
 
-    The imbalance is the sum over properties and parts of weight * deviation^2 / share, the
-    deviation in records, the share that of the part. The best swap is made first, so few are
-    needed. A large corpus is searched in blocks.
+    The imbalance is the sum over properties and parts of weight * deviation^2 / share, where the
+    deviation is in records and the share is the part's. The best swap is made first, so few swaps
+    are needed. A large corpus is searched in blocks.
 
     Parameters
     ----------
@@ -173,7 +175,8 @@ def _swap(
     """Make the best swap of a block until none gains enough; change part and deviations."""
     values = matrix[block].astype(float)
     norms = values @ importance.T
-    # How far apart two records are, by each part's importance: its sum over where they differ.
+    # For each part, how far apart two records are: the importances of all properties in which the
+    # two differ, summed.
     apart = [
         norm[:, None] + norm - 2 * (values * scale) @ values.T
         for norm, scale in zip(norms.T, importance, strict=True)
@@ -185,16 +188,16 @@ def _swap(
         best, pair = 0.0, (0, 0)
         for p in range(1, len(deviations)):  # of two parts, one is not train
             for q in range(p):
-                here, there = np.flatnonzero(of == p), np.flatnonzero(of == q)
-                if not (len(here) and len(there)):
+                in_p, in_q = np.flatnonzero(of == p), np.flatnonzero(of == q)
+                if not (len(in_p) and len(in_q)):
                     continue
-                cells = np.ix_(here, there)
-                worse = (pull[:, p] - pull[:, q])[there] - (pull[:, p] - pull[:, q])[here][:, None]
+                cells = np.ix_(in_p, in_q)
+                worse = (pull[:, p] - pull[:, q])[in_q] - (pull[:, p] - pull[:, q])[in_p][:, None]
                 change = 2 * worse + UNIT * (apart[p][cells] + apart[q][cells])
                 change[barred[cells]] = 0
-                at = divmod(int(change.argmin()), len(there))
+                at = divmod(int(change.argmin()), len(in_q))
                 if change[at] < best:
-                    best, pair = float(change[at]), (here[at[0]], there[at[1]])
+                    best, pair = float(change[at]), (in_p[at[0]], in_q[at[1]])
         if -best < LEAST_GAIN * UNIT:
             return
         i, j = pair

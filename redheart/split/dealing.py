@@ -19,13 +19,13 @@ from redheart.split.placing import Facts, deal_class, place_groups, staying
 from redheart.split.quotas import class_quotas
 from redheart.tasks.task import Record, Task
 
-# The records of a stage: so many, or this share of those before if that is more.
+# A stage deals this many records, or this share of the records before it if that is more.
 STAGE_RECORDS, STAGE_GROWTH = 50, 0.1
 
 
 @dataclass(frozen=True)
 class Split:
-    """A corpus in four parts, and what they were made from."""
+    """A corpus in four parts, with the classes, pairs and listed parts that they follow from."""
 
     parts: dict[str, list[int]]
     """Each part's record indices, ascending."""
@@ -34,9 +34,9 @@ class Split:
     pairs: list[tuple[int, int, float]]
     """All pairs of records at or above `SplitOptions.searched_from`, with their similarity."""
     links: list[tuple[int, int]]
-    """Those of them that must stay together."""
-    kept: dict[int, int]
-    """The part, as a number, of each record that has one given."""
+    """The pairs whose records must stay together."""
+    listed_parts: dict[int, int]
+    """Record index -> part, as a number, for each record whose part is given."""
 
 
 def split_corpus(
@@ -46,12 +46,12 @@ def split_corpus(
     part_by_id: Mapping[str, str],
     options: SplitOptions,
 ) -> Split:
-    """Find near-duplicates among records, and share the records out so that none is torn.
+    """Find near-duplicates, and share the records out so that no group of them is torn apart.
 
     Parameters
     ----------
     part_by_id
-        The parts of records that have one given, as `kept.read_kept` returns them.
+        The part of each record whose part is given, as `kept.read_kept` returns it.
 
     Raises
     ------
@@ -61,11 +61,11 @@ def split_corpus(
     pairs = near_duplicate_pairs([record["text"] for record in records], options.searched_from)
     rows = list(zip(*(column.tolist() for column in pairs), strict=True))
     links = linked_pairs(rows, options)
-    kept = kept_indices(records, part_by_id)
-    refuse_torn(records, links, kept)
+    listed_parts = kept_indices(records, part_by_id)
+    refuse_torn(records, links, listed_parts)
     strata = [stratum(record, stratify_by) for record in records]
-    parts = split_records(records, links, strata, options, tasks, kept)
-    return Split(parts, strata, rows, links, kept)
+    parts = split_records(records, links, strata, options, tasks, listed_parts)
+    return Split(parts, strata, rows, links, listed_parts)
 
 
 def linked_pairs(
@@ -81,22 +81,24 @@ def split_records(
     strata: Sequence[str | None],
     options: SplitOptions,
     tasks: Sequence[Task] = (),
-    kept: Mapping[int, int] | None = None,
+    listed_parts: Mapping[int, int] | None = None,
 ) -> dict[str, list[int]]:
     """Share records out over the four parts.
 
     Every class gets its quota in each part, and so does every quantile bin of the class's text
     lengths; within a bin a seeded hash of the id decides. Then records of one class are swapped
     where that makes the parts more alike in lengths and targets. All this is done in stages, from
-    the first records on, and a stage moves few of those before it: so does a record at the end.
+    the first records on. A stage moves few records of the stages before it, so a record that is
+    added at the end of the corpus moves few others.
 
     Parameters
     ----------
-    links : pairs of record indices that must stay together; so do chains of them.
+    links : pairs of record indices that must stay together; chains of pairs stay together too.
     strata : each record's class, None where it has none (a class of its own).
-    tasks : those whose targets are to be alike in the parts.
-    kept : index -> part, as a number, of records whose part is given. They stay there, and so do
-        the records that are linked to them; all others make up for what they leave uneven.
+    tasks : the tasks whose targets are to be alike in the parts.
+    listed_parts : record index -> part, as a number, for each record whose part is given. These
+        records, and all records that are linked to them, stay there. The other records are dealt
+        so that they even out the parts.
 
     Returns
     -------
@@ -108,12 +110,12 @@ def split_records(
         There are too few records to fill each part.
     """
     facts = Facts.of(records, strata, tasks, options.seed)
-    whole = class_quotas(Counter(strata), options.fractions)
+    corpus_quotas = class_quotas(Counter(strata), options.fractions)
     part_of = np.zeros(0, dtype=int)
-    for end in [len(records)] if kept else _stages(len(records)):
+    for end in [len(records)] if listed_parts else _stages(len(records)):
         inside = [(i, j) for i, j in links if max(i, j) < end]
-        given = {i: part for i, part in (kept or {}).items() if i < end}
-        part_of = _dealt(facts.first(end), inside, options, given, part_of, whole)
+        listed_inside = {i: part for i, part in (listed_parts or {}).items() if i < end}
+        part_of = _dealt(facts.first(end), inside, options, listed_inside, part_of, corpus_quotas)
     _refuse_empty(part_of, strata)
     parts = {part: np.flatnonzero(part_of == p).tolist() for p, part in enumerate(PARTS)}
     check_split(parts, links)
@@ -133,18 +135,20 @@ def _dealt(
     facts: Facts,
     links: Sequence[tuple[int, int]],
     options: SplitOptions,
-    kept: Mapping[int, int],
-    before: np.ndarray,
-    whole: Mapping[str | None, np.ndarray],
+    listed_parts: Mapping[int, int],
+    earlier_parts: np.ndarray,
+    corpus_quotas: Mapping[str | None, np.ndarray],
 ) -> np.ndarray:
-    """Return each record's part; the first `len(before)` have one, which most of them keep.
+    """Return each record's part.
 
-    Groups are placed by the quotas of the whole corpus: those of a stage have no room for them.
+    The first `len(earlier_parts)` records have a part already, which most of them keep. Groups are
+    placed by the quotas of the whole corpus: the quotas of a stage have no room for them.
     """
     strata = facts.strata
     quotas = class_quotas(Counter(strata), options.fractions)
-    fixed = place_groups(facts, linked_groups(len(strata), links), whole, options, kept, before)
-    stay = staying(facts, before, fixed, quotas)
+    groups = linked_groups(len(strata), links)
+    fixed = place_groups(facts, groups, corpus_quotas, options, listed_parts, earlier_parts)
+    stay = staying(facts, earlier_parts, fixed, quotas)
     placed = fixed | stay
     classes = np.zeros(len(strata), dtype=int)
     for number, (value, members) in enumerate(classes_of(strata).items()):
@@ -179,9 +183,10 @@ def linked_groups(count: int, links: Iterable[tuple[int, int]]) -> list[list[int
 def clusters_by_part(
     parts: Mapping[str, Sequence[int]], links: Iterable[tuple[int, int]]
 ) -> dict[str, list[int]]:
-    """Return by part, record by record, the cluster of linked records that each belongs to.
+    """Return by part, record by record, the cluster of linked records that the record belongs to.
 
-    A cluster goes by its first record's index in the whole; a record without links is one alone.
+    A cluster is named by its first record's index in the corpus. A record without links is a
+    cluster of its own.
     """
     component = _components(sum(map(len, parts.values())), links)
     return {part: [component[i] for i in members] for part, members in parts.items()}

@@ -1,4 +1,4 @@
-"""Parts that are given: of an earlier split, so that a corpus can grow, or of a published one."""
+"""Given parts: those of an earlier split, so that a corpus can grow, or of a published split."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ def read_kept(path: str | Path) -> dict[str, str]:
         The file cannot be read, an item has no id, no part or an unknown one, or an id is listed
         twice.
     """
-    kept: dict[str, str] = {}
+    part_by_id: dict[str, str] = {}
     for place, item in read_items(path, as_text=COLUMNS):
         identity, part = (item.get(c) if isinstance(item, dict) else None for c in COLUMNS)
         if identity is None or part not in PARTS:
             raise UserError(
                 f"{path}: {place}: expected an id and a part ({', '.join(PARTS)}), got {item}"
             )
-        if kept.setdefault(str(identity), part) != part:
+        if part_by_id.setdefault(str(identity), part) != part:
             raise UserError(
                 f"{path}: {place}: record '{identity}' is in {part} here and in "
-                f"{kept[str(identity)]} above; leave one of the two"
+                f"{part_by_id[str(identity)]} above; leave one of the two"
             )
-    return kept
+    return part_by_id
 
 
-def kept_indices(records: Sequence[Record], kept: Mapping[str, str]) -> dict[int, int]:
-    """Return the part, as a number, of each record that has one given; by index of the record."""
-    given = {i: kept.get(str(record["id"])) for i, record in enumerate(records)}
-    return {i: PARTS.index(part) for i, part in given.items() if part}
+def kept_indices(records: Sequence[Record], part_by_id: Mapping[str, str]) -> dict[int, int]:
+    """Return record index -> part, as a number, for each record whose part is given."""
+    parts = {i: part_by_id.get(str(record["id"])) for i, record in enumerate(records)}
+    return {i: PARTS.index(part) for i, part in parts.items() if part}
 
 
 def refuse_torn(
-    records: Sequence[Record], links: Iterable[tuple[int, int]], kept: Mapping[int, int]
+    records: Sequence[Record], links: Iterable[tuple[int, int]], listed_parts: Mapping[int, int]
 ) -> None:
     """Raise a UserError if near-duplicates are given different parts."""
     for i, j in links:
-        if i in kept and j in kept and kept[i] != kept[j]:
+        if i in listed_parts and j in listed_parts and listed_parts[i] != listed_parts[j]:
             raise UserError(
-                f"split.keep: near-duplicates are kept in {PARTS[kept[i]]} and {PARTS[kept[j]]}: "
-                f"records '{records[i]['id']}' and '{records[j]['id']}'; take one of them out of "
-                "the file, or raise split.audit_threshold"
+                f"split.keep: near-duplicates are kept in {PARTS[listed_parts[i]]} and "
+                f"{PARTS[listed_parts[j]]}: records '{records[i]['id']}' and '{records[j]['id']}'; "
+                "take one of them out of the file, or raise split.audit_threshold"
             )
 
 
@@ -66,7 +66,7 @@ def write_parts(folder: str | Path, stream: IO[str]) -> None:
     Parameters
     ----------
     folder
-        That of the run.
+        The run's folder.
 
     Raises
     ------

@@ -15,19 +15,20 @@ from redheart.tasks.task import Record, lookup
 
 PARTS = ("train", "val_select", "val_confirm", "test")
 TRAIN = PARTS.index("train")
-# The order in which parts get a record where there are too few to share out.
+# The order in which the parts get a record of a class that is too small to be shared out.
 FILL_ORDER = tuple(PARTS.index(part) for part in ("train", "test", "val_select", "val_confirm"))
 # A class of at least this many records is shared out by the fractions.
 SHARED_CLASS = 4
 
 
 def by_name(value: str | None) -> tuple[bool, str]:
-    """Return what sorts classes by their names; those without come last."""
+    """Return the key that sorts classes by their names; the class without a name comes last."""
     return value is None, value or ""
 
 
-# The report looks for the highest similarity across parts so far below the audit threshold: near
-# enough to be found in a time like the audit's, far above what unrelated texts have in common.
+# The report searches for the highest similarity across parts down to this far below the audit
+# threshold. That is near enough to take about as long as the audit, and far above the similarity of
+# unrelated texts.
 LOOKED_BELOW = 0.05
 
 
@@ -53,12 +54,12 @@ class SplitOptions:
     """File that says which records stay in which part (`redheart parts` prints it); null: none."""
 
     def __post_init__(self) -> None:
-        given = [getattr(self, part) for part in PARTS]
-        if min(given) <= 0 or not math.isclose(sum(given), 1, abs_tol=1e-6):
-            shares = ", ".join(
-                f"{part} {share:g}" for part, share in zip(PARTS, given, strict=True)
+        shares = [getattr(self, part) for part in PARTS]
+        if min(shares) <= 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
+            listed = ", ".join(
+                f"{part} {share:g}" for part, share in zip(PARTS, shares, strict=True)
             )
-            raise UserError(f"the four shares must be above 0 and sum to 1; got {shares}")
+            raise UserError(f"the four shares must be above 0 and sum to 1; got {listed}")
 
     @property
     def searched_from(self) -> float:
@@ -68,8 +69,8 @@ class SplitOptions:
     @property
     def fractions(self) -> tuple[float, ...]:
         """The four shares, in the order of `PARTS`, freed of rounding: their sum is 1."""
-        given = [getattr(self, part) for part in PARTS]
-        return tuple(share / sum(given) for share in given)
+        shares = [getattr(self, part) for part in PARTS]
+        return tuple(share / sum(shares) for share in shares)
 
 
 def stratum(record: Record, field: str | None) -> str | None:

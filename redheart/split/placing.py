@@ -15,14 +15,14 @@ from redheart.split.parts import FILL_ORDER, PARTS, TRAIN, SplitOptions, is_over
 from redheart.split.quotas import deal
 from redheart.tasks.task import Record, Task, target_matrix
 
-# Of a part, a linked group is at most this share where it can be: near-duplicates are alike in
-# length and label, and would be felt there.
+# A linked group is at most this share of its part, if that is possible: near-duplicates are alike
+# in length and label, so a larger group would make its part unlike the others.
 LARGEST_GROUP = 0.04
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is to be known of records, one after the other."""
+    """The facts of records that the split depends on, one entry a record."""
 
     ids: list[str]
     strata: list[str | None]
@@ -30,7 +30,7 @@ class Facts:
     ranks: list[float]
     """Their places in the seeded order by which they are dealt, 0 to 1."""
     places: list[float]
-    """The same for swaps: an order of its own, since in that of the deal parts stand together."""
+    """Their places in a second such order, for swaps: in the first one, a part stands together."""
     targets: list[Targets]
 
     @classmethod
@@ -76,21 +76,21 @@ def place_groups(
     groups: Sequence[Sequence[int]],
     quotas: Mapping[str | None, np.ndarray],
     options: SplitOptions,
-    kept: Mapping[int, int],
-    before: np.ndarray,
+    listed_parts: Mapping[int, int],
+    earlier_parts: np.ndarray,
 ) -> dict[int, int]:
-    """Place the linked groups: the oversized in train, each other by its hash where it fits.
+    """Place the linked groups: oversized groups in train, each other group by its hash if it fits.
 
-    One whose first record has had a part before goes there rather than by its hash.
-    The largest come first. A group goes where every class of its records has room, and where it
-    is a small share of the part, if it can; else where it exceeds the quotas least. One with a
-    kept record goes where that is.
+    If an earlier stage gave a part to the group's first record, that part takes the place of the
+    hash's. The largest groups are placed first. A group goes to a part in which every class of its
+    records has room and of which it is a small share; if there is none, to the part whose quotas it
+    exceeds least. A group with a listed record goes to that record's part.
 
-    Returns the part of each linked or kept record.
+    Returns the part of each linked or listed record.
     """
-    placed = dict(kept)
+    placed = dict(listed_parts)
     for group in groups:
-        for part in {kept[i] for i in group if i in kept}:
+        for part in {listed_parts[i] for i in group if i in listed_parts}:
             placed |= dict.fromkeys(group, part)
     count = sum(int(quota.sum()) for quota in quotas.values())
     left = {value: quota.copy() for value, quota in quotas.items()}
@@ -115,7 +115,9 @@ def place_groups(
         over = np.sum([np.maximum(0, held - left[c]) for c, held in counts.items()], axis=0)
         large = len(group) > (LARGEST_GROUP * sizes).round(9)
         home = (
-            before[group[0]] if group[0] < len(before) else np.searchsorted(bounds, rank, "right")
+            earlier_parts[group[0]]
+            if group[0] < len(earlier_parts)
+            else np.searchsorted(bounds, rank, "right")
         )
         choices = (int(home), *FILL_ORDER)
         room = np.sum(list(left.values()), axis=0)
@@ -129,20 +131,20 @@ def place_groups(
 
 def staying(
     facts: Facts,
-    before: np.ndarray,
+    earlier_parts: np.ndarray,
     fixed: Mapping[int, int],
     quotas: Mapping[str | None, np.ndarray],
 ) -> dict[int, int]:
-    """Return the single records that keep their part: of each class as many as its quota lets."""
+    """Return the single records that keep their part, as many of a class as its quota allows."""
     left = {value: quota.copy() for value, quota in quotas.items()}
     for i, part in fixed.items():
         left[facts.strata[i]][part] -= 1
     stay = {}
-    for i in sorted(set(range(len(before))) - set(fixed), key=lambda i: facts.ranks[i]):
+    for i in sorted(set(range(len(earlier_parts))) - set(fixed), key=lambda i: facts.ranks[i]):
         room = left[facts.strata[i]]
-        if room[before[i]] > 0:
-            room[before[i]] -= 1
-            stay[i] = int(before[i])
+        if room[earlier_parts[i]] > 0:
+            room[earlier_parts[i]] -= 1
+            stay[i] = int(earlier_parts[i])
     return stay
 
 
@@ -155,24 +157,24 @@ def deal_class(
 ) -> dict[int, int]:
     """Place a class's free records, bin by bin of their lengths.
 
-    After each bin every part has its share of the records so far, the placed ones counted; which
-    of a bin's records go where follows from their ranks.
+    After each bin every part has its share of the records so far, placed records included. The
+    ranks of a bin's records decide which record goes to which part.
     """
     ordered = sorted(members, key=lambda i: (facts.lengths[i], facts.ranks[i]))
     shares = np.array(options.fractions)
-    given = np.zeros(len(PARTS), dtype=int)
+    assigned = np.zeros(len(PARTS), dtype=int)
     held = Counter(placed[i] for i in ordered if i in placed)
     room = np.array([max(0, quota[part] - held[part]) for part in range(len(PARTS))])
     dealt: dict[int, int] = {}
     done = 0
     for bin_ in _length_bins(ordered, options):
         done += len(bin_)
-        given += np.bincount([placed[i] for i in bin_ if i in placed], minlength=len(PARTS))
+        assigned += np.bincount([placed[i] for i in bin_ if i in placed], minlength=len(PARTS))
         free = sorted((i for i in bin_ if i not in placed), key=lambda i: facts.ranks[i])
         due = quota if done == len(ordered) else shares * done
-        counts = deal(len(free), due - given, room)
+        counts = deal(len(free), due - assigned, room)
         dealt |= dict(zip(free, np.repeat(range(len(PARTS)), counts).tolist(), strict=True))
-        given += counts
+        assigned += counts
         room -= counts
     return dealt
 
@@ -180,9 +182,9 @@ def deal_class(
 def _length_bins(ordered: Sequence[int], options: SplitOptions) -> list[Sequence[int]]:
     """Cut a class, sorted by length, into bins of one size; the last takes the remainder.
 
-    A bin holds 1, 2, 4 ... records for the smallest part. So its shares are whole numbers for
-    fractions like the default ones, and its size, unlike a quantile of the class, stays the same
-    when a record is added: only the records at the bins' edges can move.
+    A bin holds 1, 2, 4 ... records for the smallest part. So the parts' shares of a bin are whole
+    numbers for fractions like the default ones. Unlike a quantile of the class, a bin keeps its
+    size when a record is added: only the records at the bins' edges can move.
     """
     size = math.ceil(round(1 / min(options.fractions), 9))
     while len(ordered) >= 2 * size * options.length_bins:

@@ -16,9 +16,9 @@ def class_quotas(
 ) -> dict[str | None, np.ndarray]:
     """Return how many records of each class go to each part: int arrays in the order of `PARTS`.
 
-    A class of 1 goes to train; classes of 2 and 3 fill train, test, val_select in that order. What
-    these leave of the parts is shared out among the other classes: a quota is the class's share of
-    the part's total, rounded down or up, and all totals hold.
+    A class of 1 goes to train; classes of 2 and 3 fill train, test, val_select in that order. The
+    other classes share the rest of the parts: a quota is the class's share of the part's total,
+    rounded down or up, and all totals hold.
     """
     quotas = {}
     for value in (value for value, size in sizes.items() if size < SHARED_CLASS):
@@ -33,9 +33,10 @@ def class_quotas(
 def _shared_out(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Share classes of `counts` records out by the parts' weights: int array (classes, parts).
 
-    A table of which cells, rows and columns are all rounded to a neighbour exists always (Cox
-    1987, A constructive procedure for unbiased controlled rounding); the largest flow of ones from
-    the classes to the parts through the cells that are no whole numbers finds it.
+    There is always a table in which all cells, row sums and column sums are rounded to a whole
+    neighbour (Cox 1987, A constructive procedure for unbiased controlled rounding). The largest
+    flow of ones from the classes to the parts, through the cells that are no whole numbers, finds
+    it.
     """
     if not len(counts):
         return np.zeros((0, len(PARTS)), dtype=int)
@@ -61,7 +62,7 @@ def _shared_out(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def deal(count: int, lag: np.ndarray, room: np.ndarray) -> np.ndarray:
     """Deal `count` records one by one, each to the part that lags most and has room left."""
     dealt = np.zeros(len(PARTS), dtype=int)
-    # Where parts lag equally, train is the last to get one: it can best do without.
+    # Where parts lag equally, train is the last to get a record: a record less hurts it least.
     order = (*FILL_ORDER[1:], TRAIN)
     for _ in range(count):
         open_parts = [part for part in order if dealt[part] < room[part]]

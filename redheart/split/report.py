@@ -1,4 +1,4 @@
-"""What a split is like, and its certificate: each claim with its bound and what was measured."""
+"""The description of a split, and its certificate: claims with bounds and measured values."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from redheart.split.parts import (
 )
 from redheart.tasks.task import Record, Task, target_matrix
 
-# Of the pairs found across parts, the report lists the most similar.
+# The report lists this many pairs across parts, the most similar ones.
 LISTED_PAIRS = 20
-# How records without a value are called in the report.
+# The report's name for records without a value.
 UNLABELLED = "(unlabelled)"
-# A class's share of a part is at most so far from its share of the whole.
+# A class's share of a part is at most this far from its share of the corpus.
 MAX_CLASS_DEVIATION = 0.01
 
 Parts = Mapping[str, Sequence[int]]
@@ -40,7 +40,7 @@ def split_report(
     pairs: Sequence[tuple[int, int, float]],
     options: SplitOptions,
     tasks: Sequence[Task] = (),
-    kept: Mapping[int, int] | None = None,
+    listed_parts: Mapping[int, int] | None = None,
 ) -> dict[str, Any]:
     """Return the evidence that the parts are alike and that nothing leaks across them.
 
@@ -48,19 +48,19 @@ def split_report(
     ----------
     pairs : all pairs of record indices at or above `options.searched_from`, with their similarity
         (0 to 1). Those below the audit threshold may stand in two parts.
-    tasks : those whose targets are compared.
-    kept : records whose part was given. Where there are any, the claims on the likeness of parts
-        are measured, but nothing stops where they do not hold: no split could make them.
+    tasks : the tasks whose targets are compared.
+    listed_parts : records whose part was given. If there are any, the claims on the likeness of
+        parts are measured, but a false one stops nothing: perhaps no split could make it true.
 
     Raises
     ------
     UserError
         A claim of the certificate does not hold; the message names it.
     """
-    kept = kept or {}
+    listed_parts = listed_parts or {}
     links = linked_pairs(pairs, options)
     groups = linked_groups(len(records), links)
-    whole = range(len(records))
+    indices = range(len(records))
     targets = [(task, target_matrix(task, records)) for task in tasks]
     described = {
         part: {
@@ -71,18 +71,18 @@ def split_report(
         for part, fraction in zip(PARTS, options.fractions, strict=True)
     }
     claims = [
-        *_claims_of_whole(len(records), parts, strata, links, groups, kept, options),
+        *_claims_of_whole(len(records), parts, strata, links, groups, listed_parts, options),
         *_claims_of_parts(len(records), parts, strata, described, groups, options),
     ]
-    _refuse_broken(claim for claim in claims if not (kept and claim["part"]))
+    _refuse_broken(claim for claim in claims if not (listed_parts and claim["part"]))
     return {
         "seed": options.seed,
         "length_bins": options.length_bins,
-        "kept": len(kept),
+        "kept": len(listed_parts),
         "count": len(records),
-        "classes": _class_shares(whole, strata),
+        "classes": _class_shares(indices, strata),
         "length": text_statistics(records),
-        "tasks": _task_reports(targets, whole),
+        "tasks": _task_reports(targets, indices),
         "parts": described,
         "leakage": _leakage(records, parts, pairs, options),
         "linked_groups": _groups_report(records, groups, options),
@@ -95,7 +95,7 @@ def split_report(
 
 
 def _claim(claim: str, part: str | None, measured: float, bound: float) -> dict[str, Any]:
-    """Return a claim: what is measured, in which part (null: in all), is at most its bound."""
+    """Return a claim: the value measured in a part (null: in all parts) is at most its bound."""
     holds = round(measured, 9) <= round(bound, 9)
     return {"claim": claim, "part": part, "measured": measured, "bound": bound, "holds": holds}
 
@@ -106,29 +106,29 @@ def _claims_of_whole(
     strata: Sequence[str | None],
     links: Sequence[tuple[int, int]],
     groups: Sequence[Sequence[int]],
-    kept: Container[int],
+    listed_parts: Container[int],
     options: SplitOptions,
 ) -> list[dict[str, Any]]:
-    """Return the claims that are counts: of records, pairs, groups and classes; none is allowed."""
-    whole = range(count)
+    """Return the claims that the counts of misplaced records, pairs, groups and classes are 0."""
+    indices = range(count)
     times = Counter(i for members in parts.values() for i in members)
     part_of = {i: part for part, members in parts.items() for i in members}
     crossing = sum(part_of.get(i) != part_of.get(j) for i, j in links)
-    # What is linked to a kept record is where that one is.
+    # A group that is linked to a listed record stands in that record's part.
     oversized = [
         group
         for group in groups
-        if is_oversized(group, count, options) and not any(i in kept for i in group)
+        if is_oversized(group, count, options) and not any(i in listed_parts for i in group)
     ]
-    bound = {i for group in groups for i in group}.union(i for i in whole if i in kept)
+    bound = {i for group in groups for i in group}.union(i for i in indices if i in listed_parts)
     misplaced = 0
     for members in classes_of(strata).values():
-        # A linked record goes where its group goes, a kept one stays.
+        # A linked record goes where its group goes; a listed record stays.
         if len(members) < SHARED_CLASS and not bound.intersection(members):
             due = [PARTS[part] for part in FILL_ORDER[: len(members)]]
             misplaced += sorted(part_of.get(i, "") for i in members) != sorted(due)
     return [
-        _claim("records not in exactly one part", None, sum(times[i] != 1 for i in whole), 0),
+        _claim("records not in exactly one part", None, sum(times[i] != 1 for i in indices), 0),
         _claim(
             f"pairs of records at least {options.audit_threshold:g} similar across parts",
             None, crossing, 0,
@@ -151,13 +151,15 @@ def _claims_of_parts(
 ) -> list[dict[str, Any]]:
     """Return, part by part, the claims on class shares and, in a large corpus, text lengths.
 
-    A part is as alike as what it consists of allows: where one record, or its largest linked
-    group, is more of it than the bound, that is the bound. What is not shared out by the
-    fractions (groups that only train can hold, classes of 1 to 3) is added: its share of the
-    part or of the whole, whichever is more.
+    Records and linked groups cannot be divided: if one record, or a part's largest linked group,
+    is a larger share of the part than the bound, that share is the bound. Records that are not
+    shared out by the fractions (groups that only train can hold, classes of 1 to 3) raise the bound
+    by their share of the part or of the corpus, whichever is more.
     """
     oversized = {i for group in groups if is_oversized(group, count, options) for i in group}
-    small = {i for those in classes_of(strata).values() if len(those) < SHARED_CLASS for i in those}
+    small = {
+        i for members in classes_of(strata).values() if len(members) < SHARED_CLASS for i in members
+    }
     fixed = oversized | small
     claims = []
     for part, members in parts.items():
@@ -197,7 +199,7 @@ def _refuse_broken(claims: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _class_shares(members: Iterable[int], strata: Sequence[str | None]) -> dict[str, Any]:
-    """Return count and share of every class of the whole among the members."""
+    """Return, for every class of the corpus, its count and share among the members."""
     counts = Counter(strata[i] for i in members)
     return {
         _shown(value): {"count": counts[value], "share": counts[value] / max(1, counts.total())}
@@ -208,10 +210,12 @@ def _class_shares(members: Iterable[int], strata: Sequence[str | None]) -> dict[
 def _part_report(
     records: Sequence[Record], members: Sequence[int], strata: Sequence[str | None]
 ) -> dict[str, Any]:
-    """Compare one part with the whole: class shares and text lengths."""
+    """Compare one part with the corpus: class shares and text lengths."""
     classes = _class_shares(members, strata)
-    whole = _class_shares(range(len(records)), strata)
-    deviations = {name: classes[name]["share"] - whole[name]["share"] for name in whole}
+    corpus_classes = _class_shares(range(len(records)), strata)
+    deviations = {
+        name: classes[name]["share"] - corpus_classes[name]["share"] for name in corpus_classes
+    }
     largest = max(deviations, key=lambda name: abs(deviations[name]))
     lengths = [len(record["text"]) for record in records]
     return {
@@ -227,7 +231,7 @@ def _part_report(
 def _task_reports(
     targets: Iterable[tuple[Task, np.ndarray]], members: Sequence[int]
 ) -> dict[str, Any]:
-    """Compare the targets of the members with those of all, task by task."""
+    """Compare the targets of the members with the targets of all records, task by task."""
     return {task.name: _task_report(task, matrix, list(members)) for task, matrix in targets}
 
 
@@ -237,23 +241,23 @@ def _task_report(task: Task, targets: np.ndarray, members: list[int]) -> dict[st
     Returns
     -------
     `labelled`, the records with a target; for each of `outputs` its `share` (of labels) or `mean`,
-    `std` and `ks_distance` (of numbers), null where it is known of no record; and
-    `largest_deviation`, the output whose share, or distribution, is furthest from the whole's.
+    `std` and `ks_distance` (of numbers), null where no member has a value; and
+    `largest_deviation`, the output whose share, or distribution, is furthest from the corpus's.
     """
     is_label = task.kind in ("multiclass", "multilabel")
     outputs: dict[str, Any] = {}
     deviations: dict[str, float] = {}
     for name, column in zip(task.output_names, targets.T.astype(float), strict=True):
-        whole = column[~np.isnan(column)]
-        known = column[members][~np.isnan(column[members])]
-        if not len(known):
+        corpus_values = column[~np.isnan(column)]
+        member_values = column[members][~np.isnan(column[members])]
+        if not len(member_values):
             outputs[name] = None
         elif is_label:
-            outputs[name] = {"share": float(known.mean())}
-            deviations[name] = float(known.mean() - whole.mean())
+            outputs[name] = {"share": float(member_values.mean())}
+            deviations[name] = float(member_values.mean() - corpus_values.mean())
         else:
-            mean, std = math.fsum(known) / len(known), float(known.std())
-            deviations[name] = ks_distance(known, whole)
+            mean, std = math.fsum(member_values) / len(member_values), float(member_values.std())
+            deviations[name] = ks_distance(member_values, corpus_values)
             outputs[name] = {"mean": mean, "std": std, "ks_distance": deviations[name]}
     largest = max(deviations, key=lambda name: abs(deviations[name]), default=None)
     return {
@@ -269,7 +273,7 @@ def _leakage(
     pairs: Iterable[tuple[int, int, float]],
     options: SplitOptions,
 ) -> dict[str, Any]:
-    """Return the most similar pairs that stand in two parts; null: none reaches that far."""
+    """Return the most similar pairs that stand in two parts; null: no pair is similar enough."""
     part_of = {i: part for part, members in parts.items() for i in members}
     crossing: list[dict[str, Any]] = [
         {

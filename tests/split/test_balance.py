@@ -20,7 +20,7 @@ from redheart.split.parts import PARTS, SplitOptions
 from redheart.tasks.task import Task, target_matrix
 
 FRACTIONS = np.array(SplitOptions().fractions)
-# Not those that the weights of the imbalance were set on, 0 to 19.
+# Other seeds than 0 to 19, on which the weights of the imbalance were set.
 SEEDS = range(1000, 1020)
 
 

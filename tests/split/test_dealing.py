@@ -134,11 +134,11 @@ def test_a_corpus_that_grows_leaves_most_records_where_they_were() -> None:
 def test_lengths_are_matched(classes, seed) -> None:
     records = corpus(2000, classes, seed)
     parts = split(records, seed=seed)
-    found = report(records, parts, seed=seed)
+    evidence = report(records, parts, seed=seed)
     for part in PARTS:
-        entry = found["parts"][part]
+        entry = evidence["parts"][part]
         assert entry["ks_distance"] <= 0.05
-        assert entry["length"]["mean"] == pytest.approx(found["length"]["mean"], rel=0.08)
+        assert entry["length"]["mean"] == pytest.approx(evidence["length"]["mean"], rel=0.08)
         assert abs(entry["largest_class_deviation"]["difference"]) < 0.01
 
 
@@ -156,11 +156,11 @@ def test_small_classes_fill_train_test_val_select() -> None:
     for label, count in (("one", 1), ("two", 2), ("three", 3)):
         records += [{"id": f"{label}{i}", "text": "t", "label": label} for i in range(count)]
     parts = split(records)
-    found = report(records, parts)["small_classes"]
-    assert [(entry["class"], entry["count"]) for entry in found] == [
+    evidence = report(records, parts)["small_classes"]
+    assert [(entry["class"], entry["count"]) for entry in evidence] == [
         ("one", 1), ("three", 3), ("two", 2),
     ]  # fmt: skip
-    assert [list(entry["parts"].values()) for entry in found] == [
+    assert [list(entry["parts"].values()) for entry in evidence] == [
         [1, 0, 0, 0], [1, 1, 0, 1], [1, 0, 0, 1],
     ]  # fmt: skip
 
@@ -170,9 +170,14 @@ def test_unlabelled_records_are_a_class_of_their_own() -> None:
     for record in records[:40]:
         record["label"] = None
     parts = split(records)
-    found = report(records, parts)
-    assert found["classes"]["(unlabelled)"]["count"] == 40
-    assert [found["parts"][p]["classes"]["(unlabelled)"]["count"] for p in PARTS] == [30, 4, 2, 4]
+    evidence = report(records, parts)
+    assert evidence["classes"]["(unlabelled)"]["count"] == 40
+    assert [evidence["parts"][p]["classes"]["(unlabelled)"]["count"] for p in PARTS] == [
+        30,
+        4,
+        2,
+        4,
+    ]
 
 
 def test_a_group_larger_than_the_smallest_part_goes_to_train() -> None:
@@ -269,16 +274,16 @@ def test_nothing_is_searched_below_what_a_search_allows() -> None:
 def test_the_report_is_json_and_says_that_nothing_leaks() -> None:
     records = corpus(100, 3)
     parts = split(records, [(0, 1)])
-    found = report(records, parts, [(0, 1, 0.93)])
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["leakage"] == {
+    evidence = report(records, parts, [(0, 1, 0.93)])
+    assert json.loads(json.dumps(evidence, allow_nan=False)) == evidence
+    assert evidence["leakage"] == {
         "audit_threshold": 0.8,
         "searched_from": 0.75,
         "highest_similarity_across_parts": None,
         "closest_pairs_across_parts": [],
     }
-    assert sum(found["parts"][part]["count"] for part in PARTS) == found["count"] == 100
-    test = found["parts"]["test"]
+    assert sum(evidence["parts"][part]["count"] for part in PARTS) == evidence["count"] == 100
+    test = evidence["parts"]["test"]
     lengths = [len(records[i]["text"]) for i in parts["test"]]
     assert test["length"]["std"] == pytest.approx(np.std(lengths))
     shares = [entry["share"] for entry in test["classes"].values()]
@@ -329,7 +334,7 @@ def test_shares_are_checked() -> None:
 @pytest.mark.skipif(not CORPUS.exists(), reason="needs the corpus")
 def test_the_real_corpus() -> None:
     records = [record for record in read_jsonl(CORPUS) if record["text"].strip()]
-    found = report(records, split(records))
+    evidence = report(records, split(records))
     for part in PARTS:
-        assert found["parts"][part]["ks_distance"] <= 0.02
-        assert abs(found["parts"][part]["largest_class_deviation"]["difference"]) < 0.001
+        assert evidence["parts"][part]["ks_distance"] <= 0.02
+        assert abs(evidence["parts"][part]["largest_class_deviation"]["difference"]) < 0.001

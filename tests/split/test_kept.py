@@ -1,4 +1,4 @@
-"""Parts that are given: they stay, what is linked to them follows, and a corpus can grow."""
+"""Given parts: listed records stay, records linked to them follow, and a corpus can grow."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def numbers_of(records, parts):
     return part_of
 
 
-def split(records, kept=None, links=(), tasks=(TAGS, RATING)):
+def split(records, listed_parts=None, links=(), tasks=(TAGS, RATING)):
     """Return the parts, as numbers, and their report."""
     strata = [record["label"] for record in records]
     options = SplitOptions()
-    parts = split_records(records, links, strata, options, tasks, kept)
+    parts = split_records(records, links, strata, options, tasks, listed_parts)
     pairs = [(i, j, 0.9) for i, j in links]
-    report = split_report(records, parts, strata, pairs, options, tasks, kept)
+    report = split_report(records, parts, strata, pairs, options, tasks, listed_parts)
     return numbers_of(records, parts), report
 
 
@@ -45,8 +45,8 @@ def test_a_growing_corpus_moves_no_record_and_stays_certified(added) -> None:
     records = corpus(600, 1)
     before, _ = split(records)
     grown = corpus(added, 2, prefix="new") + records
-    kept = {added + i: int(part) for i, part in enumerate(before)}
-    after, report = split(grown, kept)
+    listed_parts = {added + i: int(part) for i, part in enumerate(before)}
+    after, report = split(grown, listed_parts)
     assert (after[added:] == before).all()
     assert all(claim["holds"] for claim in report["certificate"])
     assert report["kept"] == 600
@@ -69,13 +69,13 @@ def test_a_published_test_part_stays_and_the_others_make_up_for_it() -> None:
 def test_the_kept_stay_and_what_is_linked_to_them_follows(count, seed, data) -> None:
     records = corpus(count, seed)
     index = st.integers(0, count - 1)
-    kept = data.draw(st.dictionaries(index, st.integers(0, 3), max_size=count // 2))
-    free = st.sampled_from([i for i in range(count) if i not in kept])
+    listed_parts = data.draw(st.dictionaries(index, st.integers(0, 3), max_size=count // 2))
+    free = st.sampled_from([i for i in range(count) if i not in listed_parts])
     links = data.draw(st.lists(st.tuples(index, free), max_size=10))
-    torn = {i for i, j in links} & set(kept)
-    links = [(i, j) for i, j in links if len({kept[k] for k in torn}) <= 1]
-    part_of, _ = split(records, kept, links)
-    assert all(part_of[i] == part for i, part in kept.items())
+    torn = {i for i, j in links} & set(listed_parts)
+    links = [(i, j) for i, j in links if len({listed_parts[k] for k in torn}) <= 1]
+    part_of, _ = split(records, listed_parts, links)
+    assert all(part_of[i] == part for i, part in listed_parts.items())
     assert all(part_of[i] == part_of[j] for i, j in links)
 
 
@@ -87,17 +87,17 @@ def test_near_duplicates_kept_apart_are_refused() -> None:
 
 
 def test_what_is_written_is_read_again(tmp_path, capsys) -> None:
-    given = {"007": "train", "1.50": "train", 'a "b", c': "test", "가": "val_select"}
+    part_by_id = {"007": "train", "1.50": "train", 'a "b", c': "test", "가": "val_select"}
     for part in PARTS:
-        members = [{"id": name} for name, of in given.items() if of == part]
+        members = [{"id": name} for name, of in part_by_id.items() if of == part]
         files.write_json(tmp_path / f"run/data/split/{part}.json", members)
     assert main(["parts", str(tmp_path / "run")]) == 0
     table = capsys.readouterr().out
     assert table.splitlines()[:2] == ["id,part", "007,train"]
     (tmp_path / "parts.csv").write_text(table, "utf-8")
-    assert read_kept(tmp_path / "parts.csv") == given
+    assert read_kept(tmp_path / "parts.csv") == part_by_id
     records = [{"id": "new"}, {"id": "가"}, {"id": "007"}]
-    assert kept_indices(records, given) == {1: 1, 2: 0}
+    assert kept_indices(records, part_by_id) == {1: 1, 2: 0}
 
 
 def test_a_folder_without_a_split_is_named(tmp_path) -> None:
