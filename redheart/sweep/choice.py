@@ -33,11 +33,11 @@ class Ranking:
     """The rates in the order of a criterion."""
 
     order: list[float]
-    """Those that can be chosen, the best first; of equal ones the smallest first."""
+    """The rates that can be chosen, the best first; of equal rates the smallest first."""
     scores: dict[float, float]
     """Every rate's score; NaN where it is unknown."""
     eliminated: dict[float, Json]
-    """The others: `rung` of successive halving (null outside of it) and `reason`."""
+    """Every other rate's `rung` of successive halving (null outside of it) and `reason`."""
 
 
 def rank(rates: Sequence[Mapping[str, Any]], criterion: str) -> Ranking:
@@ -122,16 +122,16 @@ def weighted_score(summary: Mapping[str, float | None]) -> float:
 
 @dataclass(frozen=True)
 class _Noise:
-    """How far chance alone can part the rates that are left from the leader."""
+    """How far chance alone can separate each remaining rate from the leader."""
 
     errors: dict[float, float]
     """Standard error by which each rate is compared with the leader."""
     intervals: dict[float, list[float] | None]
     """95 % interval of each rate's validation loss minus the leader's; None: unknown."""
     kind: str
-    """Of what `errors` are, in words."""
+    """What `errors` are the standard errors of, in words."""
     formula: str
-    """Of what `intervals` are, in words."""
+    """What `intervals` are intervals of, with their formula, in words."""
 
 
 def _choose_by_one_standard_error(
@@ -150,9 +150,9 @@ def _choose_by_one_standard_error(
         f"{scores[leader]:.4g}"
     )
     if len(tie) > 1:
-        others = _listed({rate: scores[rate] for rate in tie if rate != leader})
+        rivals = _listed({rate: scores[rate] for rate in tie if rate != leader})
         reason += (
-            f"; within one standard error of it ({noise.kind}): {others}"
+            f"; within one standard error of it ({noise.kind}): {rivals}"
             f"; of these tied rates the smallest, {tie[0]}, is taken: {TIE_RULE}"
         )
     elif len(ranking.order) > 1:
@@ -188,7 +188,7 @@ _SCORES: Mapping[str, tuple[Callable[[Mapping[str, Any]], float], int]] = {
     "one_standard_error": (lambda rate: number(rate["val_loss"]), 1),
     "weighted": (_mean_weighted_score, -1),
 }
-# By criterion: the choice among the rates that are left.
+# By criterion: the choice among the remaining rates.
 _CHOICES: Mapping[str, Callable[[Ranking, _Noise], tuple[float, list[float], str]]] = {
     "one_standard_error": _choose_by_one_standard_error,
     "weighted": _choose_by_weighted,
@@ -198,11 +198,11 @@ _CHOICES: Mapping[str, Callable[[Ranking, _Noise], tuple[float, list[float], str
 def _noise(rates: Sequence[Mapping[str, Any]], leader: float) -> _Noise:
     """Return the noise in the comparison of each rate with the leader.
 
-    Across seeds the standard error is that of the leader's mean; two or three seeds estimate a
-    variance badly, so it is pooled over the rates, weighted by their degrees of freedom. With one
-    seed it is that of the mean difference over the validation records, which all rates have in
-    common: the records' own spread, far larger, would tie a rate that learns nothing with one that
-    does.
+    With several seeds the standard error is that of the leader's mean. Two or three seeds estimate
+    a variance badly, so it is pooled over the rates, weighted by their degrees of freedom. With one
+    seed the standard error is that of the mean difference over the validation records, which all
+    rates have in common. The spread of the records' own losses is far larger: it would tie a rate
+    that learns nothing with a rate that learns.
     """
     means = {rate["learning_rate"]: number(rate["val_loss"]) for rate in rates}
     seeds = {rate["learning_rate"]: len(rate["seeds"]) for rate in rates}
@@ -238,7 +238,7 @@ def _noise(rates: Sequence[Mapping[str, Any]], leader: float) -> _Noise:
 
 
 def _interval(difference: float, error: float, freedom: int) -> list[float] | None:
-    """Return Student's 95 % interval around a difference; None where there is no noise to see."""
+    """Return Student's 95 % interval around a difference; None where the noise is unknown."""
     from scipy.special import stdtrit
 
     if freedom < 1 or not math.isfinite(difference):
@@ -267,7 +267,7 @@ def _paired_error(losses: Sequence[float], leading: Sequence[float]) -> float:
 
 
 def _elimination(rate: Mapping[str, Any], score: float) -> Json | None:
-    """Say where and why a rate is out of the choice, or return None where it is not."""
+    """Return the rung and the reason of a rate's elimination; None if it is not eliminated."""
     if "eliminated" in rate:
         return dict(rate["eliminated"])
     if rate["diverged"]:
@@ -283,7 +283,7 @@ def _nothing_left(eliminated: Mapping[float, Json]) -> str:
     if not eliminated:
         return "sweep: there is no learning rate to choose from; set sweep.learning_rates"
     cases = "; ".join(f"{rate}: {case['reason']}" for rate, case in eliminated.items())
-    # Those that fell behind in an earlier rung are not the ones that are too large.
+    # A rate that a rung ended only fell behind. The other eliminated rates are too large.
     last = [rate for rate, case in eliminated.items() if case["rung"] is None] or list(eliminated)
     return (
         f"sweep: every learning rate is eliminated ({cases});"
@@ -292,7 +292,7 @@ def _nothing_left(eliminated: Mapping[float, Json]) -> str:
 
 
 def _remarks(leader: float, rates: Sequence[float], ranking: Ranking) -> str:
-    """Return what a reader of the choice should know besides, each in a sentence."""
+    """Return further remarks on the choice, each in a sentence."""
     cases = "; ".join(
         f"{rate} ({'' if case['rung'] is None else 'rung {rung}: '.format(**case)}{case['reason']})"
         for rate, case in ranking.eliminated.items()

@@ -1,4 +1,4 @@
-"""Successive halving of the sweep: what its rungs train, and which rates go on from one.
+"""Successive halving of the sweep: what its rungs train, and which rates go on from a rung.
 
 Jamieson and Talwalkar 2016 (arXiv 1502.07943); Li et al. 2018 (arXiv 1603.06560), whose eta is the
 `reduction_factor` here.
@@ -31,20 +31,21 @@ class HalvingOptions:
 
 @dataclass(frozen=True)
 class Rung:
-    """How much each rate that enters a rung has trained at its end."""
+    """How much a rate that enters a rung has trained at the end of the rung."""
 
     seeds: int
-    """With how many of the sweep's seeds, from the first."""
+    """Number of the sweep's seeds that it trained with, from the first."""
     epochs: int
-    """Completed epochs with each of them."""
+    """Completed epochs with each of these seeds."""
 
 
 def make_rungs(epochs: int, seeds: int, options: HalvingOptions) -> list[Rung]:
-    """Return the rungs, the last of them with all epochs and seeds.
+    """Return the rungs; the last rung has all epochs and seeds.
 
-    From there backwards each has fewer seeds by the reduction factor, and once there is a single
-    one fewer epochs. Repeats are spared first, since they tell how sure an order is; an order after
-    few epochs is another one, and no repeat shows that. Below one seed and one epoch there is none.
+    Going back from there, each rung has fewer seeds by the reduction factor. Once a single seed is
+    left, each has fewer epochs instead. Repeats are spared first: they only tell how sure an order
+    of the rates is. After few epochs the order itself is another one, and no repeat shows that. No
+    rung comes before one of one seed and one epoch.
     """
     rungs = [Rung(seeds, epochs)]
     while len(rungs) < options.rungs and (rungs[0].seeds, rungs[0].epochs) != (1, 1):
@@ -58,7 +59,7 @@ def make_rungs(epochs: int, seeds: int, options: HalvingOptions) -> list[Rung]:
 
 
 def _reduced(count: int, factor: float) -> int:
-    """Return a count of 2 or more divided by the factor, at least 1 and less than before."""
+    """Return a count of 2 or more divided by the factor, at least 1 and less than the count."""
     return min(count - 1, max(1, round(count / factor)))
 
 
@@ -70,14 +71,14 @@ def decide_rung(
     Parameters
     ----------
     trials
-        The rung's `seed_<s>.json` of all rates and seeds, eliminated ones among them.
+        The rung's `seed_<s>.json` of all rates and seeds, eliminated rates included.
     rung
-        Its number, from 1.
+        The rung's number, from 1.
 
     Returns
     -------
     The content of `decision.json`: every rate's score, the rates that go on, and for every other
-    one the `rung` at which it ended and the `reason`. Keys of rates are their texts.
+    rate the `rung` at which it ended and the `reason`. Where a rate is a key, it is a text.
     """
     by_rate = groupby(sorted(trials, key=itemgetter("learning_rate")), itemgetter("learning_rate"))
     rates = [join_repeats(list(repeats)) for _, repeats in by_rate]
@@ -98,7 +99,7 @@ def decide_rung(
 
 
 def _behind(rate: float, goes_on: Sequence[float], ranking: Ranking) -> str:
-    """Say by what a rate is eliminated; it names the last that goes on, not all that did not."""
+    """Say why a rate is eliminated; of the rates that go on, the text names only the last."""
     last = goes_on[-1]
     return (
         f"its score {ranking.scores[rate]:.4g} is behind that of {last} "

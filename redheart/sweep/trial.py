@@ -1,6 +1,6 @@
-"""One learning rate on trial with one seed: what it follows from, and its training in a rung.
+"""One learning rate on trial with one seed: what determines it, and its training in a rung.
 
-torch is imported where a trial trains and not before: one that the store knows is restored without.
+torch is imported only where a trial trains: a trial that is in the store is restored without torch.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from redheart.training.snapshots import Snapshots
 
 @dataclass(frozen=True)
 class StoredTrial:
-    """A trial as the store knows it, up to the end of one rung or another."""
+    """A trial's places in the store: its states and snapshots up to the end of any rung."""
 
     store: Store
     """The store."""
     key: Callable[[int], str]
-    """Completed epochs -> the key of the trial up to there."""
+    """Completed epochs -> the key of the trial up to that epoch."""
     snapshot_minutes: float
     """Minutes between two snapshots."""
 
     def state(self, epochs: int) -> tuple[Path, Path]:
-        """Return where the state after so many epochs is, and the proof that it is whole."""
+        """Return the paths of the state after these epochs and of the proof that it is complete."""
         key = self.key(epochs)
         return self.store.state_path(key), self.store.folder(key) / "state"
 
     def snapshots(self, epochs: int) -> Snapshots:
-        """Return the snapshots of the training up to so many epochs."""
+        """Return the snapshots of the training up to this many epochs."""
         return Snapshots(self.store.snapshot_path(self.key(epochs)), self.snapshot_minutes)
 
     def tidy(self, start: int, stop: int) -> None:
-        """Delete what a trained rung needs no longer: snapshots, and the state that it began at."""
+        """Delete what a trained rung needs no longer: its snapshots and the state it began with."""
         self.snapshots(stop).discard()
         if 0 < start < stop:
             self.state(start)[0].unlink(missing_ok=True)
@@ -73,19 +73,19 @@ class Trial:
     validation: str
     """Path of the encoded part *val_select*."""
     eliminated: Mapping[str, Any] | None = None
-    """When and why the rung before ended its rate; None: it did not."""
+    """When and why the rung before ended the trial's rate; None: the rate goes on."""
     trunk: str = ""
-    """Path of a pretrained trunk's weights, where it learns; empty: none does."""
+    """Path of the weights of a pretrained trunk that learns; empty: there is no such trunk."""
 
     @classmethod
     def read(cls, inputs: Any, settings: Mapping[str, Any], wildcards: Any, params: Any) -> Trial:
-        """Read what a trial follows from.
+        """Read what determines a trial.
 
         Parameters
         ----------
         inputs
-            Paths: `train` and `val_select`, encoded parts; `trunk` and `decision`, that of the rung
-            before, lists of one or none.
+            Paths: `train` and `val_select`, the encoded parts; `trunk`, and `decision` of the rung
+            before, each a list of one path or none.
         settings
             The sections `tasks`, `model` and `train`, and `sweep.epochs`.
         wildcards
@@ -110,9 +110,9 @@ class Trial:
         )
 
     def values(self, epochs: int) -> dict[str, Any]:
-        """Return what a trial of so many epochs follows from besides its files and settings.
+        """Return the values besides files and settings that determine a trial of so many epochs.
 
-        Its end counts, and where it was divided into rungs does not.
+        The last epoch counts; the epochs at which the trial was divided into rungs do not.
         """
         options = self.recipe.train
         of_machine = {"environment": environment(options), **self.memory.key(options)}
@@ -120,32 +120,32 @@ class Trial:
 
     @property
     def name(self) -> dict[str, Any]:
-        """Its rate and seed."""
+        """The trial's rate and seed."""
         return {"rate": self.rate, "seed": self.seed}
 
-    def stopped(self, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the choice needs of it where the rung before ended its rate.
+    def stopped(self, previous: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the result of a trial whose rate the rung before ended.
 
         Parameters
         ----------
-        before
-            What it came to in the rung before, where it was trained there.
+        previous
+            The trial's result in the rung before, if it was trained there.
         """
-        return eliminated_trial(before, self.rate, self.seed, self.eliminated or {})
+        return eliminated_trial(previous, self.rate, self.seed, self.eliminated or {})
 
     def train(
         self, stored: StoredTrial, proof: Path, check: Callable[[Kept], None]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Train the rung; return what the choice needs of it, and the columns of the ledger.
+        """Train the rung; return the trial's result, which the choice reads, and ledger columns.
 
         Parameters
         ----------
         stored
-            Where it goes on from, and where its state goes.
+            The places of the state that the rung begins with and of the state at its end.
         proof
-            Where the proof that the state is whole is to be written, if another rung can follow.
+            Path for the proof that the state is complete; written if another rung can follow.
         check
-            Refuses a training before it begins, given what it will keep.
+            Refuses a training before it begins; its argument is what the training will keep.
         """
         from redheart.sweep.trial_training import resume_trial, save_trial, train_rate
         from redheart.training import launch

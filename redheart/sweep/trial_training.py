@@ -22,7 +22,7 @@ from redheart.training.state import TrainingState, capture, resume
 
 @dataclass
 class Progress:
-    """What the epochs of a trial have shown so far."""
+    """The results of a trial's epochs so far."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     """A row an epoch."""
@@ -39,17 +39,17 @@ def train_rate(
     progress: Progress | None = None,
     snapshots: Snapshots | None = None,
 ) -> dict[str, Any]:
-    """Train at one rate until `epochs` are complete and return what the choice needs of it.
+    """Train at one rate until `epochs` are complete and return the result, which the choice reads.
 
-    A rate at which the loss ceases to be a number is a result, not a failure: its row says when
-    and how, and holds the epochs before.
+    A rate at which the loss ceases to be a finite number is a result, not a failure: `diverged`
+    says in which epoch and why, and the result holds the epochs before.
 
     Parameters
     ----------
     progress
-        That of the epochs which the state has behind it; the new ones are added to it.
+        Progress of the epochs that the state has completed; the new epochs are added to it.
     snapshots
-        Of this trial; one goes before any progress.
+        Snapshots of this trial; a saved snapshot takes the place of any progress.
     """
     progress = progress or Progress()
     if saved := snapshots and snapshots.load():
@@ -67,7 +67,7 @@ def train_rate(
                 row, losses = _trial_epoch(state, train, validation, report, after_step)
             progress.rows.append(row)
             progress.record_losses = [*progress.record_losses, losses][-LAST_EPOCHS:]
-            state.steps.clear()  # nothing is told of a trial's single steps
+            state.steps.clear()  # the result of a trial holds no single steps
     except NonFiniteLoss as error:
         diverged = {"epoch": len(progress.rows) + 1, "reason": str(error)}
     derived = derive(progress.rows)
@@ -85,17 +85,17 @@ def train_rate(
 
 
 def save_trial(state: TrainingState, progress: Progress, state_path: Path, proof: Path) -> None:
-    """Write what it takes to go on, and last the `proof` that it is whole: its SHA-256."""
+    """Write the state for the next rung, and last the `proof` that it is complete: its SHA-256."""
     files.write_text(proof, save_tensors(state_path, {**capture(state), **vars(progress)}))
 
 
 def resume_trial(state: TrainingState, state_path: Path, proof: Path) -> Progress:
-    """Take up what `save_trial` wrote; where it is gone or damaged, begin anew.
+    """Resume the state that `save_trial` wrote; if it is missing or damaged, begin anew.
 
-    Which of the two it is changes the cost of a trial, never a number in it.
+    To begin anew changes the cost of a trial, never a number in it.
     """
-    written = proof.read_text(encoding="utf-8") if proof.is_file() else None
-    if not state_path.is_file() or files.sha256_file(state_path) != written:
+    digest = proof.read_text(encoding="utf-8") if proof.is_file() else None
+    if not state_path.is_file() or files.sha256_file(state_path) != digest:
         return Progress()
     saved = load_tensors(state_path)
     resume(state, saved)
@@ -129,5 +129,5 @@ def _trial_epoch(
 
 
 def _losses(state: TrainingState, part: Encoded) -> tuple[Tensor, float]:
-    given = contributions(state.network, part, state.options)
-    return part_losses(state.tasks, given, part)
+    outputs = contributions(state.network, part, state.options)
+    return part_losses(state.tasks, outputs, part)

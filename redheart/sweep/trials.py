@@ -1,4 +1,4 @@
-"""What a trial of a learning rate comes to, and the repeats of a rate together."""
+"""The result of a trial of a learning rate, and the results of all repeats of a rate, joined."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ def summarise(epochs: Sequence[Mapping[str, Any]]) -> Json | None:
 
 
 def eliminated_trial(
-    before: Mapping[str, Any] | None, rate: float, seed: int, eliminated: Mapping[str, Any]
+    previous: Mapping[str, Any] | None, rate: float, seed: int, eliminated: Mapping[str, Any]
 ) -> Json:
-    """Return the `seed_<s>.json` of a trial that does not go on; `before`, if any, is its last."""
+    """Return the `seed_<s>.json` of a trial that ends; `previous` is its last result, if any."""
     untrained: Json = {"diverged": None, "epochs": [], "summary": None, "record_losses": []}
-    trial = before or {"learning_rate": rate, "seed": seed, **untrained}
+    trial = previous or {"learning_rate": rate, "seed": seed, **untrained}
     return {**trial, "eliminated": dict(eliminated)}
 
 
@@ -72,9 +72,9 @@ def join_repeats(repeats: Sequence[Mapping[str, Any]]) -> Json:
     """Join the repeats of one learning rate (one `seed_<s>.json` each) into its `metrics.json`.
 
     Means and errors are over the repeats that were trained and did not diverge. `standard_error` is
-    the one of `val_loss` across seeds, null with fewer than two; `record_losses` are those of the
-    validation records, whose mean is `val_loss`. A rate that successive halving ended says so:
-    `eliminated`.
+    that of `val_loss` across seeds, null with fewer than two. `record_losses` holds the loss of
+    each validation record; their mean is `val_loss`. A rate that successive halving ended has the
+    key `eliminated`.
     """
     rates = sorted({repeat["learning_rate"] for repeat in repeats})
     if len(rates) != 1:
@@ -95,7 +95,7 @@ def join_repeats(repeats: Sequence[Mapping[str, Any]]) -> Json:
         "val_loss": _mean(losses),
         "standard_error": _standard_error(losses),
         "record_losses": [
-            fmean(each) for each in zip(*(r["record_losses"] for r in complete), strict=True)
+            fmean(column) for column in zip(*(r["record_losses"] for r in complete), strict=True)
         ],
         **{key: repeats[0][key] for key in ("eliminated",) if key in repeats[0]},
     }

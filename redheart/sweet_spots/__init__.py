@@ -1,1 +1,1 @@
-"""The best epoch of each module group: curves, what noise lets them say, the choice."""
+"""The best epoch of each module group: the curves, their noise, the choice."""

@@ -23,7 +23,7 @@ from redheart.sweet_spots.statistics import (
     rise_p,
 )
 
-# The correlation of the noise is taken at the bound that holds in this share of flat curves.
+# The test takes an upper bound of the noise's correlation that holds in this share of flat curves.
 CORRELATION_BOUND = 0.75
 
 
@@ -65,7 +65,7 @@ class SweetSpotOptions:
 
     @property
     def curve(self) -> Literal["loss", "metric"]:
-        """What is selected on."""
+        """The curve that the selector reads."""
         return self.by or ("loss" if self.selector == "document" else "metric")
 
 
@@ -87,8 +87,8 @@ def find_sweet_spots(
     -------
     The content of `sweet_spots.json`: per group the epoch, its score, the epoch of overfitting
     (null where none is proved) with the test, the noise between checkpoints and its correlation,
-    the epochs that it cannot tell from the chosen one, the reason in words, and the curves, the
-    smoothed ones with their standard errors.
+    the epochs that cannot be told from the chosen epoch by that noise, the reason in words, and
+    the curves, the smoothed curves with their standard errors.
 
     Raises
     ------
@@ -121,39 +121,39 @@ def document_score(curve: Curve, options: SweetSpotOptions) -> Floats:
 
 @dataclass(frozen=True)
 class Turn:
-    """Where a curve turns, and whether it rises behind that by more than noise does."""
+    """Where a curve turns, and whether it rises behind the turn by more than its noise."""
 
     epoch: int
-    """The lowest of the smoothed curve."""
+    """The epoch of the smoothed curve's lowest point."""
     p_value: float
-    """Of a rise, 0 to 1."""
+    """The p-value of a rise, 0 to 1."""
     correlation: float
-    """The bound on the noise's correlation that the test took."""
+    """The upper bound of the noise's correlation that the test took."""
     proved: bool
     """Whether the p-value is at most the rate of false alarms, and the rise is behind the turn."""
 
     def __str__(self) -> str:
         """Return a sentence with the numbers."""
-        said = "rises" if self.proved else "is not proved to rise"
+        verdict = "rises" if self.proved else "is not proved to rise"
         return (
-            f"The curve {said} behind its lowest point, epoch {self.epoch} (Mann-Kendall over all"
-            f" ends, noise correlated by up to {self.correlation:.2g}: p = {self.p_value:.2g})."
+            f"The curve {verdict} behind its lowest point, epoch {self.epoch} (Mann-Kendall over"
+            f" all ends, noise correlated by up to {self.correlation:.2g}: p = {self.p_value:.2g})."
         )
 
 
 def find_overfitting(curve: Curve, options: SweetSpotOptions) -> Turn:
     """Say from which epoch on a group overfits: the lowest point of its own curve, if it rises.
 
-    The test is on the raw values of the whole curve and knows nothing of the lowest point, which
-    would make any curve rise, being picked. It takes an upper bound for the noise's correlation:
-    an estimate, being too low as often as too high, raises too many alarms.
+    The test reads the raw values of the whole curve and does not know the lowest point: behind a
+    point that is picked as the lowest, any curve rises. The test takes an upper bound of the
+    noise's correlation: an estimate is too low as often as too high, and raises too many alarms.
     """
-    raw = curve.own(options.curve)
+    raw = curve.criterion(options.curve)
     lowest = _lowest(moving_mean(raw, options.smoothing), curve)
-    known = np.isfinite(raw)
-    behind = kendall_scores(raw[None, lowest:][:, known[lowest:]])[0, 0]
-    correlation = estimate_correlation(raw[known], CORRELATION_BOUND)
-    p_value = rise_p(raw[known], correlation)
+    finite = np.isfinite(raw)
+    behind = kendall_scores(raw[None, lowest:][:, finite[lowest:]])[0, 0]
+    correlation = estimate_correlation(raw[finite], CORRELATION_BOUND)
+    p_value = rise_p(raw[finite], correlation)
     proved = bool(p_value <= options.false_alarm_rate and behind > 0)
     return Turn(int(curve.epochs[lowest]), p_value, correlation, proved)
 
@@ -240,17 +240,17 @@ def sweet_spot(curve: Curve, modules: Sequence[str], options: SweetSpotOptions) 
 
 
 def _scores(curve: Curve, smoothed: Curve, options: SweetSpotOptions) -> NoisyCurve:
-    """Return what the selector reads, lower is better, on the raw and on the smoothed curves."""
+    """Return the selector's scores on the raw and on the smoothed curves; lower is better."""
     if options.selector == "document":
         raw, means = document_score(curve, options), document_score(smoothed, options)
     else:
-        raw = curve.own(options.curve)
+        raw = curve.criterion(options.curve)
         if options.curve == "metric" and not np.isfinite(raw).any():
             raise UserError(
                 f"sweet spots: group '{curve.group}' has no metric on val_select at any checkpoint;"
                 " set sweet_spots.by: loss"
             )
-        means = np.round(smoothed.own(options.curve), DECIMALS)
+        means = np.round(smoothed.criterion(options.curve), DECIMALS)
     return noisy_curve(raw, means, options.smoothing)
 
 
@@ -258,9 +258,9 @@ def _choice_in_words(
     smoothed: Curve, scores: NoisyCurve, index: int, options: SweetSpotOptions
 ) -> str:
     lowest = _lowest(scores.smoothed, smoothed)
-    own = "validation loss" if options.curve == "loss" else "validation error (1 - metric)"
+    curve_name = "validation loss" if options.curve == "loss" else "validation error (1 - metric)"
     rule = SELECTORS[options.selector][1].format(
-        what="score" if options.selector == "document" else own,
+        what="score" if options.selector == "document" else curve_name,
         count=len(smoothed.epochs),
         lowest=scores.smoothed[lowest],
         lowest_epoch=smoothed.epochs[lowest],

@@ -1,4 +1,4 @@
-"""A module's loss by epoch: what checkpoints' tables say, and how noisy that is."""
+"""The curves of a module group by epoch, from the checkpoints' tables, and their noise."""
 
 from __future__ import annotations
 
@@ -48,25 +48,25 @@ class Curve:
             val_metric=moving_mean(self.val_metric, window),
         )
 
-    def own(self, by: Literal["loss", "metric"]) -> Floats:
-        """Return what is selected on, lower is better: the loss, or 1 - the metric."""
+    def criterion(self, by: Literal["loss", "metric"]) -> Floats:
+        """Return the values that the choice compares, lower is better: loss, or 1 - metric."""
         return self.val_loss if by == "loss" else 1 - self.val_metric
 
 
 @dataclass(frozen=True)
 class NoisyCurve:
-    """A curve with what is known of its noise."""
+    """A curve and the estimates of its noise."""
 
     raw: Floats
     """The value of each checkpoint; lower is better."""
     smoothed: Floats
-    """Their moving means."""
+    """The moving means of the raw values."""
     weights: Floats
     """The smoother, a row per checkpoint."""
     noise: float
     """Standard deviation of the noise between checkpoints; NaN where unknown."""
     correlation: float
-    """Of the noise from one checkpoint to the next."""
+    """Correlation of the noise from one checkpoint to the next."""
 
     @property
     def errors(self) -> Floats:
@@ -74,9 +74,10 @@ class NoisyCurve:
         return standard_error(self.weights, self.noise, self.correlation)
 
     def as_good(self, index: int, deviates: float) -> NDArray[np.bool_]:
-        """Mark the checkpoints at most `deviates` standard errors behind another, that one too.
+        """Mark the checkpoints at most `deviates` standard errors behind the one at `index`.
 
-        The standard error is that of the difference of the two smoothed values.
+        That checkpoint is marked too. The standard error is that of the difference of the two
+        smoothed values.
         """
         error = standard_error(self.weights - self.weights[index], self.noise, self.correlation)
         behind = self.smoothed - self.smoothed[index]
@@ -87,10 +88,10 @@ class NoisyCurve:
 
 def noisy_curve(raw: Floats, smoothed: Floats, window: int) -> NoisyCurve:
     """Estimate a curve's noise and its correlation; `window` is the width of the moving mean."""
-    known = np.isfinite(raw)
-    correlation = estimate_correlation(raw[known])
+    finite = np.isfinite(raw)
+    correlation = estimate_correlation(raw[finite])
     noise = noise_deviation(raw, correlation)
-    return NoisyCurve(raw, smoothed, smoother(known, window), noise, correlation)
+    return NoisyCurve(raw, smoothed, smoother(finite, window), noise, correlation)
 
 
 def read_curve(
@@ -117,10 +118,11 @@ def read_curve(
 def module_mean(
     tables: Sequence[Mapping[str, Any]], modules: Sequence[str], column: str = "val_metric"
 ) -> Floats:
-    """Return a column at each checkpoint: the mean over tasks of that over some modules.
+    """Return a column at each checkpoint: its mean over the modules of a task, then over the tasks.
 
     As in the macro score, a task's weight plays no part. A module whose value is defined at no
-    checkpoint is left out; one that is undefined at some makes the mean NaN there.
+    checkpoint is left out. A module whose value is undefined at some checkpoints makes the mean NaN
+    there.
 
     Parameters
     ----------

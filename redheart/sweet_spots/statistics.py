@@ -1,4 +1,4 @@
-"""What a noisy curve of a few checkpoints can tell: its smooth course, its noise, its turn."""
+"""The statistics of a noisy curve of a few checkpoints: its moving mean, its noise, its turn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# Values are compared to this many decimals, or rounding errors would break ties.
+# Values are compared to this many decimals: otherwise rounding errors would break ties.
 DECIMALS = 12
 
 # Simulated flat curves behind every p-value: its error at 5 % is 0.3 points.
@@ -17,23 +17,23 @@ SIMULATIONS = 5000
 # Simulated flat curves, for each correlation, behind the correction of an estimated correlation.
 CORRELATED = 300
 CORRELATIONS = np.linspace(0, 0.9, 10)
-# The shortest end of a curve whose rise is looked for, in checkpoints.
+# The shortest end of a curve that is tested for a rise, in checkpoints.
 SHORTEST_RISE = 4
 
 
-def smoother(known: NDArray[np.bool_], window: int) -> Floats:
+def smoother(finite: NDArray[np.bool_], window: int) -> Floats:
     """Return the weights of the centred moving mean, cut off at both ends, shape (n, n).
 
     Parameters
     ----------
-    known
-        Shape (n,): which values there are; the others have weight 0, and no mean of their own.
+    finite
+        Shape (n,): which values are finite; the others have weight 0, and no mean of their own.
     window
         Width in values; odd.
     """
-    place = np.arange(len(known))
+    place = np.arange(len(finite))
     near = np.abs(place[:, None] - place) <= window // 2
-    weights = (near & known & known[:, None]).astype(np.float64)
+    weights = (near & finite & finite[:, None]).astype(np.float64)
     return weights / np.maximum(weights.sum(axis=1, keepdims=True), 1.0)
 
 
@@ -42,17 +42,18 @@ def moving_mean(values: Floats, window: int) -> Floats:
 
     NaN is left out of its neighbours' means and stays NaN itself.
     """
-    known = np.isfinite(values)
-    means = smoother(known, window) @ np.where(known, values, 0.0)
-    return np.where(known, np.round(means, DECIMALS), np.nan)
+    finite = np.isfinite(values)
+    means = smoother(finite, window) @ np.where(finite, values, 0.0)
+    return np.where(finite, np.round(means, DECIMALS), np.nan)
 
 
 def noise_deviation(values: Floats, correlation: float = 0.0) -> float:
     """Estimate the standard deviation of the noise on a smooth curve; NaN below three values.
 
-    From second differences, in which a smooth trend cancels (Gasser, Sroka & Jennen-Steinmetz
-    1986, equation 2 for even spacing), by their median, which a single kink does not move. Noise
-    of variance s^2 and correlation r^lag gives them the variance 2 (1 - r) (3 - r) s^2.
+    The estimate comes from second differences, in which a smooth trend cancels (Gasser, Sroka &
+    Jennen-Steinmetz 1986, equation 2 for even spacing). It is their median, which a single kink
+    does not move. Noise of variance s^2 and correlation r^lag gives second differences the
+    variance 2 (1 - r) (3 - r) s^2.
     """
     second = np.diff(values[np.isfinite(values)], n=2)
     if not len(second):
@@ -71,7 +72,7 @@ def standard_error(weights: Floats, noise: float, correlation: float) -> Floats:
     Parameters
     ----------
     weights
-        Shape (..., n), a sum a row.
+        Shape (..., n): the weights of one sum in each row.
     """
     place = np.arange(weights.shape[-1])
     matrix = correlation ** np.abs(place[:, None] - place).astype(np.float64)
@@ -81,23 +82,23 @@ def standard_error(weights: Floats, noise: float, correlation: float) -> Floats:
 def estimate_correlation(values: Floats, quantile: float = 0.5) -> float:
     """Estimate the correlation of the noise from one value to the next, 0 to 0.9.
 
-    The lag-1 autocorrelation of the residuals of the unimodal fit, which is far too low, since
-    the fit follows slow noise, is compared with that of simulated flat curves of every
-    correlation.
+    The lag-1 autocorrelation of the residuals of the unimodal fit is far too low an estimate, since
+    the fit follows slow noise. So it is compared with the same autocorrelation of simulated flat
+    curves of every correlation.
 
     Parameters
     ----------
     values
         Shape (n,), finite.
     quantile
-        0.5: the correlation of which half the simulated curves come out lower (median-unbiased);
-        0.75: an upper bound that holds in three of four curves.
+        0.5: the correlation at which half of the simulated curves have a lower autocorrelation
+        (median-unbiased); 0.75: an upper bound that holds in three of four curves.
     """
     if len(values) < SHORTEST_RISE:
         return 0.0
     simulated = np.quantile(_simulated_autocorrelations(len(values)), 1 - quantile, axis=1)
-    found = _autocorrelation(values - unimodal_fit(values))
-    return float(np.interp(found, np.maximum.accumulate(simulated), CORRELATIONS))
+    autocorrelation = _autocorrelation(values - unimodal_fit(values))
+    return float(np.interp(autocorrelation, np.maximum.accumulate(simulated), CORRELATIONS))
 
 
 def unimodal_fit(values: Floats) -> Floats:
@@ -127,20 +128,20 @@ def kendall_scores(curves: Floats) -> Floats:
 
 
 def rise_p(values: Floats, correlation: float) -> float:
-    """Return the p-value of a rise somewhere before the end of a curve that else falls or is flat.
+    """Return the p-value of a rise that begins somewhere on a curve that else falls or is flat.
 
     The statistic is the largest Kendall's S (Mann 1945, Kendall 1975) over all ends of the curve,
     each divided by its standard deviation, so that the place of the turn need not be known. Its
-    distribution is simulated on flat curves with normal noise of that correlation: a falling
-    curve has a smaller one, so the test errs on the quiet side there if the correlation is right.
-    Without correlation the distribution is the same for all continuous noise.
+    distribution is simulated on flat curves with normal noise of that correlation. A falling curve
+    has a smaller statistic, so there the test raises fewer alarms than stated if the correlation is
+    right. Without correlation the distribution is the same for all continuous noise.
 
     Parameters
     ----------
     values
         Shape (n,), finite; fewer than `SHORTEST_RISE` have p = 1.
     correlation
-        Of the noise from one value to the next, 0 to 0.9; taken to the nearest 0.05.
+        Correlation of the noise from one value to the next, 0 to 0.9; rounded to the nearest 0.05.
     """
     if len(values) < SHORTEST_RISE:
         return 1.0
@@ -198,10 +199,10 @@ def _falling_fit(values: Floats) -> tuple[Floats, Floats]:
     for value in values.tolist():
         mean, size, error = value, 1, 0.0
         while blocks and blocks[-1][0] <= mean:
-            before, count, own = blocks.pop()
-            total -= own
-            error += own + (before - mean) ** 2 * count * size / (count + size)
-            mean = (before * count + mean * size) / (count + size)
+            last_mean, count, last_error = blocks.pop()
+            total -= last_error
+            error += last_error + (last_mean - mean) ** 2 * count * size / (count + size)
+            mean = (last_mean * count + mean * size) / (count + size)
             size += count
         blocks.append((mean, size, error))
         total += error

@@ -1,4 +1,4 @@
-"""Phase 3 for the units that the crossover by task x module stitches: an epoch each."""
+"""Phase 3 for units: the best epoch of each unit that the crossover by task x module stitches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from redheart.sweet_spots.choice import SweetSpotOptions, sweet_spot
 from redheart.sweet_spots.curves import Curve, module_mean
 
-# The key in sweet_spots.json -> the table of modules that it is chosen from.
+# The key in sweet_spots.json -> the table of modules that its epochs are chosen from.
 SOURCES = {"units": "modules", "units_ema": "modules_ema"}
 
 
@@ -27,14 +27,14 @@ def find_unit_spots(
     metrics
         The contents of the `metrics_<eee>.json`, one a checkpoint.
     modules_by_unit
-        The units, as `redheart.recipe.groups.units` returns them. One that contributes to no task
-        (a frozen backbone) has nothing to be chosen by and is left out.
+        The units, as `redheart.recipe.groups.units` returns them. A unit that contributes to no
+        task (a frozen backbone) has no metric and is left out.
 
     Returns
     -------
-    `units` and, where averages were saved, `units_ema` of `sweet_spots.json`, entries like those of
-    the groups. A unit whose
-    metric is defined nowhere, or everywhere the same, is chosen by its loss.
+    `units` and, where averages were saved, `units_ema` of `sweet_spots.json`, with entries like
+    those of the groups. The epoch of a unit whose metric is defined nowhere, or is everywhere the
+    same, is chosen by its loss.
     """
     metrics = sorted(metrics, key=lambda checkpoint: checkpoint["epoch"])
     return {
@@ -49,15 +49,15 @@ def find_unit_spots(
 
 
 def _unit_spot(curve: Curve, modules: Sequence[str], options: SweetSpotOptions) -> dict[str, Any]:
-    known = curve.val_metric[np.isfinite(curve.val_metric)]
-    by: Literal["metric", "loss"] = "metric" if len(np.unique(known)) > 1 else "loss"
+    values = curve.val_metric[np.isfinite(curve.val_metric)]
+    by: Literal["metric", "loss"] = "metric" if len(np.unique(values)) > 1 else "loss"
     return sweet_spot(curve, modules, replace(options, selector=options.unit_selector, by=by))
 
 
 def _read_curve(
     metrics: Sequence[Mapping[str, Any]], table: str, unit: str, modules: Sequence[str]
 ) -> Curve:
-    """Read a unit's curves; the stability of gradients is a matter of groups."""
+    """Read a unit's curves; the stability of gradients is known of groups only, so it is NaN."""
     tables = [checkpoint[table] for checkpoint in metrics]
     return Curve(
         group=unit,

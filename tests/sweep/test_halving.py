@@ -1,4 +1,4 @@
-"""Successive halving: its rungs, the decision of one, and simulated sweeps."""
+"""Successive halving: its rungs, the decision of a rung, and simulated sweeps."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_of_equal_rates_the_smallest_goes_on():
 
 
 def test_the_weighted_criterion_ranks_by_its_own_score():
-    # At equal losses the weighted score cannot tell them apart; a better one wins there too.
+    # At equal losses the weighted score cannot tell rates apart; a better rate wins there too.
     assert decide({0.1: 1.0, 0.01: 2.0}, criterion="weighted")["goes_on"] == [0.1]
 
 

@@ -1,4 +1,4 @@
-"""A trial: what it follows from, where it goes on from, and what becomes of one that is ended."""
+"""A trial: what determines it, the state that it resumes, and the result of an ended trial."""
 
 from __future__ import annotations
 

@@ -100,12 +100,12 @@ def test_document_score_by_hand():
 def test_each_group_is_chosen_by_its_own_losses():
     flat = [1.0] * 3
     metrics = table({"A": (flat, [3.0, 1.0, 2.0], flat), "B": (flat, [3.0, 2.0, 1.0], flat)})
-    found = find_sweet_spots(metrics[::-1], {"A": ["backbone", "heads.x"], "B": ["neural_x"]}, RAW)
-    assert found["selector"] == "document"
-    assert {group: entry["epoch"] for group, entry in found["groups"].items()} == {"A": 4, "B": 6}
-    assert found["groups"]["A"]["modules"] == ["backbone", "heads.x"]
-    assert found["groups"]["A"]["score"] == 0.9
-    curve = found["groups"]["A"]["curve"]
+    spots = find_sweet_spots(metrics[::-1], {"A": ["backbone", "heads.x"], "B": ["neural_x"]}, RAW)
+    assert spots["selector"] == "document"
+    assert {group: entry["epoch"] for group, entry in spots["groups"].items()} == {"A": 4, "B": 6}
+    assert spots["groups"]["A"]["modules"] == ["backbone", "heads.x"]
+    assert spots["groups"]["A"]["score"] == 0.9
+    curve = spots["groups"]["A"]["curve"]
     error = 3 / 0.6744897501960817 / 6**0.5  # of the one second difference, 1 - 2 * 1 + 2 + 3 - 1
     assert curve.pop("smoothed_val_loss_se") == pytest.approx([error] * 3)
     assert curve == {
@@ -144,8 +144,8 @@ def test_the_selectors_by_hand():
     raw = np.array([3.0, 2.004, 2.5, 2.1, 2.02, 2.006, 2.0, 2.009, 2.3])
     scores = NoisyCurve(raw, raw, np.eye(9), noise=0.01, correlation=0.0)
     curve, deviates = curve_of(raw), 1.6449  # errors of a difference: 0.0141
-    found = {name: select(scores, curve, deviates) for name, (select, _) in SELECTORS.items()}
-    assert found == {"document": 6, "minimum": 6, "one_standard_error": 1, "plateau": 4}
+    spots = {name: select(scores, curve, deviates) for name, (select, _) in SELECTORS.items()}
+    assert spots == {"document": 6, "minimum": 6, "one_standard_error": 1, "plateau": 4}
     np.testing.assert_array_equal(np.flatnonzero(scores.as_good(6, deviates)), [1, 4, 5, 6, 7])
 
 
@@ -176,12 +176,12 @@ def test_what_is_selected_on():
     epochs = {}
     for selector, by in (("document", None), ("minimum", "loss"), ("minimum", None)):
         options = SweetSpotOptions(selector=selector, by=by, smoothing=1)
-        found = find_sweet_spots(rows, {"B": list(metrics)}, options)
-        epochs[selector, found["by"]] = found["groups"]["B"]["epoch"]
+        spots = find_sweet_spots(rows, {"B": list(metrics)}, options)
+        epochs[selector, spots["by"]] = spots["groups"]["B"]["epoch"]
     assert epochs == {("document", "loss"): 2, ("minimum", "loss"): 2, ("minimum", "metric"): 6}
-    assert found["groups"]["B"]["score"] == pytest.approx(1 - 0.65)
-    assert found["groups"]["B"]["curve"]["val_metric"] == pytest.approx([0.4, 0.4, 0.65])
-    assert "lowest validation error (1 - metric) of 3 checkpoints" in found["groups"]["B"]["reason"]
+    assert spots["groups"]["B"]["score"] == pytest.approx(1 - 0.65)
+    assert spots["groups"]["B"]["curve"]["val_metric"] == pytest.approx([0.4, 0.4, 0.65])
+    assert "lowest validation error (1 - metric) of 3 checkpoints" in spots["groups"]["B"]["reason"]
 
 
 def test_a_metric_that_is_undefined_somewhere_never_wins():
@@ -202,9 +202,9 @@ def test_the_documents_score_has_no_metric():
 def test_the_earliest_of_equal_scores_wins(smoothing):
     flat = [0.3] * 9
     options = SweetSpotOptions(smoothing=smoothing)
-    found = find_sweet_spots(table({"A": (flat, flat, flat)}), {"A": []}, options)["groups"]["A"]
-    assert (found["epoch"], found["overfitting_epoch"]) == (2, None)
-    assert found["as_good_epochs"] == [4, 6, 8, 10, 12, 14, 16, 18]
+    spots = find_sweet_spots(table({"A": (flat, flat, flat)}), {"A": []}, options)["groups"]["A"]
+    assert (spots["epoch"], spots["overfitting_epoch"]) == (2, None)
+    assert spots["as_good_epochs"] == [4, 6, 8, 10, 12, 14, 16, 18]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("-inf"), None])
@@ -212,10 +212,10 @@ def test_the_earliest_of_equal_scores_wins(smoothing):
 def test_a_checkpoint_that_is_not_finite_never_wins(bad, column):
     rows = [[1.0] * 4, [4.0, 3.0, 0.0, 2.0], [1.0] * 4]
     rows[column][2] = bad
-    found = find_sweet_spots(table({"A": rows}), {"A": []}, RAW)["groups"]["A"]
-    assert found["epoch"] == 8
-    assert found["curve"]["score"][2] is None
-    json.dumps(found, allow_nan=False)
+    spots = find_sweet_spots(table({"A": rows}), {"A": []}, RAW)["groups"]["A"]
+    assert spots["epoch"] == 8
+    assert spots["curve"]["score"][2] is None
+    json.dumps(spots, allow_nan=False)
 
 
 def test_a_group_without_a_finite_score_is_named():
@@ -245,13 +245,13 @@ def test_an_even_window_is_refused(smoothing):
 @pytest.mark.parametrize("bottom", [8, 20, 34, 46])
 def test_planted_turns_are_found_within_one_checkpoint(bottom, slope, correlation, shape):
     """From 7 to 26 checkpoints behind the turn, that rise by 1 to 2 noise deviations each."""
-    found = {"minimum": 0, "overfitting": 0}
+    spots = {"minimum": 0, "overfitting": 0}
     for seed in range(50):
         val_loss = valley(bottom, np.random.default_rng([bottom, seed]), slope, correlation, shape)
         entry = chosen(val_loss, selector="minimum")
-        found["minimum"] += abs(entry["epoch"] - bottom) <= 2
-        found["overfitting"] += abs((entry["overfitting_epoch"] or 0) - bottom) <= 2
-    assert min(found.values()) >= 45, found
+        spots["minimum"] += abs(entry["epoch"] - bottom) <= 2
+        spots["overfitting"] += abs((entry["overfitting_epoch"] or 0) - bottom) <= 2
+    assert min(spots.values()) >= 45, spots
 
 
 def test_a_rise_by_a_third_of_the_noise_is_seen_if_it_lasts():
@@ -261,7 +261,7 @@ def test_a_rise_by_a_third_of_the_noise_is_seen_if_it_lasts():
 
 @pytest.mark.parametrize("correlation", [0.0, 0.3])
 def test_the_turn_is_where_ruptures_puts_the_change_of_slope(correlation):
-    """An oracle that is told the number of changes and that the curve is a broken line."""
+    """An oracle: it knows the number of changes, and that the curve is a broken line."""
     ruptures = pytest.importorskip("ruptures")
     near = 0
     for seed in range(20):
@@ -280,7 +280,7 @@ def courses():
 @pytest.mark.parametrize("course", courses())
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.2])
 def test_false_alarms_are_as_rare_as_the_config_says(course, rate):
-    """The training loss falls on, so that the gap widens: what the document took for overfitting."""
+    """The training loss falls on and the gap widens; the design document calls that overfitting."""
     rng = np.random.default_rng(7)
     options = SweetSpotOptions(selector="minimum", by="loss", false_alarm_rate=rate)
     proved, document = [], []

@@ -34,20 +34,22 @@ def tables(x, y=(0.5,) * 5, neural=(0.1, 0.2, 0.3, 0.2, 0.1), losses=(1.0,) * 5,
 
 
 def chosen(metrics, options=RAW, units=UNITS):
-    found = find_unit_spots(metrics, units, options)
-    json.dumps(found, allow_nan=False)
-    return {key: {u: spot["epoch"] for u, spot in spots.items()} for key, spots in found.items()}
+    unit_spots = find_unit_spots(metrics, units, options)
+    json.dumps(unit_spots, allow_nan=False)
+    return {
+        key: {u: spot["epoch"] for u, spot in spots.items()} for key, spots in unit_spots.items()
+    }
 
 
 def test_each_unit_is_chosen_by_its_own_metric_and_the_trunk_by_the_mean_of_its_heads():
-    found = chosen(tables(x=(0.9, 0.6, 0.5, 0.5, 0.5), y=(0.0, 0.5, 0.5, 0.5, 0.5)))
-    assert found["units"] == {"trunk": 4, "neural_x": 6}
+    unit_spots = chosen(tables(x=(0.9, 0.6, 0.5, 0.5, 0.5), y=(0.0, 0.5, 0.5, 0.5, 0.5)))
+    assert unit_spots["units"] == {"trunk": 4, "neural_x": 6}
 
 
 def test_averages_have_curves_of_their_own():
-    found = chosen(tables((0.1, 0.2, 0.3, 0.4, 0.5), ema=(0.5, 0.4, 0.3, 0.2, 0.1)))
-    assert found["units"]["trunk"] == 10
-    assert found["units_ema"]["trunk"] == 2
+    unit_spots = chosen(tables((0.1, 0.2, 0.3, 0.4, 0.5), ema=(0.5, 0.4, 0.3, 0.2, 0.1)))
+    assert unit_spots["units"]["trunk"] == 10
+    assert unit_spots["units_ema"]["trunk"] == 2
 
 
 def test_the_order_of_the_tables_does_not_matter():
@@ -58,14 +60,14 @@ def test_the_order_of_the_tables_does_not_matter():
 def test_a_unit_whose_metric_says_nothing_is_chosen_by_its_loss():
     falling = (5.0, 4.0, 3.0, 1.0, 2.0)
     for metric in (0.0, None, float("nan")):
-        found = chosen(tables((0.5,) * 5, neural=(metric,) * 5, losses=falling))
-        assert found["units"]["neural_x"] == 8
+        unit_spots = chosen(tables((0.5,) * 5, neural=(metric,) * 5, losses=falling))
+        assert unit_spots["units"]["neural_x"] == 8
 
 
 def test_a_frozen_backbone_has_nothing_to_be_chosen_by():
     units = {"trunk": ("backbone",), **{f"heads.{t}": (f"heads.{t}",) for t in "xy"}}
-    found = chosen(tables((0.1, 0.9, 0.3, 0.4, 0.5)), units=units)
-    assert found["units"] == {"heads.x": 4, "heads.y": 2}
+    unit_spots = chosen(tables((0.1, 0.9, 0.3, 0.4, 0.5)), units=units)
+    assert unit_spots["units"] == {"heads.x": 4, "heads.y": 2}
 
 
 def test_the_selector_of_units_is_a_setting_of_its_own():
@@ -78,12 +80,14 @@ def test_the_selector_of_units_is_a_setting_of_its_own():
 
 
 def test_one_checkpoint_is_the_sweet_spot_of_all():
-    found = chosen(tables((0.5,) * 5)[:1], SweetSpotOptions())
-    assert set(found["units"].values()) == {2}
+    unit_spots = chosen(tables((0.5,) * 5)[:1], SweetSpotOptions())
+    assert set(unit_spots["units"].values()) == {2}
 
 
 def test_without_averages_units_of_weights_alone_are_chosen():
     metrics = tables((0.1, 0.2, 0.3, 0.4, 0.5))
     expected = chosen(metrics)["units"]
-    without = [{key: v for key, v in each.items() if key != "modules_ema"} for each in metrics]
+    without = [
+        {key: v for key, v in checkpoint.items() if key != "modules_ema"} for checkpoint in metrics
+    ]
     assert chosen(without) == {"units": expected}
