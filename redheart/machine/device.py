@@ -1,4 +1,4 @@
-"""Where to compute and in which precision, told without importing torch where that will do."""
+"""The device and the precision of computation, without torch's import where possible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def device_type(options: TrainOptions) -> str:
-    """Return `cuda` or `cpu`: what the options ask for, or what is there."""
+    """Return `cuda` or `cpu`: the device that the options name, or else what the machine has."""
     if options.device != "auto":
         return options.device
     cpu_build = "+cpu" in metadata.version("torch")
@@ -27,9 +27,9 @@ def device_type(options: TrainOptions) -> str:
 
 
 def environment(options: TrainOptions, devices: int = 1) -> dict[str, Any]:
-    """Return what of the machine changes the bits of training; it is part of a leg's key.
+    """Return the facts of the machine that change the bits of training; a leg's key holds them.
 
-    That of one device says nothing of their number.
+    Where one device trains, the facts do not name the number of devices.
     """
     kind = device_type(options)
     version = ".".join(metadata.version("torch").split(".")[:2])
@@ -39,7 +39,7 @@ def environment(options: TrainOptions, devices: int = 1) -> dict[str, Any]:
 
 
 def precision(options: TrainOptions) -> str:
-    """Return fp32, bf16 or fp16: what the options ask for, or what suits the device."""
+    """Return fp32, bf16 or fp16: the precision that the options name, or one for the device."""
     if options.precision != "auto":
         return options.precision
     return "bf16" if device_type(options) == "cuda" else "fp32"
@@ -51,16 +51,16 @@ def open_device(options: TrainOptions) -> torch.device:
     Raises
     ------
     UserError
-        A GPU is asked for or seems to be there, but torch cannot use it.
+        The options ask for a GPU, or the machine seems to have one, but torch cannot use it.
     """
     import torch
 
     torch.set_num_threads(options.cpu_threads)
-    # Whatever it sets, it imports torch's compiler, for a second.
+    # The call imports torch's compiler, for a second, whichever value it sets.
     if options.deterministic != torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(options.deterministic)
     if options.deterministic:
-        # cuBLAS reads it when it is first used, and without it adds up in no fixed order.
+        # cuBLAS reads this at its first use; without it, cuBLAS adds up in no fixed order.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     kind = device_type(options)
     if kind == "cuda" and not torch.cuda.is_available():

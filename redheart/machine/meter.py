@@ -20,17 +20,17 @@ class Meter:
 
     def __init__(self) -> None:
         self._epochs: list[dict[str, Any]] = []
-        self._before = 0
+        self._earlier_peak = 0
         self._started = 0.0
         self._tokens = 0
 
     @contextmanager
     def epoch(self, number: int) -> Iterator[None]:
-        """Measure what is done inside as one epoch, its peak beginning at what is held by then.
+        """Measure the body as one epoch; its peak starts at the memory that is held before it.
 
-        Where the system cannot forget an earlier peak, it is that of the process so far.
+        Where the system cannot forget an earlier peak, the epoch's is that of the process so far.
         """
-        self._before = max(self._before, peak_memory())
+        self._earlier_peak = max(self._earlier_peak, peak_memory())
         _forget_peak()
         self._started, self._tokens = time.monotonic(), 0
         yield
@@ -43,7 +43,7 @@ class Meter:
         self._epochs.append(row)
 
     def count(self, tokens: int) -> None:
-        """Add what a step of the running epoch has read."""
+        """Add the tokens that a step of the running epoch has read."""
         self._tokens += tokens
 
     def tokens_per_second(self) -> float:
@@ -52,7 +52,7 @@ class Meter:
 
     def facts(self) -> dict[str, Any]:
         """Return the columns of the ledger: the `epochs` and the peak of the whole process."""
-        peak = max(self._before, peak_memory())
+        peak = max(self._earlier_peak, peak_memory())
         return {"epochs": list(self._epochs), "peak_memory_bytes": peak}
 
 
@@ -73,6 +73,6 @@ def _forget_peak() -> None:
 
 
 def _torch_on_gpu() -> Any:
-    """Return torch if this process uses it on a GPU; a process without it need not import it."""
+    """Return torch if this process uses it on a GPU, else None; never import it."""
     torch = sys.modules.get("torch")
     return torch if torch is not None and torch.cuda.is_initialized() else None

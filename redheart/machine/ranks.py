@@ -1,6 +1,6 @@
-"""The processes that train one network together, and what each of them holds of a tensor.
+"""The processes that train one network together: the interface, and one process by itself.
 
-Here is the one process of a training on one device; `sharding` has those of several.
+The module `sharding` has the processes of a training on several devices.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ class Ranks(ABC):
     count: int
     """Processes that train together."""
     shards: bool
-    """Whether a layer's weights are gathered for as long as it is computed."""
+    """Whether a layer's weights are gathered only while the layer is computed."""
 
     @abstractmethod
     def device_of(self, network: Network) -> torch.device:
-        """Return where a network computes; its weights may lie elsewhere."""
+        """Return the device on which a network computes; its weights may lie elsewhere."""
 
     @abstractmethod
     def shard(self, network: Network) -> None:
-        """Leave to each process its share of every parameter, before anything refers to them."""
+        """Leave each process its share of every parameter; call this before using a parameter."""
 
     @abstractmethod
     def share(self, window: list[np.ndarray]) -> list[np.ndarray]:
-        """Return which texts of a window this process reads, in micro-batches.
+        """Return the texts of a window that this process reads, in micro-batches.
 
-        There are as many for each process, so there may be an empty one, and none is larger than
-        those of the window.
+        Every process gets the same number of micro-batches, so one may be empty. None is larger
+        than the micro-batches of the window.
         """
 
     @abstractmethod
@@ -51,27 +51,27 @@ class Ranks(ABC):
 
     @abstractmethod
     def norms(self, shares: Tensor) -> Tensor:
-        """Return norms, given those of this process's shares."""
+        """Return the norms of full tensors from the norms of this process's shares."""
 
     @abstractmethod
     def largest(self, value: int) -> int:
-        """Return the largest of a number over all processes."""
+        """Return the largest value of a number over all processes."""
 
     @abstractmethod
     def everyones(self, value: Result) -> list[Result]:
-        """Return a small value of each process, by rank."""
+        """Return the small values that all processes pass in, by rank."""
 
     @abstractmethod
     def in_turn(self, read: Callable[[], Result]) -> Result:
-        """Return what `read` does, which rank 0 calls before all others."""
+        """Call `read` in rank 0 and then in all other processes; return its result."""
 
     @abstractmethod
     def wait(self) -> None:
-        """Wait until all processes have come here."""
+        """Wait until all processes have called this."""
 
     @abstractmethod
     def gathered(self, value: Any) -> Any:
-        """Return nested dicts and lists with whole tensors, in rank 0; without any elsewhere."""
+        """Return nested dicts and lists with full tensors in rank 0, and with None elsewhere."""
 
 
 class SingleProcess(Ranks):
@@ -82,7 +82,7 @@ class SingleProcess(Ranks):
     shards = False
 
     def device_of(self, network: Network) -> torch.device:
-        """Return where the network's weights lie."""
+        """Return the device of the network's weights."""
         return next(network.parameters()).device
 
     def shard(self, network: Network) -> None:
@@ -97,7 +97,7 @@ class SingleProcess(Ranks):
         return value
 
     def norms(self, shares: Tensor) -> Tensor:
-        """Return the norms, which are those of whole tensors."""
+        """Return the norms themselves, since they are of full tensors."""
         return shares
 
     def largest(self, value: int) -> int:
@@ -105,16 +105,16 @@ class SingleProcess(Ranks):
         return value
 
     def everyones(self, value: Result) -> list[Result]:
-        """Return the one value."""
+        """Return a list of the one value."""
         return [value]
 
     def in_turn(self, read: Callable[[], Result]) -> Result:
-        """Return what `read` does."""
+        """Return the result of `read`."""
         return read()
 
     def wait(self) -> None:
         """Wait for nobody."""
 
     def gathered(self, value: Any) -> Any:
-        """Return the value, whose tensors are whole."""
+        """Return the value itself, since its tensors are full."""
         return value

@@ -1,7 +1,7 @@
 """Weights that are divided among processes, by FSDP2.
 
 Zhao et al. 2023, "PyTorch FSDP", arXiv 2304.11277: each process holds a share of every weight,
-gradient, moment and average, and gathers a layer's weights for as long as it computes with them.
+gradient, moment and average, and gathers a layer's weights only while it computes with them.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from torch.utils.checkpoint import checkpoint
 from redheart.machine.ranks import Ranks, Result
 from redheart.model.backbone import FeedForward
 from redheart.model.network import Network
-from redheart.model.shares import whole
+from redheart.model.shares import full_tensor
 
-# A process that dies is seen by the agent, which ends the others. So this is for no more than
-# the time that they wait for rank 0 to write or to hash a file.
+# The agent sees a process that dies, and ends the others. So this limits only how long processes
+# wait while rank 0 writes or hashes a file.
 TIMEOUT = timedelta(hours=2)
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 
 
 class ShardedRanks(Ranks):
-    """The processes of the open group, of which this is one.
+    """The processes of the open group, as one of them sees them.
 
-    A process alone calls no collective: the memory that NCCL takes of a GPU may be short there.
+    A process alone calls no collective: its GPU may lack the memory that NCCL takes.
 
     Parameters
     ----------
     device
-        What this process computes on.
+        The device on which this process computes.
     streamed
-        Whether weights, gradients and moments lie in main memory, and a layer comes to the GPU for
-        as long as it is computed: of one process. On a CPU they are there already.
+        Whether weights, gradients and moments lie in main memory, and a layer is on the GPU only
+        while it is computed; for a process alone. On a CPU they are in main memory anyway.
     """
 
     shards = True
@@ -51,43 +51,44 @@ class ShardedRanks(Ranks):
         self.device = device
         self.mesh = init_device_mesh(device.type, (self.count,))
         self.streamed = streamed
-        away = streamed and device.type != "cpu"
-        self.offload = CPUOffloadPolicy() if away else OffloadPolicy()
+        offloaded = streamed and device.type != "cpu"
+        self.offload = CPUOffloadPolicy() if offloaded else OffloadPolicy()
 
     def device_of(self, network: Network) -> torch.device:
-        """Return where a network computes; its weights may lie elsewhere."""
+        """Return the device on which a network computes; its weights may lie elsewhere."""
         return self.device
 
     def shard(self, network: Network) -> None:
         """Divide every parameter along its first dimension; a layer or block is gathered at once.
 
-        What of a module is in no block comes with the module, and of the trunk in no layer with the
-        network, and stays for a whole pass. Gradients are added up, not averaged: each process
-        divides its part of the loss by the labelled records of the whole window.
+        A module's parameters outside its blocks are gathered with the module. The trunk's
+        parameters outside its layers are gathered with the network. Both stay for a whole pass.
+        Gradients are added up, not averaged: each process divides its part of the loss by the
+        labelled records of the whole window.
         """
         lists = [part for part in network.backbone.modules() if isinstance(part, nn.ModuleList)]
         layers = [layer for part in reversed(lists) for layer in part]
         modules = [part for part in network.modules_by_name().values() if part != network.backbone]
         blocks = [b for part in modules for b in part.modules() if isinstance(b, FeedForward)]
         if self.streamed:
-            _keep_no_casts(layers, blocks)
-        # What is still gathered after a forward pass would hide the shares from who asks for them.
-        away = self.streamed or None
+            _drop_casts(layers, blocks)
+        # Weights that stay gathered after a forward pass hide the shares from whoever reads them.
+        reshard = self.streamed or None
         for part in (*layers, *blocks, *modules, network):
             fully_shard(
-                part, mesh=self.mesh, reshard_after_forward=away, offload_policy=self.offload
+                part, mesh=self.mesh, reshard_after_forward=reshard, offload_policy=self.offload
             )
         for module in network.modules():
             if isinstance(module, FSDPModule) and self.count > 1:
                 module.set_gradient_divide_factor(1.0)
-                # By itself it would multiply by 1, which only NCCL can.
+                # Otherwise FSDP would multiply sums by 1, which only NCCL can do.
                 module.set_force_sum_reduction_for_comms(True)
 
     def share(self, window: list[np.ndarray]) -> list[np.ndarray]:
-        """Return which texts of a window this process reads, in micro-batches.
+        """Return the texts of a window that this process reads, in micro-batches.
 
-        A window is sorted by length. Of as many texts as all processes can read at once, each gets
-        every n-th, so that lengths are alike.
+        A window is sorted by length. It is cut into pieces of as many texts as all n processes can
+        read at once. A process reads every n-th text of a piece, so all read similar lengths.
         """
         texts, size = np.concatenate(window), self.count * len(window[0])
         return [texts[i : i + size][self.rank :: self.count] for i in range(0, len(texts), size)]
@@ -101,11 +102,11 @@ class ShardedRanks(Ranks):
         return total.to(value.device)
 
     def norms(self, shares: Tensor) -> Tensor:
-        """Return norms, given those of this process's shares."""
+        """Return the norms of full tensors from the norms of this process's shares."""
         return self.sum(shares.square()).sqrt()
 
     def largest(self, value: int) -> int:
-        """Return the largest of a number over all processes."""
+        """Return the largest value of a number over all processes."""
         if self.count == 1:
             return value
         largest = torch.tensor(value, device=self.device)
@@ -113,7 +114,7 @@ class ShardedRanks(Ranks):
         return int(largest)
 
     def everyones(self, value: Result) -> list[Result]:
-        """Return a small value of each process, by rank."""
+        """Return the small values that all processes pass in, by rank."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -121,7 +122,7 @@ class ShardedRanks(Ranks):
         return values
 
     def in_turn(self, read: Callable[[], Result]) -> Result:
-        """Return what `read` does, which rank 0 calls before all others."""
+        """Call `read` in rank 0 and then in all other processes; return its result."""
         if self.rank:
             self.wait()
             return read()
@@ -130,16 +131,16 @@ class ShardedRanks(Ranks):
         return result
 
     def wait(self) -> None:
-        """Wait until all processes have come here."""
+        """Wait until all processes have called this."""
         self.largest(0)
 
     def gathered(self, value: Any) -> Any:
-        """Return nested dicts and lists with whole tensors, in rank 0; without any elsewhere.
+        """Return nested dicts and lists with full tensors in rank 0, and with None elsewhere.
 
-        One tensor after the other, so that a GPU never holds more than one of them whole.
+        Tensors are gathered one after the other, so a GPU never holds more than one full tensor.
         """
         if isinstance(value, Tensor):
-            tensor = whole(value)
+            tensor = full_tensor(value)
             return None if self.rank else tensor.cpu()
         if isinstance(value, Mapping):
             return {key: self.gathered(item) for key, item in value.items()}
@@ -148,11 +149,11 @@ class ShardedRanks(Ranks):
         return value
 
 
-def _keep_no_casts(layers: list[nn.Module], blocks: list[Any]) -> None:
-    """Let autocast's 16-bit copies of weights live no longer than the weights that are gathered.
+def _drop_casts(layers: list[nn.Module], blocks: list[Any]) -> None:
+    """Drop autocast's 16-bit copies of a layer's or block's weights as soon as it is computed.
 
-    The backward pass would need those of all blocks at once, so these are computed anew; layers are
-    already. Autocast itself would keep them up to the end of the forward pass.
+    Autocast would keep the copies up to the end of the forward pass. The backward pass would need
+    those of all blocks at once, so blocks are recomputed for it; layers are recomputed already.
     """
     for block in blocks:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
@@ -164,8 +165,8 @@ def _keep_no_casts(layers: list[nn.Module], blocks: list[Any]) -> None:
 def group(device: torch.device) -> Iterator[ShardedRanks]:
     """Open the group of the processes that torchrun has started, and close it at the end.
 
-    Where work fails it stays open up to the end of the process: the others fail as soon as it
-    closes, and are not to do so before the cause is written down.
+    If the work fails, the group stays open up to the end of the process. The other processes fail
+    as soon as it closes, and they must not fail before the cause is written down.
     """
     distributed.init_process_group(BACKENDS[device.type], timeout=TIMEOUT)
     yield ShardedRanks(device)

@@ -10,7 +10,7 @@ from redheart.recipe.training_options import TrainOptions
 
 
 class Kept(NamedTuple):
-    """What a training keeps of a network, and its files hold."""
+    """What training keeps of a network, in memory and in its files."""
 
     weights: int
     """Number of the network's weights."""
@@ -27,26 +27,26 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class Tier:
-    """What is kept of a training, in how many bits and where."""
+    """What training keeps, in how many bits and where."""
 
     name: str
     """Its name in the config."""
     weights: Literal["fp32", "bf16"] = "fp32"
-    """What the weights of linear layers and their gradients are held in (all but small ones)."""
+    """The type of the weights of linear layers, small ones aside, and of their gradients."""
     states: Literal["fp32", "8bit"] = "fp32"
-    """What the optimizer's states of weights in bf16 are held in."""
+    """The type of the optimizer's states of weights in bf16."""
     states_on_cpu: bool = False
-    """Whether these lie, and the optimizer steps, in main memory, with weights in float32."""
+    """Whether the states lie in main memory; the optimizer steps there with float32 weights."""
     average_on_cpu: bool = False
     """Whether the moving average lies in main memory."""
     recompute: bool = False
     """Whether the activations of a backbone's layer are computed anew for its gradients."""
     weights_on_cpu: bool = False
-    """Whether weights and gradients lie in main memory, and a layer or block of them comes to the
-    device for as long as it is computed."""
+    """Whether weights and gradients lie in main memory, and a layer or block of them is on the
+    device only while it is computed."""
 
 
-# From the fastest to the slowest. Where nothing is lost by it, results stay those of the first.
+# From the fastest to the slowest. A tier without loss of precision gives the first's results.
 TIERS = (
     Tier("fp32"),
     Tier("checkpointed", recompute=True),
@@ -68,7 +68,7 @@ def training_precision(options: TrainOptions, tier: Tier) -> TrainOptions:
 
 
 def keeps(tier: Tier, weights: int, compact: int) -> Kept:
-    """Return what training keeps, wherever that lies.
+    """Return what training keeps, wherever it lies.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def keeps(tier: Tier, weights: int, compact: int) -> Kept:
     """
     if tier.weights == "fp32":
         return Kept(weights, 0, 8 * weights)
-    if tier.states == "fp32":  # and the same weights in float32 beside them
+    if tier.states == "fp32":  # and a float32 copy of the compact weights
         return Kept(weights, compact, 8 * weights + 4 * compact)
     # Two codes of 8 bits a weight, and two scales of 32 bits for each block of 256.
     states = 8 * (weights - compact) + compact * 2 + compact * 8 // 256

@@ -31,8 +31,8 @@ class NeuralAnalyzer(nn.Module):
 class AdvancedAnalyzer(nn.Module):
     """Learned queries that attend to transformed tokens, then a residual perceptron.
 
-    Lee et al., "Set Transformer" (2019), section 3.2. Keys and values have no projections of their
-    own: next to a learned query and a linear layer those would add nothing.
+    Lee et al., "Set Transformer" (2019), section 3.2. Keys and values have no projections:
+    beside learned queries and a linear layer, projections would add nothing.
     """
 
     def __init__(self, dimension: int, size: QuerySize, outputs: int, dropout: float):
@@ -47,5 +47,5 @@ class AdvancedAnalyzer(nn.Module):
         """Return the contribution to the task, (batch, outputs)."""
         tokens = F.gelu(self.transform(features.tokens))
         queries = self.queries.type_as(tokens).expand(len(tokens), -1, -1)
-        found = F.scaled_dot_product_attention(queries, tokens, tokens, attn_mask=mask[:, None, :])
-        return self.perceptron(found.flatten(1))
+        mixed = F.scaled_dot_product_attention(queries, tokens, tokens, attn_mask=mask[:, None, :])
+        return self.perceptron(mixed.flatten(1))

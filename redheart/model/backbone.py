@@ -17,7 +17,7 @@ ROTARY_BASE = 10_000.0
 
 
 class Features(NamedTuple):
-    """What a backbone makes of a batch of texts."""
+    """The features that a backbone computes for a batch of texts."""
 
     tokens: Tensor
     """Features of each token, (batch, tokens, dimension); undefined where the mask is False."""
@@ -42,9 +42,10 @@ class Backbone(nn.Module, ABC):
         """Return the features of a batch of texts."""
 
     def recompute_activations(self) -> None:
-        """Keep but the input of each layer, and compute the rest anew for its gradients.
+        """Keep only the input of each layer; the backward pass computes the rest again.
 
-        That changes no number, dropout's among them. A trunk without layers has nothing to save.
+        No number changes: dropout draws the same masks again. A trunk without layers has nothing
+        to save.
         """
 
     @abstractmethod
@@ -69,13 +70,13 @@ class TransformerBackbone(Backbone):
         self.dropout = TextDropout(dropout)
         self.layers = nn.ModuleList(EncoderLayer(size, dropout) for _ in range(size.layers))
         self.norm = nn.LayerNorm(size.dimension)
-        # A constant, so no part of the state.
+        # The table is a constant, so it is not part of the state.
         rotation = rotation_table(max_tokens, size.dimension // size.attention_heads)
         self.register_buffer("rotation", rotation, persistent=False)
         self.recomputes = False
 
     def recompute_activations(self) -> None:
-        """Keep but the input of each layer (Chen et al. 2016, arXiv 1604.06174)."""
+        """Keep only the input of each layer (Chen et al. 2016, arXiv 1604.06174)."""
         self.recomputes = True
 
     def forward(self, batch: Batch) -> Features:
@@ -119,7 +120,7 @@ class TransformerBackbone(Backbone):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention, then a feed-forward half, each normalised before and added after."""
+    """Self-attention, then a feed-forward block; both are residual and normalise their input."""
 
     def __init__(self, size: BackboneSize, dropout: float):
         super().__init__()
@@ -161,8 +162,8 @@ class TextDropout(nn.Module):
     """Dropout with one mask a text, the same at all of its tokens.
 
     Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural
-    networks" (2016). The mean over the tokens would average independent masks away; besides, to
-    draw those takes a CPU a quarter of a small network's time.
+    networks" (2016). Independent masks would cancel out in the mean over the tokens. To draw them
+    would also take a quarter of a small network's time on a CPU.
     """
 
     def __init__(self, probability: float):
@@ -194,7 +195,7 @@ def rotation_table(length: int, width: int) -> Tensor:
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn pairs of features of (batch, tokens, heads, width) by their tokens' angles."""
+    """Rotate pairs of features by their tokens' angles; `x` is (batch, tokens, heads, width)."""
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
     turned = pairs * torch.view_as_complex(rotation)[:, None]
     return torch.view_as_real(turned).flatten(-2).type_as(x)

@@ -11,7 +11,7 @@ from redheart.recipe.model_options import StackSize
 class ResidualMLP(nn.Module):
     """Project, refine in residual blocks, read out.
 
-    By itself a task's head, on pooled features; every other module ends in one.
+    A task's head is one, on pooled features. The analyzers and the signal chain end in one.
     """
 
     def __init__(self, inputs: int, size: StackSize, outputs: int, dropout: float):

@@ -27,17 +27,17 @@ class Network(nn.Module):
 
     Only the heads send gradients into the backbone: all other modules read its features detached,
     `kalman` reads the series of `dsp` detached, and the lexical branches read n-grams. So each
-    module learns from the loss of its own contribution alone (the backbone from those of the
-    heads).
+    module learns only from the loss of its own contribution, and the backbone from the losses of
+    the heads.
 
     Parameters
     ----------
     architecture
         All sizes.
     tasks
-        What is predicted; the same tasks that the architecture was made for.
+        The tasks to predict; the architecture was made for the same tasks.
     backbone
-        A trunk to take in place of the Transformer of the architecture.
+        A trunk that replaces the Transformer of the architecture.
     """
 
     def __init__(
@@ -60,30 +60,30 @@ class Network(nn.Module):
         return self.contribute(self.backbone(batch), batch)
 
     def contribute(self, features: Features, batch: Batch) -> Contributions:
-        """Return each module's contribution to each task, given what the backbone made of a batch.
+        """Return each module's contribution to each task, from the backbone's features of a batch.
 
-        So several epochs' modules can read one trunk that ran once.
+        So the modules of several epochs can share one forward pass of the trunk.
         """
         mask, detached = batch.mask, features.detach()
         module = self.modules_by_name()
         contributions: Contributions = {task.name: {} for task in self.tasks}
-        for task, of_task in contributions.items():
-            of_task[HEAD.of(task)] = module[HEAD.of(task)](features.pooled)
-            of_task[NEURAL.of(task)] = module[NEURAL.of(task)](detached, mask)
+        for task, outputs in contributions.items():
+            outputs[HEAD.of(task)] = module[HEAD.of(task)](features.pooled)
+            outputs[NEURAL.of(task)] = module[NEURAL.of(task)](detached, mask)
             if task == self.architecture.signal_task:
-                of_task[DSP.name], series = module[DSP.name](detached, mask)
-                of_task[KALMAN.name] = module[KALMAN.name](series.detach())
+                outputs[DSP.name], series = module[DSP.name](detached, mask)
+                outputs[KALMAN.name] = module[KALMAN.name](series.detach())
             if task in self.architecture.advanced:
-                of_task[ADVANCED.of(task)] = module[ADVANCED.of(task)](detached, mask)
+                outputs[ADVANCED.of(task)] = module[ADVANCED.of(task)](detached, mask)
             if task in self.architecture.lexical:
                 branch = module[LEXICAL.of(task)]
-                once = branch(batch.ngrams, batch.ngram_values)
-                # Of a doubled batch the n-grams come once, and stand for both of its passes.
-                of_task[LEXICAL.of(task)] = once.repeat(len(mask) // len(once), 1)
+                output = branch(batch.ngrams, batch.ngram_values)
+                # A doubled batch holds its n-grams once; their output stands for both passes.
+                outputs[LEXICAL.of(task)] = output.repeat(len(mask) // len(output), 1)
         return contributions
 
     def train_after(self, epochs: int) -> None:
-        """Set training mode after so many epochs; a backbone that is frozen by then only reads."""
+        """Set training mode; a backbone that is frozen after so many epochs evaluates instead."""
         self.train()
         limit = self.architecture.freeze_after
         learns = limit is None or epochs < limit
@@ -91,7 +91,7 @@ class Network(nn.Module):
         self.backbone.requires_grad_(learns)
 
     def modules_by_name(self) -> dict[str, nn.Module]:
-        """Return the modules in canonical order; their states together are the network's."""
+        """Return the modules in canonical order; together their states are the network's."""
         return {
             name: self.get_submodule(_attribute(name)) for name in self.architecture.module_names
         }
@@ -125,8 +125,8 @@ def _transformer(sizes: Architecture) -> Backbone:
 def _attribute(name: str) -> str:
     """Return the attribute that holds a module.
 
-    No ModuleDict: its keys may be neither dotted nor called as its methods are, and a task may
-    well be called `values` or `type`.
+    A ModuleDict would not do: its keys may hold no dots and may not be names of its methods, and a
+    task may be called `values` or `type`.
     """
     return name.replace(".", "_")
 
@@ -147,9 +147,9 @@ def build_network(
     Parameters
     ----------
     sizes
-        Those of the part that it reads.
+        Sizes of the part that the network reads.
     backbone
-        A trunk to take in place of the Transformer of the preset.
+        A trunk that replaces the Transformer of the preset.
 
     Raises
     ------
@@ -165,10 +165,10 @@ def build_network(
 
 
 def hold_in_bfloat16(network: nn.Module) -> None:
-    """Round the weights of linear layers to bfloat16, small ones aside, and hold them in it.
+    """Round the weights of linear layers, small ones aside, to bfloat16 and hold them in it.
 
-    What is no factor of a product (embeddings, norms, biases, filters, n-grams) stays in float32,
-    and so does the residual stream; autocast must be on.
+    Parameters that enter no matrix product (embeddings, norms, biases, filters, n-grams) stay in
+    float32, and so does the residual stream. Autocast must be on.
     """
     for module in network.modules():
         if isinstance(module, nn.Linear) and module.weight.numel() >= SMALLEST_COMPACT:
@@ -183,8 +183,8 @@ def fuse(contributions: Mapping[str, Tensor], weights: Mapping[str, float] | Non
     contributions
         By module, tensors of one shape.
     weights
-        By module, 0 or more; a module that is not named counts 1, and one without a contribution
-        is left out of the mean. None: all count the same.
+        By module, 0 or more. A module that has no weight here counts 1; a module that has no
+        contribution is left out of the mean. None: all modules count the same.
 
     Raises
     ------

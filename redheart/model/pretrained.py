@@ -1,4 +1,4 @@
-"""Trunks that were trained elsewhere: live, or as the features that they once gave."""
+"""Pretrained trunks: encoders that run, or features that a trunk computed before."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from redheart.storage.tensors import load_verified
 class PretrainedBackbone(Backbone):
     """An encoder of the package transformers, with masked mean pooling.
 
-    It has initial weights until others are loaded into it.
+    Its weights are random until trained ones are loaded.
     """
 
     def __init__(self, config: Mapping[str, Any]):
@@ -35,17 +35,17 @@ class PretrainedBackbone(Backbone):
 
     def forward(self, batch: Batch) -> Features:
         """Encode the token ids of a batch."""
-        found = self.encoder(input_ids=batch.ids, attention_mask=batch.mask.long())
-        tokens = found.last_hidden_state
+        output = self.encoder(input_ids=batch.ids, attention_mask=batch.mask.long())
+        tokens = output.last_hidden_state
         return Features(tokens, masked_mean(tokens, batch.mask))
 
     def recompute_activations(self) -> None:
-        """Keep but the input of each layer, where the encoder can do so."""
+        """Keep only the input of each layer, if the encoder can do so."""
         if self.encoder.supports_gradient_checkpointing:
             self.encoder.activation_checkpointing_enable({"use_reentrant": False})
 
     def depth_of(self, parameter_name: str) -> int:
-        """Return the layer of a parameter: embeddings count as 0, what follows all as the last."""
+        """Return the layer of a parameter: 0 for embeddings, the last for parameters after all."""
         layer = re.search(r"\.(\d+)\.", parameter_name)
         if layer:
             return min(int(layer[1]), self.depth - 1)
@@ -53,7 +53,7 @@ class PretrainedBackbone(Backbone):
 
 
 class StoredFeatures(Backbone):
-    """What a frozen trunk made of the texts, read from the batch; it has no weights."""
+    """The features that a frozen trunk computed for the texts, read from the batch; no weights."""
 
     depth = 1
 
@@ -67,7 +67,7 @@ class StoredFeatures(Backbone):
         Raises
         ------
         ValueError
-            It brings none.
+            The batch has no features.
         """
         if batch.features is None:
             raise ValueError("the texts have no features of a frozen trunk")
@@ -75,7 +75,7 @@ class StoredFeatures(Backbone):
         return Features(tokens, masked_mean(tokens, batch.mask))
 
     def depth_of(self, parameter_name: str) -> int:
-        """Refuse every name, having no parameter.
+        """Refuse every name, since there are no parameters.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class StoredFeatures(Backbone):
 
 
 def backbone_for(part: Encoded) -> Backbone | None:
-    """Return the trunk that a part is made for; None: the preset's own."""
+    """Return the trunk that a part is encoded for; None: the preset's Transformer."""
     if part.features is not None:
         return StoredFeatures(part.features[0].shape[1])
     return PretrainedBackbone(part.trunk) if part.trunk else None

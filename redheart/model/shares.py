@@ -1,4 +1,4 @@
-"""Tensors that are divided among processes: whole, or as the share of one."""
+"""Tensors that are divided among processes: the full tensor, and the share of one process."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def whole(tensor: Any) -> Tensor:
-    """Return a tensor that is divided among processes in one piece; all of them must ask."""
+def full_tensor(tensor: Any) -> Tensor:
+    """Return a tensor that is divided among processes in one piece; all of them must call this."""
     if hasattr(tensor, "full_tensor"):
-        # Of a group of one there is nothing to gather, and no network reaches main memory.
+        # A group of one has nothing to gather, and NCCL cannot reach tensors in main memory.
         alone = tensor.device_mesh.size() == 1
         tensor = tensor.to_local() if alone else tensor.full_tensor()
-    gathered: Tensor = tensor
-    return gathered
+    full: Tensor = tensor
+    return full
 
 
 def local(tensor: Any) -> Tensor:
@@ -25,7 +25,7 @@ def local(tensor: Any) -> Tensor:
 
 
 def put(target: Any, value: Tensor) -> None:
-    """Copy a whole tensor into another, of which this process may hold no more than its share."""
+    """Copy a full tensor into a target, of which this process may hold only its share."""
     if hasattr(target, "device_mesh"):
         mesh = target.device_mesh
         shares, rank = value.chunk(mesh.size()), mesh.get_local_rank()
@@ -34,7 +34,7 @@ def put(target: Any, value: Tensor) -> None:
 
 
 def placed(value: Tensor, like: Tensor) -> Tensor:
-    """Return a whole tensor on the device of another, and divided as that is."""
+    """Return a full tensor on the device of `like`, divided among processes as `like` is."""
     if value.dim() == 0 or not hasattr(like, "device_mesh"):
         return value.to(like.device)
     copy = like.detach().to(value.dtype, copy=True)

@@ -46,7 +46,7 @@ class KalmanTracker(nn.Module):
     def __init__(self, size: SignalSize, outputs: int, dropout: float):
         super().__init__()
         self.observe = nn.Linear(size.series, size.states)
-        # Filters start spread out, from those that follow every point to those that average.
+        # The filters start spread out: the first ones follow every point, the last ones average.
         self.raw_transition = nn.Parameter(spaced(0.5, 2.0, size.states))
         self.log_process_variance = nn.Parameter(spaced(0.0, -3.0, size.states))
         self.log_observation_variance = nn.Parameter(torch.zeros(size.states))
@@ -81,7 +81,7 @@ def segment_means(tokens: Tensor, mask: Tensor, segments: int) -> Tensor:
 def spaced(first: float, last: float, count: int) -> Tensor:
     """Return `count` evenly spaced numbers on the default device.
 
-    Once transformers has loaded a model, `torch.linspace` makes its numbers on the CPU always.
+    `torch.linspace` always computes on the CPU once transformers has loaded a model.
     """
     return first + (last - first) * torch.arange(count) / max(1, count - 1)
 
@@ -116,7 +116,7 @@ def band_envelopes(signal: Tensor, response: Tensor) -> Tensor:
     segments = signal.shape[1]
     spectrum = torch.fft.rfft(signal, n=2 * segments, dim=1)[..., None]
     bands = spectrum * torch.view_as_complex(response)
-    # Twice the positive frequencies and no negative ones: 0 and Nyquist stand for themselves.
+    # An analytic signal has positive frequencies twice, 0 and Nyquist once, negative ones never.
     positive = F.pad(torch.full((segments - 1,), 2.0, device=signal.device), (1, 1), value=1.0)
     analytic = torch.fft.ifft(bands * positive[:, None, None], n=2 * segments, dim=1)
     return analytic[:, :segments].abs()

@@ -1,4 +1,4 @@
-"""Checkpoints by module: their files, their hashes, and reading them without executing anything."""
+"""The weights of a network by module: how they are read from it and loaded into it."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def load_into(network: Network, states: MaybeDeferred) -> None:
     UserError
         A module or parameter is missing, unknown or of another shape.
     """
-    own = parameters_by_module(network)
-    if set(own) != set(states):
-        differing = sorted(set(own) ^ set(states))
+    modules = parameters_by_module(network)
+    if set(modules) != set(states):
+        differing = sorted(set(modules) ^ set(states))
         raise UserError(f"these weights belong to another model: modules {differing} differ")
-    for module, parameters in own.items():
+    for module, parameters in modules.items():
         if set(parameters) != set(states[module]):
             raise UserError(f"these weights belong to another model: module {module} differs")
         for name, parameter in parameters.items():
@@ -57,17 +57,17 @@ def parameters_by_module(network: Network) -> dict[str, dict[str, Parameter]]:
     Raises
     ------
     ValueError
-        A parameter that can learn belongs to no module, or one to two.
+        A parameter that can learn belongs to no module, or any parameter belongs to two modules.
     """
     owner: dict[int, str] = {}
-    found: dict[str, dict[str, Parameter]] = {}
+    modules: dict[str, dict[str, Parameter]] = {}
     for module, part in network.modules_by_name().items():
-        found[module] = dict(part.named_parameters())
-        for name, parameter in found[module].items():
+        modules[module] = dict(part.named_parameters())
+        for name, parameter in modules[module].items():
             first = owner.setdefault(id(parameter), module)
             if first != module:
                 raise ValueError(f"{name} belongs to two modules: {first} and {module}")
     for name, parameter in network.named_parameters():
         if parameter.requires_grad and id(parameter) not in owner:
             raise ValueError(f"{name} belongs to no module")
-    return found
+    return modules
