@@ -1,7 +1,7 @@
 """AdamW by torch's own fused kernel, without the second that `torch.optim` takes to start.
 
 The first optimizer that torch makes in a process imports its compiler (0.9 s), which nothing here
-uses; a leg of a small model trains no longer than that. Bit for bit the steps are the same.
+uses; a leg of a small model trains in no more time. The steps are the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ class AdamW:
     Parameters
     ----------
     groups
-        Each with `params`, and what of `lr`, `betas`, `eps` and `weight_decay` differs from the
-        defaults; further entries stay as they are. `lr` may be set between steps.
+        Each has `params`, and those of `lr`, `betas`, `eps` and `weight_decay` that differ from
+        the defaults; further entries are left alone. `lr` may be set between steps.
     weight_decay
-        That of groups without their own.
+        The weight decay of groups that do not name one.
     """
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], weight_decay: float = 0.01) -> None:
         common = {"lr": 0.0, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": weight_decay}
         self.param_groups: list[dict[str, Any]] = [{**common, **group} for group in groups]
         self.state: dict[nn.Parameter, dict[str, Tensor]] = {}
-        # Of weights that are copies of others in more bits, those others.
+        # By parameter, the float32 weight of which it is a copy; empty: parameters are no copies.
         self.masters: dict[nn.Parameter, Tensor] = {}
 
     def zero_grad(self) -> None:
@@ -43,9 +43,9 @@ class AdamW:
     def step(self) -> None:
         """Update every parameter that has a gradient."""
         for group in self.param_groups:
-            stepped = {p: p.grad for p in group["params"] if p.grad is not None}
-            if stepped:
-                self._update(group, [*stepped], [*stepped.values()])
+            gradients = {p: p.grad for p in group["params"] if p.grad is not None}
+            if gradients:
+                self._update(group, [*gradients], [*gradients.values()])
 
     def moments(self, parameter: nn.Parameter) -> tuple[Tensor, Tensor, Tensor]:
         """Return a parameter and its moments in float32, all on one device."""
@@ -59,12 +59,12 @@ class AdamW:
         return {"lr": [group["lr"] for group in self.param_groups], "state": state}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` returned."""
+        """Load a state that `state_dict` returned."""
         parameters = self._parameters()
         for group, rate in zip(self.param_groups, saved["lr"], strict=True):
             group["lr"] = rate
         self.state = {
-            parameters[place]: {n: self._at_home(parameters[place], n, t) for n, t in state.items()}
+            parameters[place]: {n: self._placed(parameters[place], n, t) for n, t in state.items()}
             for place, state in saved["state"].items()
         }
 
@@ -72,14 +72,14 @@ class AdamW:
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
     def _update(
-        self, group: Mapping[str, Any], stepped: list[nn.Parameter], gradients: list[Tensor]
+        self, group: Mapping[str, Any], parameters: list[nn.Parameter], gradients: list[Tensor]
     ) -> None:
         """Update parameters of a group by their gradients."""
-        states = [self._state_of(parameter) for parameter in stepped]
-        fused_step(group, [*stepped], gradients, states)
+        states = [self._state_of(parameter) for parameter in parameters]
+        fused_step(group, [*parameters], gradients, states)
 
-    def _at_home(self, parameter: nn.Parameter, name: str, value: Tensor) -> Tensor:
-        """Return a saved state where it belongs."""
+    def _placed(self, parameter: nn.Parameter, name: str, value: Tensor) -> Tensor:
+        """Return a saved state on its parameter's device, divided as the parameter is."""
         return placed(value, parameter)
 
     def _state_of(self, parameter: nn.Parameter) -> dict[str, Tensor]:
@@ -103,7 +103,7 @@ def fused_step(
     gradients: list[Tensor],
     states: Sequence[Mapping[str, Tensor]],
 ) -> None:
-    """Take a step with weights of one group, or shares of them: in float32, on one device."""
+    """Take a step with weights of one group, or with shares of them, in float32 on one device."""
     torch._foreach_add_([state["step"] for state in states], 1)
     beta1, beta2 = group["betas"]
     torch._fused_adamw_(

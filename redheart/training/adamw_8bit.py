@@ -19,8 +19,8 @@ from redheart.training.adamw import AdamW
 
 # Values that share a scale.
 BLOCK = 256
-# Values that are decoded, updated and encoded at once: a multiple of BLOCK, so that no result
-# depends on it but for the random numbers. It bounds the temporaries, about 40 bytes a value.
+# Values that are decoded, updated and encoded at once, with temporaries of about 40 bytes a value.
+# It is a multiple of BLOCK, so results depend on it only through the random numbers.
 CHUNK = 1 << 20
 # bfloat16 is the upper half of float32.
 LOWER_HALF = 1 << 16
@@ -58,7 +58,7 @@ def quantize(values: Tensor, signed: bool) -> tuple[Tensor, Tensor]:
 
 
 def dequantize(codes: Tensor, scales: Tensor, signed: bool) -> Tensor:
-    """Return the float32 values that `quantize` gave codes and scales for, as nearly as it can."""
+    """Return the float32 values that `quantize` encoded, as nearly as the codes can hold them."""
     shares = _values(signed, codes.device).index_select(0, codes.int())
     blocks = F.pad(shares, (0, -len(codes) % BLOCK)).view(-1, BLOCK)
     return (blocks * scales[:, None]).flatten()[: len(codes)]
@@ -71,7 +71,7 @@ def _values(signed: bool, device: torch.device) -> Tensor:
 
 @cache
 def _borders(signed: bool, device: torch.device) -> Tensor:
-    """Return the middles between neighbouring values: what lies between two has their code."""
+    """Return the middles between neighbouring values: a code is for numbers between two middles."""
     values = torch.tensor(codebook(signed), dtype=torch.float64)
     return ((values[:-1] + values[1:]) / 2).float().to(device)
 
@@ -86,13 +86,13 @@ def round_stochastically(values: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class AdamW8bit(AdamW):
-    """AdamW that keeps the moments of bfloat16 weights in 8 bits; those of others stay in float32.
+    """AdamW that keeps the moments of bfloat16 weights in 8 bits, and all others in float32.
 
     Parameters
     ----------
     seed
-        Where the random numbers of rounding come from, with a weight's place and its number of
-        steps: so no random state is kept, and none of torch's is changed.
+        The random numbers of rounding follow from this seed, a weight's place and its number of
+        steps. So there is no random state to keep, and torch's random state does not change.
     """
 
     def __init__(
@@ -113,9 +113,9 @@ class AdamW8bit(AdamW):
         return parameter.detach().float(), first.view(shape), second.view(shape)
 
     def _update(
-        self, group: Mapping[str, Any], stepped: list[nn.Parameter], gradients: list[Tensor]
+        self, group: Mapping[str, Any], parameters: list[nn.Parameter], gradients: list[Tensor]
     ) -> None:
-        pairs = list(zip(stepped, gradients, strict=True))
+        pairs = list(zip(parameters, gradients, strict=True))
         if full := [pair for pair in pairs if pair[0].dtype == torch.float32]:
             super()._update(group, *map(list, zip(*full, strict=True)))
         for parameter, gradient in pairs:
@@ -142,7 +142,7 @@ class AdamW8bit(AdamW):
         if parameter.dtype == torch.float32 or parameter in self.state:
             return super()._state_of(parameter)
         count, device = parameter.numel(), parameter.device
-        # 0 is code 127 of the signed values, of which as many are below as above it but for 1.
+        # The code of 0 is 127: below it are 127 signed values, above it the same 127 and 1.
         zero = codebook(True).index(0.0)
         self.state[parameter] = {
             "step": torch.zeros(()),
@@ -153,11 +153,11 @@ class AdamW8bit(AdamW):
         }
         return self.state[parameter]
 
-    def _at_home(self, parameter: nn.Parameter, name: str, value: Tensor) -> Tensor:
-        # The number of steps is read in Python, which would wait for a GPU.
+    def _placed(self, parameter: nn.Parameter, name: str, value: Tensor) -> Tensor:
+        # Python reads the number of steps, and would wait for a GPU.
         if name == "step" and parameter.dtype != torch.float32:
             return value
-        return super()._at_home(parameter, name, value)
+        return super()._placed(parameter, name, value)
 
 
 def _tensors(state: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
@@ -171,7 +171,7 @@ def _updated(
     gradients: Tensor,
     state: Mapping[str, Tensor],
 ) -> Tensor:
-    """Return the weights after a step, in float32; the states are updated where they are."""
+    """Return the weights after a step, in float32; the states are updated in place."""
     beta1, beta2 = group["betas"]
     gradient = gradients.float()
     first = dequantize(state["exp_avg"], state["exp_avg_scale"], True)

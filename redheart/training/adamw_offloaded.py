@@ -1,4 +1,4 @@
-"""AdamW whose states lie in main memory, where it steps: a GPU keeps weights and gradients.
+"""AdamW that keeps its states and steps in main memory; a GPU keeps weights and gradients.
 
 As in Ren et al. 2021, "ZeRO-Offload", arXiv 2101.06840. On a CPU the steps are those of `AdamW`,
 bit for bit.
@@ -16,9 +16,10 @@ from redheart.training.adamw import AdamW, fused_step, new_state
 
 
 def on_host(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Yield each tensor in main memory, valid until the next is asked for.
+    """Yield each tensor in main memory; it is valid until the next one is requested.
 
-    While one is used, the next is on its way from a GPU into the other of two pinned buffers.
+    There are two pinned buffers. While the caller uses the tensor in one of them, a GPU copies the
+    next tensor into the other.
     """
     if not any(tensor.is_cuda for tensor in tensors):
         yield from tensors
@@ -43,10 +44,11 @@ def _arrived(place: Tensor, event: torch.cuda.Event) -> Tensor:
 
 
 class OffloadedAdamW(AdamW):
-    """AdamW with float32 weights and moments in main memory, whatever the network's are in.
+    """AdamW with float32 weights and moments in main memory, whatever the network's type.
 
-    The network's weights are copies of its own, but those that are in float32 in main memory: they
-    are its own. Gradients may be added up over any number of micro-batches.
+    The network's weights are copies of these `masters`. A network's weight that is itself in
+    float32 in main memory is its own master. Gradients may be added up over any number of
+    micro-batches.
     """
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], weight_decay: float = 0.01) -> None:
@@ -59,29 +61,29 @@ class OffloadedAdamW(AdamW):
         return self.masters[parameter], state["exp_avg"], state["exp_avg_sq"]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `AdamW` does, and by place the weights that are copied in fewer bits."""
+        """Return the state of `AdamW` and, by place, the masters of weights in fewer bits."""
         places = enumerate(self._parameters())
-        rounded = {i: self.masters[p] for i, p in places if p.dtype != torch.float32}
-        return {**super().state_dict(), **({"masters": rounded} if rounded else {})}
+        masters = {i: self.masters[p] for i, p in places if p.dtype != torch.float32}
+        return {**super().state_dict(), **({"masters": masters} if masters else {})}
 
     @torch.no_grad()
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` returned, and the network's weights, which are loaded first."""
+        """Load a state that `state_dict` returned; the network's weights must be loaded before."""
         super().load_state_dict(saved)
-        rounded = saved.get("masters", {})
+        masters = saved.get("masters", {})
         for place, parameter in enumerate(self._parameters()):
-            self.masters[parameter].copy_(rounded.get(place, parameter))
+            self.masters[parameter].copy_(masters.get(place, parameter))
 
     def _update(
-        self, group: Mapping[str, Any], stepped: list[nn.Parameter], gradients: list[Tensor]
+        self, group: Mapping[str, Any], parameters: list[nn.Parameter], gradients: list[Tensor]
     ) -> None:
-        for parameter, gradient in zip(stepped, on_host(gradients), strict=True):
+        for parameter, gradient in zip(parameters, on_host(gradients), strict=True):
             master = self.masters[parameter]
             fused_step(group, [master], [gradient.float()], [self._state_of(parameter)])
             if master.data_ptr() != parameter.data_ptr():
                 parameter.copy_(master, non_blocking=True)
 
-    def _at_home(self, parameter: nn.Parameter, name: str, value: Tensor) -> Tensor:
+    def _placed(self, parameter: nn.Parameter, name: str, value: Tensor) -> Tensor:
         return value
 
     def _state_of(self, parameter: nn.Parameter) -> dict[str, Tensor]:
@@ -91,7 +93,7 @@ class OffloadedAdamW(AdamW):
 
 
 def _master(parameter: nn.Parameter) -> Tensor:
-    """Return a weight in float32 in main memory: itself where it is that, or a pinned copy."""
+    """Return a float32 weight in main memory: the weight itself if it is one, or else a copy."""
     weight = parameter.detach()
     if not weight.is_cuda:
         return weight.float()

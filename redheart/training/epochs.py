@@ -36,7 +36,7 @@ Report = Callable[[int, int, int, float, float], None]
 
 
 class NonFiniteLoss(Exception):
-    """The loss or a gradient is no longer a number; the weights are those of before the step."""
+    """The loss or a gradient is not finite; the weights are still those before the step."""
 
 
 def train_epoch(
@@ -50,12 +50,12 @@ def train_epoch(
     Raises
     ------
     NonFiniteLoss
-        Before the update that would have spread it.
+        The loss or a gradient is not finite; no update has used it.
     """
     options, epoch = state.options, state.epoch + 1
-    done = [row for row in state.steps if row["epoch"] == epoch]
-    if not done:
-        # Order and dropout follow from seed and epoch alone: no leg has random state to hand on.
+    rows = [row for row in state.steps if row["epoch"] == epoch]
+    if not rows:
+        # Order and dropout follow only from seed and epoch: no leg has random state to hand on.
         seed_epoch(state)
     state.network.train_after(state.epoch)
     targets = {t.name: torch.from_numpy(data.targets[t.name]) for t in state.tasks}
@@ -64,7 +64,7 @@ def train_epoch(
     steps = windows_per_epoch(len(data), *sizes)
     most_tokens = CPU_TOKENS if device_type(options) == "cpu" else math.inf
     windows = training_windows(lengths, *sizes, state.seed, state.epoch, most_tokens)
-    for window in islice(windows, len(done), None):
+    for window in islice(windows, len(rows), None):
         loss = _accumulate(state, data, targets, window)
         share = schedule(state.step, steps * options.schedule_epochs, options.final_rate)
         norms = _update(state, loss, share)
@@ -76,20 +76,20 @@ def train_epoch(
             "tokens": int(lengths[np.concatenate(window)].sum()),
             "gradient_norm": norms,
         }
-        done.append(row)
+        rows.append(row)
         state.steps.append(row)
         state.meter.count(row["tokens"])
         if report:
-            report(epoch, len(done), steps, loss, state.meter.tokens_per_second())
+            report(epoch, len(rows), steps, loss, state.meter.tokens_per_second())
         if after_step:
             after_step()
     state.epoch = epoch
-    # Of an epoch's last step alone: it takes 7 % of a step (docs/performance.md).
-    ratios = done[-1]["update_ratio"] = update_ratios(state.optimizer, state.units, state.ranks)
+    # Only after an epoch's last step: the ratios take 7 % of a step (docs/performance.md).
+    ratios = rows[-1]["update_ratio"] = update_ratios(state.optimizer, state.units, state.ranks)
     return {
         "epoch": epoch,
-        "loss": float(np.mean([row["loss"] for row in done])),
-        "gradient_norm": _norm_statistics([row["gradient_norm"] for row in done]),
+        "loss": float(np.mean([row["loss"] for row in rows])),
+        "gradient_norm": _norm_statistics([row["gradient_norm"] for row in rows]),
         "update_ratio": ratios["all"],
     }
 
@@ -99,27 +99,28 @@ def _accumulate(
 ) -> float:
     """Add up the gradients of a window's micro-batches; return its loss.
 
-    Each task's sum is divided by its labelled records in the whole window, so the micro-batch's
-    size changes no result. Where a GPU has no memory for one, the window begins anew with halves,
-    from the same random numbers, and so do all that follow; but not where weights are divided:
-    of several processes one alone would, and FSDP's pass is left in its midst.
+    Each task's sum of losses is divided by its labelled records in the whole window, so the size of
+    a micro-batch changes no result. Where a GPU has no memory for a micro-batch, the window begins
+    again with half the size and the same random numbers, and later windows keep that size. Where
+    weights are divided, the error is raised instead: only one of several processes would begin
+    again, and FSDP would be left in the middle of a pass.
     """
     rows = torch.from_numpy(np.concatenate(window))
     counts = {name: max(1, int(labelled(t[rows]).sum())) for name, t in targets.items()}
-    before, own = generators(), state.ranks.share(window)
+    random_states, batches = generators(), state.ranks.share(window)
     while True:
         size = min(max(map(len, window)), state.micro_batch or len(rows))
-        pieces = [batch[i : i + size] for batch in own for i in range(0, len(batch) or 1, size)]
+        pieces = [batch[i : i + size] for batch in batches for i in range(0, len(batch) or 1, size)]
         try:
             return _add_gradients(state, data, targets, pieces, counts)
         except torch.OutOfMemoryError:
             if size == 1 or state.ranks.shards:
                 raise
-        # Not in the handler, where the error's frames keep what they had allocated.
+        # Not in the handler: there the error's frames still hold the memory that they allocated.
         state.optimizer.zero_grad()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
-        set_generators(before)
+        set_generators(random_states)
         state.micro_batch = -(-size // 2)
         print(
             f"out of memory: goes on with micro-batches of {state.micro_batch} instead of {size} "
@@ -139,7 +140,7 @@ def _add_gradients(
     for rows in batches:
         if len(rows):
             loss = _batch_loss(state, data, targets, rows, counts)
-        else:  # As many passes as the other processes make, and any text will do: it adds nothing.
+        else:  # All processes must make the same number of passes; this loss of 0 adds nothing.
             loss = 0 * _batch_loss(state, data, targets, np.array([0]), counts)
         state.scaler.scale(loss).backward()
         total += loss.detach()
@@ -164,8 +165,8 @@ def _batch_loss(
     for task in state.tasks:
         target = targets[task.name][rows].to(device)
         stacked = torch.stack(list(outputs[task.name].values()))
-        each = training_losses(task, stacked, target, options.label_smoothing, options.rdrop)
-        loss = loss + task.weight * each.sum() / counts[task.name]
+        losses = training_losses(task, stacked, target, options.label_smoothing, options.rdrop)
+        loss = loss + task.weight * losses.sum() / counts[task.name]
     return loss
 
 
@@ -178,7 +179,7 @@ def _update(state: TrainingState, loss: float, share: float) -> dict[str, float]
     """
     if not math.isfinite(loss):
         raise NonFiniteLoss(f"the loss became {loss} in epoch {state.epoch + 1}")
-    optimizer: Any = state.optimizer  # the scaler knows torch's own, and asks for no more than this
+    optimizer: Any = state.optimizer  # the scaler's type is torch's; AdamW has all that it uses
     state.scaler.unscale_(optimizer)
     clipped = clip(state.units, state.options.clip_norm, state.ranks)
     values = torch.stack(list(clipped.values())).tolist()
@@ -217,14 +218,15 @@ def train_leg(
 ) -> list[dict[str, Any]]:
     """Train up to the leg's end and return the statistics of its own epochs.
 
-    Without an ancestor it trains from the beginning; from an older one than the leg's start it
-    replays the epochs in between, which gives the same weights. A snapshot of the leg itself goes
-    before any ancestor.
+    Without an ancestor, training starts from the beginning. From an ancestor before the leg's
+    start, it replays the epochs in between, which gives the same weights. A snapshot of the leg
+    itself takes precedence over any ancestor.
 
     Raises
     ------
     UserError
-        The loss ceased to be a number. Nothing of the leg is kept; what was saved before stands.
+        The loss or a gradient became infinite or NaN. The leg is not saved; earlier checkpoints
+        stand.
     """
     statistics: list[dict[str, Any]] = []
     if saved := snapshots and state.ranks.in_turn(snapshots.load):

@@ -1,4 +1,4 @@
-"""Processes that train together: started by torchrun's agent, told of signals, and their errors."""
+"""Processes that train together: how they start, how signals reach them, how errors are told."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ Work = Callable[[Ranks], Result]
 Handlers = Mapping[signal.Signals, Any]
 Group = Callable[[Any], AbstractContextManager[Ranks]]
 
-# How long an echo waits for the end of the process that it is the echo of. That takes a second, and
-# on a busy machine a few.
+# How long a process with an echo (`written_down`) waits for the agent to end it, because another
+# process has ended. That takes a second, and on a busy machine a few.
 ECHO_WAITS_SECONDS = 60
-# Gloo begins its messages with the path of its source file, and raises no class of its own.
+# Gloo raises no error class of its own; its messages begin with the path of its source file.
 BACKEND = re.compile(r"\bgloo\b|nccl", re.IGNORECASE)
 
 
 @contextmanager
 def alone(options: TrainOptions, tier: Tier) -> Iterator[Ranks]:
-    """Yield the one process of a training on one device, as a tier of memory wants it."""
+    """Yield the only process of a training on one device, as a tier of memory needs it."""
     if not tier.weights_on_cpu:
         yield SingleProcess()
         return
@@ -55,20 +55,21 @@ def on_devices(
 ) -> Result:
     """Do `work` in one process for each device; return what it returns in rank 0.
 
-    One device needs no other process. Those of several are forks of this one, so they hold the
-    store's lock with it: while one of them lives, no other run trains the same. Signals that are
-    for a training reach them through this process alone, and if it dies they get a SIGINT.
+    For one device, `work` runs in this process. For several, the processes are forks of this one,
+    so they hold the store's lock together with it: while one of them lives, no other run trains
+    the same leg. They get a training's signals only from this process. If this process dies, they
+    get a SIGINT.
 
     Raises
     ------
     UserError
-        One of a process; or a signal came, or one was killed.
+        A process raised a UserError, a signal came, or a process was killed.
     """
     if devices == 1:
         with alone(options, tier) as ranks:
             return work(ranks)
-    # Not before, since one device does without; and not after, or each process would import it, as
-    # torch's compiler, which FSDP takes up in its first pass.
+    # Imported only here, since one device does without, and before the forks, or each of them would
+    # import it. FSDP imports torch's compiler in its first pass, so that is imported here too.
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
@@ -83,24 +84,24 @@ def on_devices(
         for process in active_children():
             os.kill(int(process.pid or 0), number)
 
-    # What it says of a process that failed is told by what that process wrote down.
+    # The agent's messages say nothing more: a process that fails writes down its error.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    # The first to connect keeps a thread of this process busy, and a fork that catches it with the
-    # lock of libc's resolver would wait for that lock for ever.
+    # The first fork that connects keeps a thread of this process busy. If this process forks while
+    # that thread holds the lock of libc's resolver, the new fork waits for the lock for ever.
     all_forked = get_context("fork").Barrier(devices)
-    # The store of an earlier agent has threads, which a fork lacks: to free it there is a crash.
+    # The store of an earlier agent has threads, which a fork lacks: a fork that frees it crashes.
     gc.collect()
     with tempfile.TemporaryDirectory() as logs, answering(forward):
         agent = elastic_launch(_agent_options(devices, logs), _process)
-        given = (work, options, handlers, sharding.group, all_forked, stopped, Path(logs))
+        arguments = (work, options, handlers, sharding.group, all_forked, stopped, Path(logs))
         try:
-            done: dict[int, Result] = agent(*given)
+            results: dict[int, Result] = agent(*arguments)
         except ChildFailedError as error:
             first = next(iter(error.failures.values()))
             signalled = next(iter(stopped), None)
             failures = read_failures(Path(logs))
             raise told(failures, first.exitcode, signalled) from error
-    return done[0]
+    return results[0]
 
 
 def _agent_options(processes: int, logs: str) -> Any:
@@ -129,7 +130,7 @@ def _process(
     group: Group,
     all_forked: Barrier,
     stopped: Sequence[signal.Signals],
-    failed: Path,
+    failures: Path,
 ) -> Result:
     """Do `work` as one of several processes.
 
@@ -137,58 +138,59 @@ def _process(
     ----------
     stopped
         Signals that came to the job before this process could answer them.
-    failed
-        The folder into which a process that fails writes why.
+    failures
+        The folder into which a process that fails writes its error.
     """
-    # A terminal's Ctrl-C goes to all of its group; here it shall come once, from the agent.
+    # A terminal sends Ctrl-C to its whole process group. This process leaves the group, since the
+    # job forwards the signal.
     os.setpgid(0, 0)
-    written = failed / f"{os.environ['RANK']}.json"
+    failure_path = failures / f"{os.environ['RANK']}.json"
     try:
-        for each, handler in handlers.items():
-            signal.signal(each, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         for number in stopped:
             os.kill(os.getpid(), number)
         all_forked.wait()
-        with written_down(written), explained(), group(_own_device(options)) as ranks:
+        with written_down(failure_path), explained(), group(_own_device(options)) as ranks:
             return work(ranks)
     except KeyboardInterrupt:
-        # Torch lets such a process end as one that has done its work, and then the agent waits for
-        # what the work returns, for ever.
+        # Torch would end this process as if its work were done, and the agent would wait for the
+        # result for ever.
         sys.exit(128 + signal.SIGINT)
 
 
 def _own_device(options: TrainOptions) -> Any:
-    """Return the GPU of this process, or the CPU, which all share."""
+    """Return the GPU of this process, or the CPU, which all processes share."""
     import torch
 
     device = open_device(options)
     if device.type == "cpu":
         return device
-    wanted, there = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
-    if there < wanted:
+    processes, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+    if gpus < processes:
         raise UserError(
-            f"train.devices: {wanted} is more than the {there} GPU(s) that torch sees; lower it, "
+            f"train.devices: {processes} is more than the {gpus} GPU(s) that torch sees; lower it, "
             "or see what CUDA_VISIBLE_DEVICES hides"
         )
-    own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    torch.cuda.set_device(own)
-    return own
+    gpu = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(gpu)
+    return gpu
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What one process failed by."""
+    """The error by which one process failed."""
 
     kind: Literal["user", "bug", "echo"]
-    """A UserError; an error of talking to the other processes, `echo`; anything else, `bug`."""
+    """`user`, a UserError; `echo`, an error of talking to other processes; `bug`, any other."""
     message: str
     """Its message."""
     traceback: str
-    """Where it was raised."""
+    """Its traceback; empty for a UserError."""
 
 
 def failure_of(error: Exception) -> Failure:
-    """Return what is written down of an error that is being handled."""
+    """Return the record of an error that is being handled."""
     if isinstance(error, UserError):
         return Failure("user", str(error), "")
     kind: Literal["bug", "echo"] = "echo" if _is_echo(error) else "bug"
@@ -196,7 +198,7 @@ def failure_of(error: Exception) -> Failure:
 
 
 def _is_echo(error: Exception) -> bool:
-    from torch.distributed import DistError  # of NCCL, and of the store where processes meet
+    from torch.distributed import DistError  # from NCCL, and from the store where processes meet
 
     first_line = str(error).partition("\n")[0]
     by_its_words = isinstance(error, RuntimeError) and BACKEND.search(first_line)
@@ -205,12 +207,12 @@ def _is_echo(error: Exception) -> bool:
 
 @contextmanager
 def written_down(path: Path) -> Iterator[None]:
-    """Write what is raised inside to a file, and raise it.
+    """Write an error that is raised inside to a file, and raise it.
 
-    The others of a process that ends see its connection go, and fail too: an echo. So a process
-    writes down its error while its own connections still stand, and a cause is written before any
-    echo of it. And torchrun's agent ends all processes as soon as it sees that one has ended. So an
-    echo is raised only after a while, for the agent to see the one that ended first.
+    When a process ends, the others lose the connection to it and fail too: their errors are echoes.
+    So a process writes down its error while its connections still stand; a cause is written before
+    any echo of it. Torchrun's agent ends all processes as soon as it sees that one has ended. So
+    an echo is raised only after a while: the agent sees the process that ended first.
     """
     try:
         yield
@@ -229,14 +231,14 @@ def read_failures(folder: Path) -> list[Failure]:
 
 
 def told(failures: Sequence[Failure], exit_code: int, stopped: signal.Signals | None) -> Exception:
-    """Return what the user is told of processes that failed.
+    """Return the error that tells the user why processes failed.
 
     Parameters
     ----------
     failures
-        What they wrote down; one that was killed wrote nothing.
+        The errors that processes wrote down; a process that was killed wrote none.
     exit_code
-        That of the process that ended first; below 0: minus the signal that ended it.
+        The exit code of the process that ended first; below 0: minus the signal that ended it.
     stopped
         The signal that came to the job before its processes could answer it.
     """

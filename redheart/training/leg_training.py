@@ -1,6 +1,6 @@
-"""The training of one leg: what it follows from, and what each of its processes does.
+"""The training of one leg: its inputs, and the work of each of its processes.
 
-torch is imported where a leg trains and not before: one that the store knows is restored without.
+Only a leg that trains imports torch; a leg that the store knows is restored without it.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ class LegTraining:
     recipe: Recipe
     """What is learned, and how."""
     saved: CheckpointOptions
-    """What its checkpoint holds."""
+    """What the leg's checkpoint holds."""
     memory: MemoryPlan
-    """What is kept in memory, and where."""
+    """What training keeps in memory, and where."""
     rate: float
     """The learning rate at the schedule's beginning."""
     seed: int
     """Seed of weights, order and dropout."""
     leg: Leg
-    """Its epochs."""
+    """The leg's epochs."""
     parent: Mapping[str, Any] | None
-    """The manifest of the checkpoint before; None: there is none."""
+    """The manifest of the previous checkpoint; None: there is none."""
     data: str
     """Path of the encoded part *train*."""
     trunk: str = ""
-    """Path of a pretrained trunk's weights, where it learns; empty: none does."""
+    """Path of the weights of a pretrained trunk that learns; empty: there is no such trunk."""
 
     @classmethod
     def read(
         cls, inputs: Any, settings: Mapping[str, Any], wildcards: Any, params: Any
     ) -> LegTraining:
-        """Read what a leg follows from.
+        """Read the inputs of a leg's training.
 
         Parameters
         ----------
@@ -63,9 +63,9 @@ class LegTraining:
         settings
             The sections `tasks`, `model`, `train` and `checkpoints`.
         wildcards
-            `seed`, and `epoch`, the completed ones after the leg.
+            `seed`, and `epoch`, the number of completed epochs after the leg.
         params
-            `memory`, the section of the config, and `devices`, those that train it if they do.
+            `memory`, the section of the config, and `devices`, the number for a leg that trains.
         """
         recipe = read_recipe(settings)
         sizes = load_sizes(inputs.train)
@@ -84,16 +84,16 @@ class LegTraining:
 
     @property
     def device(self) -> dict[str, Any]:
-        """What of the machine changes the bits of an evaluation, which is made on one device."""
+        """The facts of the machine that change the bits of an evaluation (on one device)."""
         return {"environment": environment(self.recipe.train)}
 
     @property
     def uses(self) -> dict[str, Any]:
-        """What it reads of files, as values: the chosen rate, and what the parent left."""
+        """The values that it reads from files: the chosen rate, and those of `parent_values`."""
         return {"rate": self.rate, "parent": parent_values(self.parent)}
 
     def values(self, devices: int) -> dict[str, Any]:
-        """Return what it follows from besides its settings and what it reads of files."""
+        """Return the values that decide its result, beside its settings and the values of files."""
         options = self.recipe.train
         of_machine = {"environment": environment(options, devices), **self.memory.key(options)}
         return {"seed": self.seed, **self.leg.epochs, **of_machine}
@@ -110,18 +110,18 @@ class LegTraining:
         Parameters
         ----------
         stored
-            Where it goes on from, on how many devices, and where its state goes.
+            The leg in the store: its ancestor, its number of devices, the path of its state.
         folder
-            Where checkpoint, manifest and steps go.
+            The folder for checkpoint, manifest and steps.
         check
-            Refuses a training before it begins, given what it will keep.
+            Called with what training will keep, before it begins; raises to refuse it.
         note
-            Takes columns of the ledger.
+            Called with columns of the ledger.
 
         Raises
         ------
         UserError
-            What `launch.on_devices` raises.
+            As in `launch.on_devices`.
         """
         ancestor = stored.ancestor()
         work = partial(
@@ -140,7 +140,7 @@ class LegTraining:
         folder: Path,
         check: Callable[[Kept], None],
     ) -> Trained:
-        """Do that as one of the processes that train together; return the columns too."""
+        """Train and save as one of several processes; return the ledger's columns too."""
         from redheart.training.epochs import train_leg
         from redheart.training.progress import training_progress
         from redheart.training.state import prepare, save_leg

@@ -11,9 +11,9 @@ from redheart.storage import files
 from redheart.storage.store import Store
 from redheart.training.snapshots import Snapshots
 
-# The most that `train.devices` can be.
+# The largest `train.devices`.
 MOST_DEVICES = 64
-# What a leg's training leaves in the store's entry.
+# The files that a leg's training leaves in its entry of the store.
 OUTPUTS = ("weights", "manifest", "steps")
 
 
@@ -57,7 +57,7 @@ class StoredLeg:
     devices: int
     """Devices that trained it, or that will."""
     snapshots: Snapshots
-    """Those within the leg."""
+    """The snapshots within the leg."""
 
     @classmethod
     def find(
@@ -67,22 +67,22 @@ class StoredLeg:
         parent: Mapping[str, Any] | None,
         params: Any,
     ) -> StoredLeg:
-        """Look a leg up.
+        """Look up a leg in the store.
 
         Parameters
         ----------
         key
             Number of devices -> the leg's key.
         parent
-            The manifest of the checkpoint before; None: there is none.
+            The manifest of the previous checkpoint; None: there is none.
         params
-            `devices`, which train it if it was not trained yet, and `snapshot_minutes`, between two
-            snapshots.
+            `devices`, the number that trains the leg unless it is trained already, and
+            `snapshot_minutes`, the time between two snapshots.
         """
         devices = trained_devices(store, key, params.devices)
-        own = key(devices)
-        snapshots = Snapshots(store.snapshot_path(own), params.snapshot_minutes)
-        return cls(store, own, parent["key"] if parent else None, devices, snapshots)
+        leg_key = key(devices)
+        snapshots = Snapshots(store.snapshot_path(leg_key), params.snapshot_minutes)
+        return cls(store, leg_key, parent["key"] if parent else None, devices, snapshots)
 
     @property
     def keys(self) -> dict[str, str | None]:
@@ -91,7 +91,7 @@ class StoredLeg:
 
     @property
     def state(self) -> Path:
-        """The file of its training state; it may have been thinned away."""
+        """The file of its training state; `thin_states` may have deleted it."""
         return self.store.state_path(self.key)
 
     def ancestor(self) -> Ancestor | None:
@@ -99,34 +99,34 @@ class StoredLeg:
         return nearest_ancestor(self.store, self.parent)
 
     def tidy(self, keep_every: int, keep_last: int) -> None:
-        """Delete what a trained leg needs no longer: its snapshots, and older training states."""
+        """Delete files that a trained leg no longer needs: its snapshots, and older states."""
         self.snapshots.discard()
         thin_states(self.store, self.key, keep_every, keep_last)
 
 
 def trained_devices(store: Store, key: Callable[[int], str], devices: int) -> int:
-    """Return on how many devices the store's own result of a leg was trained; else `devices`.
+    """Return the number of devices that trained a leg in the store; `devices` if none did.
 
-    So a run goes on with another number of devices, and the legs that are there stand.
+    So a run can go on with another number of devices, and the legs in the store stand.
 
     Parameters
     ----------
     key
         Number of devices -> the leg's key.
     """
-    others = (n for n in range(1, MOST_DEVICES + 1) if store.is_intact(key(n), OUTPUTS))
-    return devices if store.ingredients(key(devices)) else next(others, devices)
+    numbers = (n for n in range(1, MOST_DEVICES + 1) if store.is_intact(key(n), OUTPUTS))
+    return devices if store.ingredients(key(devices)) else next(numbers, devices)
 
 
 def parent_values(manifest: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return what a leg uses of its parent: the values of its weights, average and state."""
+    """Return the parent's values that a leg uses: those of weights, average and state."""
     return (
         None if manifest is None else {name: manifest[name] for name in ("weights", "ema", "state")}
     )
 
 
 def trained_values(manifest: str | Path) -> dict[str, Any]:
-    """Return what a leg's evaluation uses of its training: the values of its weights and more.
+    """Return a leg's values that its evaluation uses: those of weights, average and training.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def nearest_ancestor(store: Store, key: str | None) -> Ancestor | None:
 
 
 def thin_states(store: Store, key: str, keep_every: int, keep_last: int = 2) -> None:
-    """Delete the training states of a chain but the latest and every `keep_every`-th."""
+    """Delete a chain's training states, except the last `keep_last` and every `keep_every`-th."""
     keys = [ancestor for ancestor, _ in _chain(store, key)]
     for age, ancestor in enumerate(keys):
         number = len(keys) - age

@@ -24,16 +24,16 @@ from redheart.training.adamw_offloaded import OffloadedAdamW, on_host
 
 Parameters = Mapping[str, Mapping[str, nn.Parameter]]
 
-# Rate of a lexical branch's bias as a multiple of its n-grams'.
+# The learning rate of a lexical branch's bias, as a multiple of the rate of its n-grams.
 BIAS_SHARE = 0.04
 
 
 def rate_multipliers(network: Network, options: TrainOptions) -> dict[str, dict[str, float]]:
-    """Return every parameter's learning rate as a multiple of the heads'.
+    """Return every parameter's learning rate as a multiple of the heads' rate.
 
-    Layer i of the backbone's n has `layer_decay ** (n - 1 - i)`, embeddings count as layer 0;
-    heads have 1, all other modules `analyzer_rate`; but 0 the lexical branches, whose rate is
-    their own.
+    Layer i of the backbone's n layers has `layer_decay ** (n - 1 - i)`; embeddings count as layer
+    0. Heads have 1. Lexical branches have 0, since they have a rate of their own. All other modules
+    have `analyzer_rate`.
     """
     backbone = network.backbone
 
@@ -54,10 +54,10 @@ def rate_multipliers(network: Network, options: TrainOptions) -> dict[str, dict[
 def build_optimizer(
     network: Network, options: TrainOptions, tier: Tier = TIERS[0], seed: int = 0
 ) -> AdamW:
-    """Return AdamW, as a tier of memory keeps its states, over all parameters.
+    """Return AdamW over all parameters, in the variant that a tier of memory needs.
 
     There is one group for each multiplier of the learning rate and two for each lexical branch.
-    The rate of a group is `multiplier` times the common one plus `own_rate`.
+    The rate of a group is `multiplier` times the common rate plus `own_rate`.
     """
     groups = _parameter_groups(network, options)
     if tier.states_on_cpu and not tier.weights_on_cpu:
@@ -88,10 +88,11 @@ def _parameter_groups(network: Network, options: TrainOptions) -> list[dict[str,
 def _lexical_groups(branch: nn.Module, task: Task, options: TrainOptions) -> list[dict[str, Any]]:
     """Return the groups of a lexical branch's weights and of its bias.
 
-    A linear model is best fitted by plain gradient descent, whose steps leave rare n-grams small:
-    with eps 1, large beside the gradients of n-grams, AdamW is that, with momentum. In units of
-    the loss's curvature one rate and one decay suit all kinds of tasks. The bias, on a feature of
-    1 where others are a few hundredths, takes smaller steps, and no decay.
+    Plain gradient descent fits a linear model best: its steps leave the weights of rare n-grams
+    small. With eps 1, which is large beside the gradients of n-grams, AdamW is gradient descent
+    with momentum. In units of the loss's curvature one rate and one decay suit all kinds of tasks.
+    The bias takes smaller steps, since its feature is 1 and those of n-grams are a few hundredths.
+    It has no decay.
     """
     curvature = (2.0 if task.kind == "regression" else 0.25) * (task.weight or 1.0)
     if task.kind in ("regression", "multilabel"):
@@ -115,13 +116,13 @@ def schedule(step: int, total_steps: int, final_rate: float) -> float:
 
 
 def set_learning_rate(optimizer: AdamW, peak: float, share: float) -> None:
-    """Give every parameter group a share of its own peak, given the common one."""
+    """Set every group's learning rate to a share of its peak; `peak` is the common peak."""
     for group in optimizer.param_groups:
         group["lr"] = share * (peak * group["multiplier"] + group["own_rate"])
 
 
 def clipping_units(parameters: Parameters) -> dict[str, list[nn.Parameter]]:
-    """Return the parameters that share a gradient norm: trunk with heads, each other module.
+    """Return the parameters that share a gradient norm: trunk with heads, any other module alone.
 
     A common norm would let one module's gradient shrink another's step.
     """
@@ -135,9 +136,9 @@ def clipping_units(parameters: Parameters) -> dict[str, list[nn.Parameter]]:
 def clip(
     units: Mapping[str, Sequence[nn.Parameter]], largest: float, ranks: Ranks | None = None
 ) -> dict[str, Tensor]:
-    """Clip each unit's gradients to norm `largest`; return the norms before, as float32 scalars.
+    """Clip each unit's gradients to norm `largest`; return the norms before it, float32 scalars.
 
-    As `nn.utils.clip_grad_norm_` does it, but for shares of gradients too.
+    This is `nn.utils.clip_grad_norm_`, for shares of gradients too.
     """
     gradients = [[local(p.grad) for p in unit if p.grad is not None] for unit in units.values()]
     device = next(p.device for unit in units.values() for p in unit)
@@ -160,13 +161,13 @@ def _norm(gradients: list[Tensor]) -> Tensor:
 def update_ratios(
     optimizer: AdamW, units: Mapping[str, Sequence[nn.Parameter]], ranks: Ranks | None = None
 ) -> dict[str, float]:
-    """Return the norm of the last step's update relative to that of the weights before it.
+    """Return the norm of the last step's update relative to the norm of the weights before it.
 
-    By unit, and `all`, which tells about the common learning rate, so it leaves out parameters
-    that have their own. 0 where nothing was updated.
+    There is a ratio for each unit, and `all`. `all` is about the common learning rate, so it leaves
+    out parameters that have a rate of their own. A ratio is 0 where nothing was updated.
 
-    It is worked out from AdamW's own state (Loshchilov and Hutter 2019, arXiv 1711.05101,
-    algorithm 2), tensor by tensor, so that no copy of the weights is needed.
+    The update follows from AdamW's state (Loshchilov and Hutter 2019, arXiv 1711.05101,
+    algorithm 2), tensor by tensor, so no copy of the weights is needed.
     """
     unit_of = {parameter: unit for unit, members in units.items() for parameter in members}
     squares = {name: [0.0, 0.0] for name in (*units, "all")}
@@ -183,15 +184,15 @@ def update_ratios(
 def _last_update(
     optimizer: AdamW, parameter: nn.Parameter, group: Mapping[str, Any]
 ) -> tuple[float, float]:
-    """Return the squared norms of a tensor's last update and of its weights before it."""
+    """Return the squared norms of a tensor's last update and of its weights before that."""
     (beta1, beta2), step = group["betas"], float(optimizer.state[parameter]["step"])
-    after, first, second = optimizer.moments(parameter)
+    updated, first, second = optimizer.moments(parameter)
     spread = (second / (1 - beta2**step)).sqrt_().add_(group["eps"])
     scale = group["lr"] / (1 - beta1**step)
-    before = torch.addcdiv(after, first, spread, value=scale)
-    before /= 1 - group["lr"] * group["weight_decay"]
-    weight = float(torch.linalg.vector_norm(before)) ** 2
-    return float(torch.linalg.vector_norm(before.sub_(after))) ** 2, weight
+    previous = torch.addcdiv(updated, first, spread, value=scale)
+    previous /= 1 - group["lr"] * group["weight_decay"]
+    weight = float(torch.linalg.vector_norm(previous)) ** 2
+    return float(torch.linalg.vector_norm(previous.sub_(updated))) ** 2, weight
 
 
 def _stepped(optimizer: AdamW) -> Iterator[tuple[nn.Parameter, dict]]:
@@ -202,7 +203,7 @@ def _stepped(optimizer: AdamW) -> Iterator[tuple[nn.Parameter, dict]]:
 
 
 class MovingAverage:
-    """The exponential moving average of all weights, in float32 whatever the weights are in."""
+    """The exponential moving average of all weights, in float32 whatever their type."""
 
     def __init__(
         self,
@@ -218,12 +219,13 @@ class MovingAverage:
         on_cpu
             Whether to keep and compute the average in main memory, wherever the weights are.
         masters
-            Of weights that are copies of others in more bits, those others.
+            By parameter, the float32 weight of which it is a copy; others are no copies.
         """
         self.decay = decay
         self.names = [(m, name) for m, named in parameters.items() for name in named]
-        known: Mapping[Any, Tensor] = masters or {}
-        self.sources = [known.get(p, p) for named in parameters.values() for p in named.values()]
+        originals: Mapping[Any, Tensor] = masters or {}
+        flat = (parameter for named in parameters.values() for parameter in named.values())
+        self.sources = [originals.get(parameter, parameter) for parameter in flat]
         self.on_cpu = on_cpu
         self.values = [
             torch.empty_like(p, dtype=torch.float32, device="cpu" if on_cpu else p.device).copy_(p)
@@ -234,7 +236,8 @@ class MovingAverage:
     def update(self, step: int) -> None:
         """Move towards the weights after optimizer step `step` (from 0).
 
-        The decay is `min(decay, (1 + t) / (10 + t))`, so that early on the start is soon forgotten.
+        The decay is `min(decay, (1 + t) / (10 + t))`, so the average soon forgets the weights that
+        it began at.
         """
         share = 1 - min(self.decay, (1 + step) / (10 + step))
         sources, values = [*map(local, self.sources)], [*map(local, self.values)]
@@ -242,7 +245,7 @@ class MovingAverage:
         if all(s.dtype == v.dtype and s.device == v.device for s, v in pairs):
             torch._foreach_lerp_(values, sources, share)
             return
-        # Tensor by tensor, or there would be a second copy of all weights for a moment.
+        # Tensor by tensor: all at once would need a second copy of all weights for a moment.
         arriving = on_host(sources) if self.on_cpu else sources
         for value, source in zip(values, arriving, strict=True):
             value.lerp_(source.detach().to(value.device, torch.float32), share)
@@ -256,6 +259,6 @@ class MovingAverage:
 
     @torch.no_grad()
     def load(self, modules: Mapping[str, Mapping[str, Tensor | Deferred]]) -> None:
-        """Take up a saved average."""
+        """Load a saved average."""
         for (module, name), value in zip(self.names, self.values, strict=True):
             put(value, made(modules[module][name]))

@@ -1,4 +1,4 @@
-"""How far training is: a bar on a terminal, plain lines in the log, with speed and time left."""
+"""Progress of training: a bar on a terminal, plain lines in the log, with speed and time left."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ log = logging.getLogger("redheart")
 
 @contextmanager
 def training_progress(title: str, last_epoch: int, rank: int = 0) -> Iterator[Report | None]:
-    """Yield a report: a log line an epoch, and on a terminal a bar up to `last_epoch`'s end.
+    """Yield a report: one log line an epoch, and on a terminal a bar up to `last_epoch`'s end.
 
-    Of several processes only rank 0 tells.
+    Of several processes only rank 0 reports.
     """
     if rank:
         yield None
@@ -49,15 +49,15 @@ def training_progress(title: str, last_epoch: int, rank: int = 0) -> Iterator[Re
 
 
 def log_lines(last_epoch: int) -> Report:
-    """Return a report that logs every epoch's end; the time left is that up to `last_epoch`'s."""
-    started, done = time.monotonic(), 0
+    """Return a report that logs every epoch's end and the time left up to `last_epoch`'s end."""
+    started, steps_done = time.monotonic(), 0
 
     def report(epoch: int, step: int, steps: int, loss: float, speed: float) -> None:
-        nonlocal done
-        done += 1
+        nonlocal steps_done
+        steps_done += 1
         if step == steps:
             left = _steps_left(last_epoch, epoch, step, steps)
-            seconds = (time.monotonic() - started) / done * left
+            seconds = (time.monotonic() - started) / steps_done * left
             log.info(
                 "epoch %d: loss of the last of %d steps %.4f, %s tokens/s, %.0f s left",
                 *(epoch, steps, loss, f"{speed:,.0f}", seconds),

@@ -14,32 +14,33 @@ from redheart.errors import UserError
 from redheart.machine.ranks import Ranks, SingleProcess
 from redheart.storage import files
 
-# Ctrl-C, the polite end, and what a cluster sends ahead of its own end: the last goes on training.
+# SIGINT is Ctrl-C, SIGTERM a polite request to end. A cluster sends SIGUSR1 before it ends a job;
+# after SIGUSR1 training goes on.
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 SAVING = (*STOPPING, signal.SIGUSR1)
-# Of what several processes want at a step, the last of these counts for all.
-_WANTED = (None, "time", signal.SIGUSR1, signal.SIGINT, signal.SIGTERM)
+# Why to save at a step. Of the reasons of several processes, the last in this order counts for all.
+_REASONS = (None, "time", signal.SIGUSR1, signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def answering(act: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Call `act` where a training is asked to save; a second signal to stop acts as always."""
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in SAVING}
+    """Call `act` on signals that ask to save; a second signal to stop acts as usual."""
+    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in SAVING}
 
     def answer(number: int, frame: FrameType | None) -> None:
         if number in STOPPING:
-            signal.signal(number, before[number])
+            signal.signal(number, handlers[number])
         act(signal.Signals(number))
 
-    # What this process is to ignore (as a job in a shell's background does SIGINT) stays so.
+    # A signal that is ignored stays ignored, as SIGINT is in a job in a shell's background.
     for number in SAVING:
-        if before[number] is not signal.SIG_IGN:
+        if handlers[number] is not signal.SIG_IGN:
             signal.signal(number, answer)
     try:
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for signalnum, handler in handlers.items():
+            signal.signal(signalnum, handler)
 
 
 class Snapshots:
@@ -48,7 +49,7 @@ class Snapshots:
     Parameters
     ----------
     path
-        Where it lies, without the hash; only one process trains what it belongs to.
+        The file's path without the hash; only one process may train what it belongs to.
     minutes
         Time between two snapshots; 0: after every step.
     """
@@ -60,7 +61,7 @@ class Snapshots:
         self._signal: signal.Signals | None = None
 
     def load(self) -> dict[str, Any] | None:
-        """Return what was saved last; None where nothing was, or where it is damaged."""
+        """Return the state that was saved last; None: nothing was saved, or it is damaged."""
         from redheart.storage.tensors import (
             load_tensors,  # imports torch, which a job that restores does without
         )
@@ -72,7 +73,7 @@ class Snapshots:
         return None
 
     def after_step(self, capture: Callable[[], dict[str, Any]], ranks: Ranks | None = None) -> None:
-        """Save what `capture` returns if it is time to, or if a signal came.
+        """Save the state that `capture` returns if it is time, or if a signal came.
 
         Parameters
         ----------
@@ -82,32 +83,32 @@ class Snapshots:
         Raises
         ------
         UserError
-            The signal was one to stop at. What was captured is saved.
+            The signal asks to stop. The captured state is saved.
         """
         ranks = ranks or SingleProcess()
-        asked, self._signal = self._signal, None
+        arrived, self._signal = self._signal, None
         is_time = time.monotonic() - self._last >= self.seconds
-        wanted = _WANTED[ranks.largest(_WANTED.index(asked) or int(is_time))]
-        if wanted:
+        reason = _REASONS[ranks.largest(_REASONS.index(arrived) or int(is_time))]
+        if reason:
             value = capture()
             if ranks.rank == 0:
                 self._save(value)
             ranks.wait()
             self._last = time.monotonic()
-        if isinstance(wanted, signal.Signals) and wanted in STOPPING:
+        if isinstance(reason, signal.Signals) and reason in STOPPING:
             raise UserError(
-                f"training stopped by {wanted.name}; its state is saved, and the same command goes "
+                f"training stopped by {reason.name}; its state is saved, and the same command goes "
                 "on from there"
             )
 
     def discard(self) -> None:
-        """Delete what was saved: what was trained is complete."""
+        """Delete the saved state, since the training is complete."""
         for file in self._files():
             file.unlink()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Answer signals after the running step; a second one of a kind acts as it always does."""
+        """Answer signals after the running step; a second signal to stop acts as usual."""
         with answering(self._ask):
             yield
 
@@ -127,6 +128,6 @@ class Snapshots:
                 file.unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
-        """Return all files of the snapshot, the newest first; leftovers of a kill among them."""
-        found = self.path.parent.glob(f"*{self.path.name}.*")
-        return sorted(found, key=lambda file: file.stat().st_mtime, reverse=True)
+        """Return all files of the snapshot, the newest first, and leftovers of a kill too."""
+        paths = self.path.parent.glob(f"*{self.path.name}.*")
+        return sorted(paths, key=lambda file: file.stat().st_mtime, reverse=True)

@@ -1,4 +1,4 @@
-"""The state of a training: how it begins, is captured, taken up and saved."""
+"""The state of a training: how it is prepared, captured, restored and saved."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TrainingState:
     average: MovingAverage
     """The weights' moving average."""
     scaler: torch.amp.GradScaler
-    """Loss scaling; does nothing but in fp16."""
+    """Loss scaling; it does nothing except in fp16."""
     tasks: Sequence[Task]
     """What is learned."""
     options: TrainOptions
@@ -58,20 +58,20 @@ class TrainingState:
     step: int = 0
     """Completed optimizer steps."""
     steps: list[dict[str, Any]] = field(default_factory=list)
-    """A row for each step since training took up a checkpoint, those of a snapshot among them."""
+    """A row for each step since training loaded a checkpoint; a snapshot holds these rows."""
     units: dict[str, list[torch.nn.Parameter]] = field(default_factory=dict)
     """Parameters that are clipped together, by name."""
     meter: Meter = field(default_factory=Meter)
-    """What each epoch takes."""
+    """The time and the memory that each epoch takes."""
     micro_batch: int | None = None
-    """Texts that the GPU's memory allows at once; None: as many as the recipe wants."""
+    """Texts that the GPU's memory allows at once; None: as many as the recipe says."""
     memory: MemoryPlan = UNLIMITED
-    """What is kept of it, and where."""
+    """What training keeps in memory, and where."""
     ranks: Ranks = field(default_factory=SingleProcess)
-    """The processes that train it together."""
+    """The processes that train the network together."""
 
     def facts(self) -> dict[str, Any]:
-        """Return the columns of the ledger: what it took, and a micro-batch that was halved."""
+        """Return the ledger's columns: time, memory, and the micro-batch where it was halved."""
         halved = {"micro_batch": self.micro_batch} if self.micro_batch else {}
         return {**self.meter.facts(), **self.memory.facts(), **halved}
 
@@ -96,15 +96,15 @@ def prepare(
     memory
         What to keep in memory, in how many bits and where.
     trunk
-        Weights of the pretrained trunk, where the data is made for one that learns.
+        Path of the pretrained trunk's weights, if the data is made for a trunk that learns.
     ranks
-        The processes that train together, each with its share of every weight; None: one. Those of
-        `launch.alone` where the memory plan's weights lie in main memory.
+        The processes that train together, each with its share of every weight; None: one process.
+        Where the memory plan keeps weights in main memory, they must be those of `launch.alone`.
 
     Raises
     ------
     UserError
-        What the memory plan tells does not fit its budget.
+        Training does not fit the memory plan's budget.
     """
     memory.check()
     memory.tell()
@@ -140,16 +140,16 @@ def prepare(
 
 
 def restore(state: TrainingState, ancestor: Ancestor) -> None:
-    """Take up weights, average, optimizer and counters of a checkpoint."""
-    saved = load_tensors(ancestor.weights)
-    own = load_tensors(ancestor.state)
-    rests = own.pop("rests", {})
-    exact = {key: rounding.exact(saved[key], rests[key]) for key in rests}
-    _take_up(state, {**saved, **exact, **own})
+    """Load weights, average, optimizer and counters of a checkpoint."""
+    checkpoint = load_tensors(ancestor.weights)
+    training_state = load_tensors(ancestor.state)
+    rests = training_state.pop("rests", {})
+    exact = {key: rounding.exact(checkpoint[key], rests[key]) for key in rests}
+    _load(state, {**checkpoint, **exact, **training_state})
 
 
 def capture(state: TrainingState) -> dict[str, Any]:
-    """Return all that training goes on from, in the midst of an epoch too."""
+    """Return everything that training needs to go on, also in the middle of an epoch."""
     return {
         **_tensors(state),
         **_counters(state),
@@ -160,14 +160,14 @@ def capture(state: TrainingState) -> dict[str, Any]:
 
 
 def resume(state: TrainingState, captured: Mapping[str, Any]) -> None:
-    """Take up what `capture` returned, before or after it was on disk."""
-    _take_up(state, captured)
+    """Load a state that `capture` returned, from memory or from disk."""
+    _load(state, captured)
     state.steps = list(captured["steps"])
     state.micro_batch = captured["micro_batch"]
-    saved = captured["generators"]
-    if state.ranks.rank < len(saved):
-        set_generators(saved[state.ranks.rank])
-    else:  # It was taken with fewer processes.
+    random_states = captured["generators"]
+    if state.ranks.rank < len(random_states):
+        set_generators(random_states[state.ranks.rank])
+    else:  # Fewer processes trained when the state was captured.
         seed_epoch(state)
 
 
@@ -187,20 +187,20 @@ def generators() -> dict[str, Tensor]:
 
 
 def set_generators(states: Mapping[str, Tensor]) -> None:
-    """Take up what `generators` returned."""
+    """Set the states that `generators` returned."""
     torch.set_rng_state(states["cpu"])
     if "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"])
 
 
 def _tensors(state: TrainingState) -> dict[str, Any]:
-    """Return what a checkpoint holds."""
+    """Return the tensors of a checkpoint: weights and average."""
     weights, average = module_states(state.network), state.average.state()
     return {name: state.ranks.gathered(t) for name, t in (("weights", weights), ("ema", average))}
 
 
 def _counters(state: TrainingState) -> dict[str, Any]:
-    """Return what a leg hands on beside its checkpoint."""
+    """Return what the next leg needs beside the checkpoint, if that holds everything."""
     return {
         "epoch": state.epoch,
         "step": state.step,
@@ -209,7 +209,7 @@ def _counters(state: TrainingState) -> dict[str, Any]:
     }
 
 
-def _take_up(state: TrainingState, saved: Mapping[str, Any]) -> None:
+def _load(state: TrainingState, saved: Mapping[str, Any]) -> None:
     load_into(state.network, saved["weights"])
     state.average.load(saved["ema"])
     state.optimizer.load_state_dict(saved["optimizer"])
@@ -225,20 +225,19 @@ def save_leg(
     keys: Mapping[str, str | None],
     options: CheckpointOptions = EVERYTHING,
 ) -> dict[str, str]:
-    """Write `weights`, the training state, `steps` and, last, the `manifest`: all is complete.
+    """Write `weights`, the training state, `steps` and, last, the `manifest`: it means complete.
 
-    What the checkpoint does not hold of weights and average is in the training state, so that
-    the next leg goes on from every bit.
-    Of several processes rank 0 writes, and the others have to call it too.
+    The training state holds those bits of weights and average that the checkpoint leaves out, so
+    the next leg loses none. Of several processes rank 0 writes, and the others must call this too.
 
     Parameters
     ----------
     folder
-        Where checkpoint, step metrics and manifest go.
+        The folder for checkpoint, step metrics and manifest.
     state_path
-        Where goes what the next leg needs beside the checkpoint.
+        Path of the training state, which the next leg needs beside the checkpoint.
     keys
-        The leg's own `key` and its `parent`'s.
+        The leg's `key`, and `parent`, the key of its parent.
     options
         What the checkpoint holds.
 
@@ -246,19 +245,19 @@ def save_leg(
     -------
     The SHA-256 of `weights`.
     """
-    trained, own = _tensors(state), _counters(state)
+    tensors, training_state = _tensors(state), _counters(state)
     if state.ranks.rank:
         return {}
-    saved: dict[str, Any] = {key: trained[key] for key in trained if options.ema or key != "ema"}
-    own |= {key: trained[key] for key in trained if key not in saved}
+    saved: dict[str, Any] = {key: tensors[key] for key in tensors if options.ema or key != "ema"}
+    training_state |= {key: tensors[key] for key in tensors if key not in saved}
     if options.dtype == "bf16":
-        own["rests"] = {key: rounding.rest(saved[key]) for key in saved}
+        training_state["rests"] = {key: rounding.rest(saved[key]) for key in saved}
         saved = {key: rounding.rounded(saved[key]) for key in saved}
-    # Beside the writing, which waits for the disk.
+    # Hashing runs beside the writing, which waits for the disk.
     with ThreadPoolExecutor(max_workers=1) as pool:
         hashing = pool.submit(lambda: {k: hash_modules(v) for k, v in saved.items()})
         sha256 = save_tensors(folder / "weights", {"epoch": state.epoch, **saved})
-        own_sha256 = save_tensors(state_path, own)
+        state_sha256 = save_tensors(state_path, training_state)
         hashes = hashing.result()
     files.write_lines(folder / "steps", map(_as_line, _steps_of(state, statistics)))
     manifest = {
@@ -269,7 +268,7 @@ def save_leg(
         **keys,
         "weights": hashes["weights"],
         "ema": hashes.get("ema", {}),
-        "state": own_sha256,
+        "state": state_sha256,
         "training": statistics,
     }
     files.write_json(folder / "manifest", manifest)
@@ -277,12 +276,12 @@ def save_leg(
 
 
 def _steps_of(state: TrainingState, statistics: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of a leg's own epochs, without those that it replayed to get there."""
+    """Return the rows of a leg's own epochs, without those of epochs that it replayed."""
     epochs = {row["epoch"] for row in statistics}
     return [row for row in state.steps if row["epoch"] in epochs]
 
 
 def _as_line(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row as JSON can hold it: null where fp16 overflowed and the step was skipped."""
+    """Return a row for JSON, with a norm of null where fp16 overflowed and skipped the step."""
     norms = row["gradient_norm"].items()
     return {**row, "gradient_norm": {unit: or_null(norm) for unit, norm in norms}}
