@@ -31,8 +31,8 @@ def part_features(
     Parameters
     ----------
     inputs
-        Paths: `config` and `weights` of the trunk, and `sentences`, none or two: the records of the
-        part and the file that divides texts into sentences.
+        Paths: `config` and `weights` of the trunk, and `sentences`, which is empty or two paths:
+        the records of the part and the file that divides texts into sentences.
     """
     if inputs.sentences:
         records, splitter = inputs.sentences
@@ -47,7 +47,7 @@ def part_features(
 def features_of_texts(
     trunk: Backbone, part: Encoded, options: TrainOptions
 ) -> Iterator[list[np.ndarray]]:
-    """Yield the features of successive texts, some at once: float16 [tokens, dimension] each.
+    """Yield lists of the features of successive texts: float16 [tokens, dimension] for a text.
 
     Raises
     ------
@@ -58,13 +58,13 @@ def features_of_texts(
     trunk = trunk.to(device)
     for start in range(0, len(part), TEXTS_AT_ONCE):
         lengths = part.lengths[start : start + TEXTS_AT_ONCE]
-        found: list[np.ndarray] = [np.empty(0)] * len(lengths)
+        matrices: list[np.ndarray] = [np.empty(0)] * len(lengths)
         for rows in evaluation_batches(lengths, TOKENS_PER_BATCH):
             batch = make_batch(part, rows + start).to(device)
             with autocast(options):
                 tokens = trunk(batch).tokens.half().cpu().numpy()
             for row, features in zip(rows, tokens, strict=True):
-                found[row] = features[: lengths[row]]
-        if not all(np.isfinite(features).all() for features in found):
+                matrices[row] = features[: lengths[row]]
+        if not all(np.isfinite(features).all() for features in matrices):
             raise UserError("the trunk's features are not finite in float16; choose another trunk")
-        yield found
+        yield matrices

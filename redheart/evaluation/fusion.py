@@ -19,15 +19,15 @@ from redheart.tasks.class_balance import balancing_offsets
 from redheart.tasks.task import Task
 
 Contributions = Mapping[str, Mapping[str, Tensor]]  # task -> module -> [n, width]
-# task -> module -> 0 or more; for classes also `OFFSET` and a class's name -> added to its logit.
+# task -> module -> weight of 0 or more; for classes also `OFFSET` + class -> offset of its logit.
 Weights = dict[str, dict[str, float]]
 OFFSET = "+"
 
-# The ridge: weights are held to equal ones as by a normal prior of this standard deviation, on top
-# of the records' mean log-loss or, for a regression, of the squared error over its variance.
+# The ridge: a normal prior of this standard deviation around equal weights. It is added to the
+# records' mean log-loss or, for a regression, to the squared error over its variance.
 PRIOR_DEVIATION = 0.5
-# The search for the least loss: it takes about six steps. A step is halved until it gains at least
-# this share of what the slope promises.
+# The search for the least loss takes about six steps. A step is halved until it gains at least
+# this share of the gain that the slope promises.
 MOST_NEWTON_STEPS = 100
 SHARES_OF_A_STEP = tuple(0.5**k for k in range(40))
 ENOUGH = 1e-4
@@ -39,7 +39,7 @@ def choose_weights(
     targets: Mapping[str, np.ndarray],
     options: FusionOptions,
 ) -> Weights:
-    """Return what the config asks for: weights fitted to the targets or equal, and offsets."""
+    """Return weights as the config says, fitted to the targets or equal, and offsets."""
     fitted = options.weights == "fitted"
     weights = fit_weights(tasks, contributions, targets) if fitted else equal_weights(contributions)
     for task in tasks if options.balance else ():
@@ -57,7 +57,9 @@ def fit_offsets(task: Task, logits: Tensor, target: np.ndarray) -> dict[str, flo
 
 def equal_weights(contributions: Contributions) -> Weights:
     """Return weights with which a task's prediction is the mean over its modules."""
-    return {task: dict.fromkeys(given, 1 / len(given)) for task, given in contributions.items()}
+    return {
+        task: dict.fromkeys(modules, 1 / len(modules)) for task, modules in contributions.items()
+    }
 
 
 def fit_weights(
@@ -103,7 +105,7 @@ def _weighted_sum(
 
 def _fit(task: Task, contributions: Mapping[str, Tensor], target: np.ndarray) -> dict[str, float]:
     labelled = ~np.isnan(target).all(axis=1)
-    stacked = np.stack([given.numpy()[labelled] for given in contributions.values()], axis=-1)
+    stacked = np.stack([output.numpy()[labelled] for output in contributions.values()], axis=-1)
     start = np.full(len(contributions), 1 / len(contributions))
     if labelled.any():
         data = task, stacked.astype(np.float64), target[labelled].astype(np.float64)
@@ -114,11 +116,11 @@ def _fit(task: Task, contributions: Mapping[str, Tensor], target: np.ndarray) ->
 def _least(
     loss: Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]], weights: np.ndarray
 ) -> np.ndarray:
-    """Return the weights of 0 or more where a convex loss is least, from `weights` on.
+    """Return the weights of 0 or more that minimise a convex loss; the search starts at `weights`.
 
-    Projected Newton (Bertsekas 1982, SIAM Journal on Control and Optimization 20): weights at 0
-    that the loss would push below it stay there. No scipy, whose import and whose threads take
-    longer than all else in the evaluation of a small checkpoint.
+    Projected Newton (Bertsekas 1982, SIAM Journal on Control and Optimization 20): a weight at 0
+    stays there if the loss would push it below 0. scipy would do it too, but its import and its
+    threads take longer than the rest of a small checkpoint's evaluation.
     """
     value, gradient, curvature = loss(weights)
     for _ in range(MOST_NEWTON_STEPS):
@@ -127,13 +129,13 @@ def _least(
         step[free] = np.linalg.lstsq(curvature[np.ix_(free, free)], -gradient[free], rcond=None)[0]
         for share in SHARES_OF_A_STEP:
             trial = (weights + share * step).clip(min=0)
-            found = loss(trial)
-            if found[0] <= value + ENOUGH * (gradient @ (trial - weights)):
+            trial_loss = loss(trial)
+            if trial_loss[0] <= value + ENOUGH * (gradient @ (trial - weights)):
                 break
         else:
             break
-        gained = value - found[0]
-        weights, (value, gradient, curvature) = trial, found
+        gained = value - trial_loss[0]
+        weights, (value, gradient, curvature) = trial, trial_loss
         if gained <= 1e-15 * abs(value):
             break
     return weights
@@ -153,7 +155,7 @@ def fusion_loss(
     target
         [n, width], each row with a label; NaN where an output is unknown.
     """
-    known = ~np.isnan(target)
+    labelled = ~np.isnan(target)
     filled = np.nan_to_num(target)
     output = contributions @ weights
     if task.kind in ("multiclass", "distribution"):
@@ -163,14 +165,14 @@ def fusion_loss(
         predicted = np.exp(output - norm)
         slopes, bends = predicted - filled, predicted
     else:
-        share = known / known.sum(axis=1, keepdims=True)
+        share = labelled / labelled.sum(axis=1, keepdims=True)
         if task.kind == "multilabel":
             losses = np.logaddexp(0, output) - filled * output
             predicted = np.exp(-np.logaddexp(0, -output))
             slopes, bends = predicted - filled, predicted * (1 - predicted)
         else:
-            mean = filled.sum(axis=0) / known.sum(axis=0).clip(min=1)
-            variance = ((filled - mean) ** 2)[known].mean() or 1.0
+            mean = filled.sum(axis=0) / labelled.sum(axis=0).clip(min=1)
+            variance = ((filled - mean) ** 2)[labelled].mean() or 1.0
             losses = (output - filled) ** 2 / (2 * variance)
             slopes, bends = (output - filled) / variance, np.full_like(output, 1 / variance)
     n, distance = len(target), weights - 1 / len(weights)

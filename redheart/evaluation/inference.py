@@ -27,7 +27,7 @@ def network_for(recipe: Recipe, part: Encoded, backbone: Backbone | None = None)
     Parameters
     ----------
     backbone
-        A trunk that only reads; None: the one that the part is made for.
+        A trunk that does not learn; None: the trunk that the part is encoded for.
     """
     device = open_device(recipe.train)
     backbone = backbone or backbone_for(part)
@@ -46,7 +46,7 @@ def contributions(
     Parameters
     ----------
     features
-        What a trunk made of the part, from `features_by_batch`; None: the network's own trunk runs.
+        A trunk's features of the part, from `features_by_batch`; None: the network's trunk runs.
     """
     device = open_device(options)
     was_training = network.training
@@ -62,10 +62,10 @@ def contributions(
         batches.append(rows)
         outputs.append(output)
     network.train(was_training)
-    back = torch.from_numpy(np.argsort(np.concatenate(batches), kind="stable"))
+    order = torch.from_numpy(np.argsort(np.concatenate(batches), kind="stable"))
     return {
         task: {
-            module: torch.cat([output[task][module].float() for output in outputs]).cpu()[back]
+            module: torch.cat([output[task][module].float() for output in outputs]).cpu()[order]
             for module in modules
         }
         for task, modules in outputs[0].items()
@@ -74,7 +74,7 @@ def contributions(
 
 @torch.inference_mode()
 def features_by_batch(network: Network, part: Encoded, options: TrainOptions) -> list[Features]:
-    """Return what the trunk makes of a part, batch by batch, in evaluation mode, on the CPU."""
+    """Return the trunk's features of a part, batch by batch, in evaluation mode, on the CPU."""
     device = open_device(options)
     was_training = network.training
     network.eval()
@@ -92,21 +92,21 @@ def _on(device: str | torch.device, features: Features) -> Features:
 
 
 def predictions(
-    tasks: Sequence[Task], given: Mapping[str, Mapping[str, Tensor]]
+    tasks: Sequence[Task], outputs: Mapping[str, Mapping[str, Tensor]]
 ) -> dict[str, np.ndarray]:
     """Return task -> float32 [n, width]: the modules' weighted mean as probabilities or values."""
-    return {task.name: activate(task, fuse(given[task.name])).numpy() for task in tasks}
+    return {task.name: activate(task, fuse(outputs[task.name])).numpy() for task in tasks}
 
 
 def module_scores(
-    tasks: Sequence[Task], given: Mapping[str, Mapping[str, Tensor]], part: Encoded
+    tasks: Sequence[Task], outputs: Mapping[str, Mapping[str, Tensor]], part: Encoded
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Return module -> task -> mean `loss` and `accuracy` over the labelled records."""
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for task in tasks:
         target = torch.from_numpy(part.targets[task.name])
         count = max(1, int(labelled(target).sum()))
-        for module, output in given[task.name].items():
+        for module, output in outputs[task.name].items():
             scores.setdefault(module, {})[task.name] = {
                 "loss": float(record_losses(task, output, target).sum()) / count,
                 "accuracy": float(accuracies(task, output, target).sum()) / count,
@@ -115,9 +115,9 @@ def module_scores(
 
 
 def part_losses(
-    tasks: Sequence[Task], given: Mapping[str, Mapping[str, Tensor]], part: Encoded
+    tasks: Sequence[Task], outputs: Mapping[str, Mapping[str, Tensor]], part: Encoded
 ) -> tuple[Tensor, float]:
-    """Return each record's share in the loss of a part, whose mean is that loss, and the accuracy.
+    """Return each record's share in a part's loss, which is their mean, and the accuracy.
 
     Modules of a task count equally, tasks by their weight; a task's loss is the mean over the
     records that carry its label.
@@ -127,9 +127,9 @@ def part_losses(
     for task in tasks:
         target = torch.from_numpy(part.targets[task.name])
         count = max(1, int(labelled(target).sum()))
-        outputs = torch.stack(list(given[task.name].values()))
+        stacked = torch.stack(list(outputs[task.name].values()))
         share = task.weight / total_weight
-        # Scaled so that the mean over all records is the mean over the labelled ones.
-        losses += record_losses(task, outputs, target).mean(dim=0) * share * len(part) / count
-        accuracy += share * float(accuracies(task, outputs, target).mean(dim=0).sum()) / count
+        # The factor makes the mean over all records the mean over the labelled records.
+        losses += record_losses(task, stacked, target).mean(dim=0) * share * len(part) / count
+        accuracy += share * float(accuracies(task, stacked, target).mean(dim=0).sum()) / count
     return losses, accuracy

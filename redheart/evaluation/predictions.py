@@ -1,4 +1,4 @@
-"""Predictions on disk: what each candidate says about each part."""
+"""Predictions on disk: those of each candidate for each part."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def save(path: str | Path, table: Table) -> None:
 
 
 def joined(*paths: str | Path) -> dict[str, dict[str, dict[str, np.ndarray]]]:
-    """Read predictions of the same candidates from several files, each of other parts."""
-    first, *others = map(load, paths)
-    for other in others:
-        for candidate, parts in other.items():
-            first[candidate] |= parts
-    return first
+    """Read predictions of the same candidates from several files; each file is for other parts."""
+    table, *further = map(load, paths)
+    for part_table in further:
+        for candidate, parts in part_table.items():
+            table[candidate] |= parts
+    return table
 
 
 def load(path: str | Path) -> dict[str, dict[str, dict[str, np.ndarray]]]:

@@ -1,4 +1,4 @@
-"""The evaluation of a checkpoint: losses and metrics per module, group and whole, in one table."""
+"""A checkpoint's evaluation: losses and metrics of modules, groups and model, in one table."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
 def score_leg(inputs: Any, outputs: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Do what `score_files` does, given the sections `tasks`, `model`, `train` and `fusion`."""
+    """Call `score_files` with the sections `tasks`, `model`, `train` and `fusion` of the config."""
     options = build(ScoringOptions, settings["train"])
     return score_files(inputs, outputs, read_recipe(settings), options)
 
@@ -39,7 +39,7 @@ def score_leg(inputs: Any, outputs: Any, settings: Mapping[str, Any]) -> dict[st
 def score_files(
     inputs: Any, outputs: Any, recipe: Recipe, options: ScoringOptions
 ) -> dict[str, Any]:
-    """Evaluate the checkpoint of a leg, given the leg's files.
+    """Evaluate the checkpoint of a leg from the leg's files.
 
     Parameters
     ----------
@@ -70,28 +70,28 @@ def evaluate_checkpoint(
     recipe: Recipe,
     previous: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return everything that later phases read of a checkpoint.
+    """Return the table of a checkpoint, with everything that later phases read of it.
 
     Parameters
     ----------
     saved
-        The checkpoint: `weights` by module, and `ema` if that was saved.
+        The checkpoint: `weights` by module, and `ema` if the average was saved.
     train
-        Training records on which the training loss is taken, in evaluation mode.
+        The training records on which the training loss is computed, in evaluation mode.
     validation
         The part val_select.
     previous
-        The same table of the checkpoint before, or None.
+        The table of the previous checkpoint; None: there is none.
     """
     tasks = recipe.tasks
     fused, averages = {}, {}
     if "ema" in saved:
-        fused["ema"], of_average = _fused(network, saved["ema"], validation, recipe)
-        averages["modules_ema"] = _on_validation(tasks, of_average, validation)
-    fused["raw"], on_validation = _fused(network, saved["weights"], validation, recipe)
-    on_train = contributions(network, train, recipe.train)
+        fused["ema"], outputs = _fused(network, saved["ema"], validation, recipe)
+        averages["modules_ema"] = _on_validation(tasks, outputs, validation)
+    fused["raw"], outputs = _fused(network, saved["weights"], validation, recipe)
+    train_outputs = contributions(network, train, recipe.train)
     modules = _module_table(
-        module_scores(tasks, on_train, train), _on_validation(tasks, on_validation, validation)
+        module_scores(tasks, train_outputs, train), _on_validation(tasks, outputs, validation)
     )
     by_group = _group_table(modules, manifest, tasks)
     return {
@@ -113,14 +113,14 @@ def _fused(
     part: Encoded,
     recipe: Recipe,
 ) -> tuple[dict[str, Any], Contributions]:
-    """Load a set of weights; return the whole model's scores and the modules' contributions."""
+    """Load a set of weights; return the model's scores and the modules' contributions."""
     load_into(network, states)
     tasks = recipe.tasks
-    given = contributions(network, part, recipe.train)
-    weights = choose_weights(tasks, given, part.targets, recipe.fusion)
-    predicted = fused_predictions(tasks, given, weights)
+    outputs = contributions(network, part, recipe.train)
+    weights = choose_weights(tasks, outputs, part.targets, recipe.fusion)
+    predicted = fused_predictions(tasks, outputs, weights)
     scores = {
-        "val_loss": float(part_losses(tasks, given, part)[0].mean()),
+        "val_loss": float(part_losses(tasks, outputs, part)[0].mean()),
         "macro": or_null(metrics.macro(tasks, predicted, part.targets)),
         "tasks": {
             task.name: metrics.task_metrics(task, predicted[task.name], part.targets[task.name])
@@ -128,14 +128,14 @@ def _fused(
         },
         "weights": weights,
     }
-    return scores, given
+    return scores, outputs
 
 
 def _on_validation(
-    tasks: Sequence[Task], given: Contributions, part: Encoded
+    tasks: Sequence[Task], outputs: Contributions, part: Encoded
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return each module's own loss, accuracy and main metric on val_select, by task."""
-    scores = module_scores(tasks, given, part)
+    """Return each module's loss, accuracy and main metric on val_select, by task."""
+    scores = module_scores(tasks, outputs, part)
     return {
         module: {
             task.name: {
@@ -144,7 +144,7 @@ def _on_validation(
                 "val_metric": or_null(
                     metrics.main_metric(
                         task,
-                        activate(task, given[task.name][module]).numpy(),
+                        activate(task, outputs[task.name][module]).numpy(),
                         part.targets[task.name],
                     )
                 ),
@@ -177,7 +177,7 @@ def _group_table(
     manifest: Mapping[str, Any],
     tasks: Sequence[Task],
 ) -> dict[str, dict[str, Any]]:
-    """Return each group's own losses, weighted by task, and the calm of its gradients."""
+    """Return each group's losses, weighted by task, and the stability of its gradients."""
     weights = {task.name: task.weight for task in tasks}
     table = {}
     for group, members in groups(tuple(manifest["weights"])).items():
@@ -200,7 +200,7 @@ def _group_table(
 def _group_norms(members: Sequence[str], epoch: Mapping[str, Any]) -> dict[str, float]:
     """Return the gradient-norm statistics of a group: the mean over its units.
 
-    They are the last epoch's alone: a table does not depend on how long its leg was.
+    Only the last epoch counts, so a table does not depend on the length of its leg.
     """
     units = {clipping_unit(module) for module in members}
     rows = [epoch["gradient_norm"][unit] for unit in sorted(units)]
@@ -208,15 +208,16 @@ def _group_norms(members: Sequence[str], epoch: Mapping[str, Any]) -> dict[str, 
 
 
 def _improvement(
-    now: Mapping[str, Mapping[str, float]], previous: Mapping[str, Any] | None
+    by_group: Mapping[str, Mapping[str, float]], previous: Mapping[str, Any] | None
 ) -> dict[str, float | None]:
     if previous is None:
-        return dict.fromkeys(now)
+        return dict.fromkeys(by_group)
     return {
-        group: previous["groups"][group]["val_loss"] - row["val_loss"] for group, row in now.items()
+        group: previous["groups"][group]["val_loss"] - row["val_loss"]
+        for group, row in by_group.items()
     }
 
 
-def _overfitting(now: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    gaps = {group: row["val_loss"] - row["train_loss"] for group, row in now.items()}
+def _overfitting(by_group: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    gaps = {group: row["val_loss"] - row["train_loss"] for group, row in by_group.items()}
     return {group: {"gap": gap, "generalization_error": abs(gap)} for group, gap in gaps.items()}
