@@ -4,9 +4,9 @@
     bench/gpu.sh --device cpu --preset tiny --small tiny --tokens 16 --steps 1 --out page.md
                                     every path of it, without a GPU
 
-Each measurement is a process of its own, so that none finds another's memory, and prints one line
-of JSON. The cap is torch.cuda.set_per_process_memory_fraction: what exceeds it fails, as on a card
-of that size. What there was no time for, or what failed, is listed as that.
+Each measurement is a process of its own, so none inherits another's memory, and prints one line of
+JSON. The cap is torch.cuda.set_per_process_memory_fraction: a measurement that exceeds it fails, as
+on a card of that size. The page names a measurement that failed or for which no time was left.
 """
 
 from __future__ import annotations
@@ -344,7 +344,7 @@ def _kill_lines(children: Children) -> Iterator[str]:
         yield f"{failed[0]}\n"
         return
     if not in_the_midst:
-        yield "The leg had ended before the kill: nothing is shown by it.\n"
+        yield "The leg had ended before the kill, so this shows nothing.\n"
         return
     same = "the same, bit for bit" if expected == found else "NOT the same"
     yield (
