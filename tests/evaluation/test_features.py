@@ -38,8 +38,8 @@ class Table(Backbone):
         self.table = nn.Embedding.from_pretrained(size * table)
 
     def forward(self, batch):
-        found = self.table(batch.ids)
-        return Features(found, masked_mean(found, batch.mask))
+        tokens = self.table(batch.ids)
+        return Features(tokens, masked_mean(tokens, batch.mask))
 
     def depth_of(self, parameter_name):
         return 0
@@ -71,9 +71,9 @@ def test_every_text_gets_its_own_features_whatever_it_was_computed_with(
 ):
     monkeypatch.setattr(features, "TEXTS_AT_ONCE", 7)
     monkeypatch.setattr(features, "TOKENS_PER_BATCH", 50)
-    found = stored(part, recipe, tmp_path / "part.npz")
+    encoded = stored(part, recipe, tmp_path / "part.npz")
     table = Table().table.weight.half().numpy()
-    for ids, rows in zip(part.ids, found.features, strict=True):
+    for ids, rows in zip(part.ids, encoded.features, strict=True):
         np.testing.assert_array_equal(rows, table[ids])
         assert rows.dtype == np.float16
 
@@ -83,8 +83,8 @@ def test_features_are_read_from_the_disk_and_everything_else_stays(part, frozen_
     while isinstance(owner, np.ndarray):
         owner = owner.base
     assert isinstance(owner, mmap.mmap)
-    for before, after in zip(part.ids, frozen_part.ids, strict=True):
-        np.testing.assert_array_equal(before, after)
+    for ids, stored_ids in zip(part.ids, frozen_part.ids, strict=True):
+        np.testing.assert_array_equal(ids, stored_ids)
     for task, rows in part.targets.items():
         np.testing.assert_array_equal(frozen_part.targets[task], rows)
     assert part.features is None
@@ -121,10 +121,10 @@ def test_a_batch_pads_features_with_zeros(frozen_part):
 def test_stored_features_give_what_the_trunk_gave(part, frozen_part):
     rows = [3, 1, 2]
     live = Table()(make_batch(part, rows))
-    found = StoredFeatures(6)(make_batch(frozen_part, rows))
+    features = StoredFeatures(6)(make_batch(frozen_part, rows))
     mask = make_batch(part, rows).mask
-    torch.testing.assert_close(found.tokens[mask], live.tokens[mask], rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(found.pooled, live.pooled, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(features.tokens[mask], live.tokens[mask], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(features.pooled, live.pooled, rtol=1e-3, atol=1e-3)
 
 
 def test_a_part_without_features_is_no_bug_of_torch(part):
@@ -174,10 +174,10 @@ def test_a_live_frozen_trunk_predicts_as_its_stored_features_do(frozen_recipe, p
     live = network_for(frozen_recipe, part, Table())
     load_into(live, module_states(state.network))
     expected = contributions(state.network, frozen_part, frozen_recipe.train)
-    found = contributions(live, part, frozen_recipe.train)
+    outputs = contributions(live, part, frozen_recipe.train)
     for task, modules in expected.items():
         for module, output in modules.items():
-            torch.testing.assert_close(found[task][module], output, rtol=1e-2, atol=1e-2)
+            torch.testing.assert_close(outputs[task][module], output, rtol=1e-2, atol=1e-2)
 
 
 def test_training_on_stored_features_loads_no_transformers():
@@ -197,10 +197,10 @@ def test_training_on_stored_features_loads_no_transformers():
 
 def test_a_trunk_learns_until_it_is_frozen_and_its_heads_go_on(recipe, part):
     late = replace(recipe, model=replace(recipe.model, freeze_after=1))
-    one, two = (states(trained(late, part, epochs=epochs)) for epochs in (1, 2))
-    assert one == states(trained(recipe, part, epochs=1))
-    assert one["backbone"] == two["backbone"]
-    assert all(one[module] != two[module] for module in one if module != "backbone")
+    first, second = (states(trained(late, part, epochs=epochs)) for epochs in (1, 2))
+    assert first == states(trained(recipe, part, epochs=1))
+    assert first["backbone"] == second["backbone"]
+    assert all(first[module] != second[module] for module in first if module != "backbone")
 
 
 def test_a_frozen_trunk_drops_nothing_out_and_counts_in_no_update(recipe, part):
@@ -217,7 +217,7 @@ def test_a_frozen_trunk_drops_nothing_out_and_counts_in_no_update(recipe, part):
 def test_a_trunk_frozen_later_resumes_bit_for_bit(recipe, part, tmp_path, epochs):
     late = replace(recipe, model=replace(recipe.model, freeze_after=1))
     first = saved(trained(late, part, epochs=epochs), tmp_path)
-    resumed, whole = trained(late, part, first, epochs=3), trained(late, part, epochs=3)
-    assert states(resumed) == states(whole)
-    for one, other in zip(resumed.average.values, whole.average.values, strict=True):
-        assert torch.equal(one, other)
+    resumed, uninterrupted = trained(late, part, first, epochs=3), trained(late, part, epochs=3)
+    assert states(resumed) == states(uninterrupted)
+    for average, expected in zip(resumed.average.values, uninterrupted.average.values, strict=True):
+        assert torch.equal(average, expected)

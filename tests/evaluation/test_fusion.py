@@ -84,7 +84,7 @@ def test_the_curvature_is_that_of_finite_differences(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_weights_are_those_of_scipys_search(kind, seed):
     fitted, loss = problem(kind, modules=5, width=4, seed=seed)
-    found = scipy.optimize.minimize(
+    search = scipy.optimize.minimize(
         lambda w: loss(w)[:2],
         np.full(5, 0.2),
         method="L-BFGS-B",
@@ -92,8 +92,8 @@ def test_the_weights_are_those_of_scipys_search(kind, seed):
         bounds=[(0, None)] * 5,
         options={"ftol": 1e-15, "gtol": 1e-10},
     )
-    np.testing.assert_allclose(fitted, found.x, atol=1e-5)
-    assert loss(fitted)[0] <= found.fun * (1 + 1e-12)
+    np.testing.assert_allclose(fitted, search.x, atol=1e-5)
+    assert loss(fitted)[0] <= search.fun * (1 + 1e-12)
 
 
 def test_weights_that_can_only_harm_are_0():
@@ -116,10 +116,10 @@ def test_without_the_ridge_the_weights_are_those_of_a_logistic_regression(monkey
     contributions, target = planted("multilabel", width=1)
     task = task_of("multilabel", 1)
     fitted = fusion.fit_weights([task], {"t": contributions}, {"t": target})["t"]
-    known = ~np.isnan(target[:, 0])
+    labelled = ~np.isnan(target[:, 0])
     stacked = torch.cat(list(contributions.values()), dim=1).numpy()
     oracle = LogisticRegression(C=1e9, fit_intercept=False, tol=1e-8)
-    oracle.fit(stacked[known], target[known, 0])
+    oracle.fit(stacked[labelled], target[labelled, 0])
     np.testing.assert_allclose(list(fitted.values()), oracle.coef_[0], atol=2e-4)
 
 
@@ -128,9 +128,9 @@ def test_without_the_ridge_the_weights_of_a_regression_are_those_of_scipys_nnls(
     contributions, target = planted("regression", width=1, modules=4)
     contributions["wrong"] = -contributions["m0"]
     fitted = fusion.fit_weights([task_of("regression", 1)], {"t": contributions}, {"t": target})
-    known = ~np.isnan(target[:, 0])
+    labelled = ~np.isnan(target[:, 0])
     stacked = torch.cat(list(contributions.values()), dim=1).double().numpy()
-    oracle, _ = scipy.optimize.nnls(stacked[known], target[known, 0].astype(float))
+    oracle, _ = scipy.optimize.nnls(stacked[labelled], target[labelled, 0].astype(float))
     np.testing.assert_allclose(list(fitted["t"].values()), oracle, atol=1e-4)
     assert fitted["t"]["wrong"] == pytest.approx(0, abs=1e-6)
 
@@ -149,16 +149,16 @@ def test_fitted_weights_are_never_worse_than_equal_ones(kind, n, width, modules,
     contributions = {name: scale * value for name, value in contributions.items()}
     task, labelled = task_of(kind, width), ~np.isnan(target).all(axis=1)
     weights = fusion.fit_weights([task], {"t": contributions}, {"t": target})["t"]
-    found = np.array(list(weights.values()))
-    assert np.isfinite(found).all()
-    assert (found >= 0).all()
+    fitted = np.array(list(weights.values()))
+    assert np.isfinite(fitted).all()
+    assert (fitted >= 0).all()
     equal = np.full(modules, 1 / modules)
     if not labelled.any():
-        np.testing.assert_array_equal(found, equal)
+        np.testing.assert_array_equal(fitted, equal)
         return
     stacked = np.stack([c.numpy()[labelled] for c in contributions.values()], axis=-1)
     data = task, stacked.astype(float), target[labelled].astype(float)
-    assert fusion_loss(found, *data)[0] <= fusion_loss(equal, *data)[0]
+    assert fusion_loss(fitted, *data)[0] <= fusion_loss(equal, *data)[0]
 
 
 def test_records_without_a_label_change_nothing():
@@ -176,11 +176,11 @@ def test_records_without_a_label_change_nothing():
 def test_predictions_are_those_of_the_weighted_sum(kind):
     contributions, _ = planted(kind)
     task, weights = task_of(kind), {"m0": 0.7, "m1": 0.0, "m2": 0.6}
-    (found,) = fusion.fused_predictions([task], {"t": contributions}, {"t": weights}).values()
+    (predicted,) = fusion.fused_predictions([task], {"t": contributions}, {"t": weights}).values()
     total = 0.7 * contributions["m0"] + 0.6 * contributions["m2"]
     expected = {"multilabel": total.sigmoid(), "regression": total}.get(kind, total.softmax(-1))
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-7)
+    assert predicted.dtype == np.float32
+    np.testing.assert_allclose(predicted, expected.numpy(), rtol=1e-5, atol=1e-7)
 
 
 @pytest.fixture(scope="module")
@@ -201,17 +201,17 @@ def test_raising_a_rare_class_betters_macro_f1_on_other_records_too(rare):
     from sklearn.metrics import f1_score
 
     task = task_of("multiclass", 2)
-    (logits, target), (others, truth) = rare
-    given = {"t": {"only": logits}}
+    (logits, target), (other_logits, truth) = rare
+    contributions = {"t": {"only": logits}}
     options = FusionOptions("equal")
-    weights = fusion.choose_weights([task], given, {"t": target}, options)
+    weights = fusion.choose_weights([task], contributions, {"t": target}, options)
     assert weights["t"]["+b"] > weights["t"]["+a"] > 0
-    raised = fusion.fused_predictions([task], {"t": {"only": others}}, weights)["t"]
-    before, after = (
+    raised = fusion.fused_predictions([task], {"t": {"only": other_logits}}, weights)["t"]
+    plain_f1, raised_f1 = (
         f1_score(truth.argmax(1), predicted.argmax(1), average="macro")
-        for predicted in (others.numpy(), raised)
+        for predicted in (other_logits.numpy(), raised)
     )
-    assert after > before + 0.02
+    assert raised_f1 > plain_f1 + 0.02
 
 
 def test_offsets_shift_the_logits_by_the_shares_of_the_classes(rare):
@@ -238,6 +238,6 @@ def test_equal_weights_predict_the_mean_of_the_modules():
     contributions, target = planted("regression")
     task, options = task_of("regression"), FusionOptions("equal", balance=False)
     weights = fusion.choose_weights([task], {"t": contributions}, {"t": target}, options)
-    (found,) = fusion.fused_predictions([task], {"t": contributions}, weights).values()
+    (predicted,) = fusion.fused_predictions([task], {"t": contributions}, weights).values()
     mean = torch.stack(list(contributions.values())).mean(dim=0)
-    np.testing.assert_allclose(found, mean.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(predicted, mean.numpy(), rtol=1e-5, atol=1e-6)

@@ -21,15 +21,15 @@ def table():
 
 def test_predictions_come_back(tmp_path):
     predictions.save(tmp_path / "p.npz", table())
-    found = predictions.load(tmp_path / "p.npz")
-    assert {c: {p: set(tasks) for p, tasks in parts.items()} for c, parts in found.items()} == {
+    loaded = predictions.load(tmp_path / "p.npz")
+    assert {c: {p: set(tasks) for p, tasks in parts.items()} for c, parts in loaded.items()} == {
         c: {p: {"mood", "a_task"} for p in ("val_select", "test")} for c in ("last", "ema")
     }
     for candidate, parts in table().items():
         for part, tasks in parts.items():
             for task, matrix in tasks.items():
-                np.testing.assert_array_equal(found[candidate][part][task], matrix)
-                assert found[candidate][part][task].dtype == np.float32
+                np.testing.assert_array_equal(loaded[candidate][part][task], matrix)
+                assert loaded[candidate][part][task].dtype == np.float32
 
 
 def test_equal_predictions_have_equal_bytes(tmp_path):
@@ -40,8 +40,8 @@ def test_equal_predictions_have_equal_bytes(tmp_path):
 
 def test_parts_from_several_files_are_joined(tmp_path):
     for part in ("val_select", "test"):
-        one = {candidate: {part: parts[part]} for candidate, parts in table().items()}
-        predictions.save(tmp_path / f"{part}.npz", one)
+        part_table = {candidate: {part: parts[part]} for candidate, parts in table().items()}
+        predictions.save(tmp_path / f"{part}.npz", part_table)
     predictions.save(tmp_path / "all.npz", table())
     joined = predictions.joined(tmp_path / "val_select.npz", tmp_path / "test.npz")
     predictions.save(tmp_path / "joined.npz", joined)

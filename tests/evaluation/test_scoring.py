@@ -41,13 +41,13 @@ def saved(recipe, part):
 @pytest.fixture(scope="module")
 def manifest(saved):
     """The manifest of a leg of two epochs; each unit has gradient norms of its own."""
-    others = [m for m in saved["weights"] if m != "backbone" and not m.startswith("heads.")]
+    analyzers = [m for m in saved["weights"] if m != "backbone" and not m.startswith("heads.")]
     rows = [
         {
             "epoch": epoch,
             "loss": 1.0 / epoch,
             "gradient_norm": {
-                unit: norms(epoch + number) for number, unit in enumerate(["trunk", *others])
+                unit: norms(epoch + number) for number, unit in enumerate(["trunk", *analyzers])
             },
         }
         for epoch in (3, 4)
@@ -81,8 +81,8 @@ def test_the_table_can_be_written_and_names_its_epoch(tmp_path, table):
 
 def test_every_module_has_its_own_losses_in_evaluation_mode(recipe, part, table, on_parts):
     train, validation = (
-        module_scores(recipe.tasks, given, rows)
-        for given, rows in zip(on_parts, (part.head(25), part), strict=True)
+        module_scores(recipe.tasks, outputs, rows)
+        for outputs, rows in zip(on_parts, (part.head(25), part), strict=True)
     )
     assert table["modules"].keys() == validation.keys()
     for module, by_task in table["modules"].items():
@@ -106,10 +106,10 @@ def test_every_module_has_the_main_metric_of_its_own_prediction(recipe, part, ta
 
 def test_the_averages_modules_are_judged_by_the_same_numbers(recipe, part, table, saved, manifest):
     swapped = {"weights": saved["ema"], "ema": saved["weights"]}
-    other = evaluate(recipe, part, swapped, manifest)
+    swapped_table = evaluate(recipe, part, swapped, manifest)
     for module, by_task in table["modules_ema"].items():
         for task, row in by_task.items():
-            expected = other["modules"][module][task]
+            expected = swapped_table["modules"][module][task]
             assert row == {name: expected[name] for name in row}
             assert set(row) == {"val_loss", "val_accuracy", "val_metric"}
     assert table["modules_ema"].keys() == table["modules"].keys()
@@ -117,17 +117,17 @@ def test_the_averages_modules_are_judged_by_the_same_numbers(recipe, part, table
 
 def test_the_whole_model_is_scored_with_weights_and_with_average(recipe, part, saved, table):
     for name, seed in (("raw", 0), ("ema", 1)):
-        given = contributions(build(recipe, part, seed), part, recipe.train)
-        found, weights = table["fused"][name], table["fused"][name]["weights"]
-        predicted = fused_predictions(recipe.tasks, given, weights)
-        assert weights == choose_weights(recipe.tasks, given, part.targets, recipe.fusion)
-        assert found["val_loss"] == pytest.approx(
-            float(part_losses(recipe.tasks, given, part)[0].mean())
+        outputs = contributions(build(recipe, part, seed), part, recipe.train)
+        fused, weights = table["fused"][name], table["fused"][name]["weights"]
+        predicted = fused_predictions(recipe.tasks, outputs, weights)
+        assert weights == choose_weights(recipe.tasks, outputs, part.targets, recipe.fusion)
+        assert fused["val_loss"] == pytest.approx(
+            float(part_losses(recipe.tasks, outputs, part)[0].mean())
         )
-        assert found["macro"] == pytest.approx(
+        assert fused["macro"] == pytest.approx(
             float(metrics.macro(recipe.tasks, predicted, part.targets))
         )
-        assert found["tasks"].keys() == {task.name for task in recipe.tasks}
+        assert fused["tasks"].keys() == {task.name for task in recipe.tasks}
     assert table["fused"]["raw"]["val_loss"] != table["fused"]["ema"]["val_loss"]
 
 
@@ -185,19 +185,19 @@ def test_parameter_statistics_are_those_of_the_weights(saved, table):
 
 
 def test_a_checkpoint_without_an_average_is_scored_without_it(recipe, part, saved, manifest, table):
-    found = evaluate(recipe, part, {"weights": saved["weights"]}, manifest)
-    assert found["fused"] == {"raw": table["fused"]["raw"]}
-    assert "modules_ema" not in found
-    assert found["modules"] == table["modules"]
+    scores = evaluate(recipe, part, {"weights": saved["weights"]}, manifest)
+    assert scores["fused"] == {"raw": table["fused"]["raw"]}
+    assert "modules_ema" not in scores
+    assert scores["modules"] == table["modules"]
 
 
 def test_a_rounded_checkpoint_is_scored_as_it_is(recipe, part, saved, manifest, table):
-    """With the weights in the file, and not those that were rounded."""
+    """The scores are those of the weights in the file, not of the weights before rounding."""
     half = {m: {n: t.bfloat16() for n, t in s.items()} for m, s in saved["weights"].items()}
     widened = {m: {n: t.float() for n, t in s.items()} for m, s in half.items()}
-    found, expected = (
+    scores, expected = (
         evaluate(recipe, part, {"weights": states}, manifest)["fused"]["raw"]
         for states in (half, widened)
     )
-    assert found == expected
-    assert found["val_loss"] != table["fused"]["raw"]["val_loss"]
+    assert scores == expected
+    assert scores["val_loss"] != table["fused"]["raw"]["val_loss"]

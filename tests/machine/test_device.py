@@ -1,4 +1,4 @@
-"""Where to compute: told from options and machine, and part of a training key."""
+"""The device: chosen from options and machine, and part of a training key."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def test_a_key_holds_what_changes_bits_and_no_more(machine):
 
 
 def test_opening_a_device_sets_the_threads_of_training():
-    before = torch.get_num_threads()
+    threads = torch.get_num_threads()
     assert device.open_device(TrainOptions(device="cpu", cpu_threads=1)) == torch.device("cpu")
     assert torch.get_num_threads() == 1
-    torch.set_num_threads(before)
+    torch.set_num_threads(threads)
 
 
 def test_deterministic_algorithms_alone_where_that_is_asked_for(monkeypatch):

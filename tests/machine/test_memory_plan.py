@@ -55,15 +55,15 @@ def on(recipe, device, **options):
     ],
 )
 def test_what_730_m_parameters_take(large, tier, parts, gigabytes):
-    found = predict(large, CORPUS, TIER[tier])
-    assert sum(found[part] for part in parts) / 1e9 == pytest.approx(gigabytes, abs=0.01)
+    sizes = predict(large, CORPUS, TIER[tier])
+    assert sum(sizes[part] for part in parts) / 1e9 == pytest.approx(gigabytes, abs=0.01)
 
 
 def test_730_m_parameters_fit_8_gigabytes_with_every_feature_on(large):
-    found = choose(large, CORPUS, 8.0)
-    assert found.tier.name == "bf16_8bit_average_on_cpu"
-    assert found.peak < 7.5e9
-    assert found.why == "the fastest that fits; bf16_8bit would take 9.0 GB"
+    plan = choose(large, CORPUS, 8.0)
+    assert plan.tier.name == "bf16_8bit_average_on_cpu"
+    assert plan.peak < 7.5e9
+    assert plan.why == "the fastest that fits; bf16_8bit would take 9.0 GB"
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,10 @@ def test_730_m_parameters_fit_8_gigabytes_with_every_feature_on(large):
     ],
 )
 def test_the_fastest_tier_that_fits_is_chosen(large, budget, tier):
-    found = choose(large, CORPUS, budget)
-    assert found.tier.name == tier
-    assert found.peak * 1.1 <= budget * 1e9
-    found.check()
+    plan = choose(large, CORPUS, budget)
+    assert plan.tier.name == tier
+    assert plan.peak * 1.1 <= budget * 1e9
+    plan.check()
 
 
 def test_weights_stay_in_float32_where_the_precision_is_that(large):
@@ -92,14 +92,14 @@ def test_weights_stay_in_float32_where_the_precision_is_that(large):
 
 
 def test_what_fits_in_no_way_is_refused_with_what_to_change(large):
-    found = choose(large, CORPUS, 1.0)
+    plan = choose(large, CORPUS, 1.0)
     with pytest.raises(
         UserError,
         match=r"^training takes 0\.93 GB at its peak even with memory\.tier: streamed, and "
         r"memory\.budget_gb is 1 .*lower train\.batch_size or train\.max_tokens, choose a smaller "
         r"model\.preset, or raise the budget",
     ) as error:
-        found.check()
+        plan.check()
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match=r"choose train\.precision: auto, a smaller model\.preset"):
         choose(on(large, "cuda", precision="fp32"), CORPUS, 1.0).check()
@@ -116,8 +116,8 @@ def test_on_a_cpu_another_place_saves_nothing(large):
 
 
 def test_a_tier_that_is_asked_for_is_taken(large):
-    found = choose(large, CORPUS, 24.0, "offloaded")
-    assert (found.tier.name, found.why, found.refused) == ("offloaded", "it is asked for", None)
+    plan = choose(large, CORPUS, 24.0, "offloaded")
+    assert (plan.tier.name, plan.why, plan.refused) == ("offloaded", "it is asked for", None)
     with pytest.raises(UserError, match=r"even with memory\.tier: fp32"):
         choose(large, CORPUS, 8.0, "fp32").check()
 
@@ -162,16 +162,16 @@ def test_planning_imports_no_torch():
 
 @pytest.mark.parametrize("tier", TIERS, ids=lambda tier: tier.name)
 def test_on_a_cpu_only_fewer_bits_are_part_of_the_key(large, tier):
-    found = MemoryPlan(tier).key(on(large, "cpu").train)
-    assert bool(found) == (tier.weights == "bf16")
+    key = MemoryPlan(tier).key(on(large, "cpu").train)
+    assert bool(key) == (tier.weights == "bf16")
 
 
 def test_on_a_gpu_arithmetic_in_main_memory_is_part_of_the_key(large):
     keys = {tier.name: MemoryPlan(tier).key(large.train) for tier in TIERS}
     assert keys["fp32"] == keys["checkpointed"] == {}
     assert keys["streamed"] != keys["offloaded"]
-    others = [key for name, key in keys.items() if name not in ("fp32", "checkpointed")]
-    assert all(others)
+    slower_keys = [key for name, key in keys.items() if name not in ("fp32", "checkpointed")]
+    assert all(slower_keys)
     # With or without activations kept, 8 bits give the same.
     assert keys["bf16_8bit_average_on_cpu"] == keys["bf16_8bit_checkpointed"]
     assert keys["bf16_8bit"] != keys["bf16_8bit_average_on_cpu"]
@@ -234,7 +234,7 @@ def test_the_meter_counts_what_lives_and_what_only_lived():
     def work():
         for _ in range(3):
             torch.ones(1000)  # 4,000 bytes that go at once
-        kept = torch.ones(500)
-        return kept, torch.ones(250) + 1
+        values = torch.ones(500)
+        return values, torch.ones(250) + 1
 
     assert peak_bytes(work) == pytest.approx(4000, abs=20)  # the 1 is a tensor too

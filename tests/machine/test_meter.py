@@ -1,4 +1,4 @@
-"""What an epoch takes: its own seconds, its own peak, and that of the process as a whole."""
+"""The seconds and the peak of each epoch, and the peak of the whole process."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def test_an_epoch_that_fails_has_no_row():
 def test_where_no_peak_can_be_forgotten_it_is_that_of_the_process(monkeypatch, tmp_path):
     monkeypatch.setattr(meter, "CLEAR_REFS", tmp_path / "none" / "clear_refs")
     measured = meter.Meter()
-    before = meter.peak_memory()
+    earlier_peak = meter.peak_memory()
     with measured.epoch(1):
         pass
-    assert measured.facts()["epochs"][0]["peak_memory_bytes"] >= before
+    assert measured.facts()["epochs"][0]["peak_memory_bytes"] >= earlier_peak
 
 
 def test_an_epoch_counts_its_own_tokens(clock):

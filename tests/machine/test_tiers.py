@@ -1,4 +1,4 @@
-"""Training in every tier of memory: the same bits where nothing is lost, and close where it is."""
+"""Training in every tier of memory: the same bits where no precision is lost, close elsewhere."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def prepare(recipe, part, tier, seed=0, **options):
 
 
 def prepare_any(recipe, part, tier, seed=0):
-    """In the precision that the tier needs, and else in that of the recipe."""
+    """Prepare a training in the precision that the tier needs, or else in the recipe's."""
     precision = {"precision": "bf16"} if tier.weights == "bf16" else {}
     return prepare(recipe, part, tier, seed, **precision)
 
@@ -69,8 +69,8 @@ def weights_of(state):
     return {n: local(value.detach()).clone() for n, value in state.network.named_parameters()}
 
 
-def equal(one, other):
-    return all(torch.equal(one[name], other[name]) for name in one)
+def equal(weights, other_weights):
+    return all(torch.equal(weights[name], other_weights[name]) for name in weights)
 
 
 @pytest.fixture(scope="module")
@@ -87,17 +87,17 @@ def wide(recipe):
 def test_another_place_and_recomputing_change_no_bit(recipe, part, tier, precision):
     if precision == "fp16" and tier == STREAMED:
         pytest.skip("they do not go together")
-    usual, other = (prepare(recipe, part, t, precision=precision) for t in (TIERS[0], tier))
+    usual, tiered = (prepare(recipe, part, t, precision=precision) for t in (TIERS[0], tier))
     if precision == "fp16":
-        for state in (usual, other):
+        for state in (usual, tiered):
             state.scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
     # Statistics hold losses, gradient norms and update ratios.
     for _ in range(2):
-        assert train_epoch(usual, part) == train_epoch(other, part)
-    assert usual.steps == other.steps
-    assert equal(weights_of(usual), weights_of(other))
-    for one, two in zip(usual.average.values, other.average.values, strict=True):
-        assert torch.equal(one, local(two))
+        assert train_epoch(usual, part) == train_epoch(tiered, part)
+    assert usual.steps == tiered.steps
+    assert equal(weights_of(usual), weights_of(tiered))
+    for expected, average in zip(usual.average.values, tiered.average.values, strict=True):
+        assert torch.equal(expected, local(average))
 
 
 @pytest.mark.parametrize("tier", LOSSLESS, ids=lambda tier: tier.name)
@@ -115,21 +115,21 @@ def test_a_leg_goes_on_in_another_tier_without_a_trace(recipe, part, tier, tmp_p
 def test_streamed_weights_are_scored_between_epochs_as_others_are(
     recipe, part, precision, monkeypatch
 ):
-    """As a trial of the sweep does; the trunk stops learning after the first epoch."""
+    """A trial of the sweep scores so; the trunk stops learning after the first epoch."""
     for collective in ("all_reduce", "all_gather_object", "all_gather_into_tensor"):
         monkeypatch.setattr(torch.distributed, collective, None)  # and none is called
     frozen = replace(recipe, model=replace(recipe.model, freeze_after=1))
     usual, streamed = (prepare(frozen, part, t, precision=precision) for t in (TIERS[0], STREAMED))
     for _ in range(2):
-        found = []
+        results = []
         for state in (usual, streamed):
             statistics = train_epoch(state, part)
-            given = contributions(state.network, part, state.options)
+            outputs = contributions(state.network, part, state.options)
             saved = training_state.capture(state)
             hashes = [hash_modules(saved[name]) for name in ("weights", "ema")]
-            scored = [values.tolist() for task in given.values() for values in task.values()]
-            found.append((statistics, hashes, scored))
-        assert found[0] == found[1]
+            scored = [values.tolist() for task in outputs.values() for values in task.values()]
+            results.append((statistics, hashes, scored))
+        assert results[0] == results[1]
 
 
 class CopiesOfWeights(TorchDispatchMode):
@@ -140,16 +140,16 @@ class CopiesOfWeights(TorchDispatchMode):
         self.copies, self.most = [], 0
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        made = operation(*args, **(kwargs or {}))
+        output = operation(*args, **(kwargs or {}))
         if operation is torch.ops.aten._to_copy.default and isinstance(args[0], torch.nn.Parameter):
-            self.copies.append((StorageWeakRef(made.untyped_storage()), made.nbytes))
-            there = sum(size for storage, size in self.copies if not storage.expired())
-            self.most = max(self.most, there)
-        return made
+            self.copies.append((StorageWeakRef(output.untyped_storage()), output.nbytes))
+            bytes_alive = sum(size for storage, size in self.copies if not storage.expired())
+            self.most = max(self.most, bytes_alive)
+        return output
 
 
 def test_16_bit_copies_of_streamed_weights_go_with_their_layer(wide, part):
-    """Neither autocast nor the graph keeps them; but those of what is in no layer or block."""
+    """Neither autocast nor the graph keeps copies, except of weights outside layers and blocks."""
     most = {}
     for tier in (TIER["checkpointed"], STREAMED):
         state = prepare(wide, part, tier, precision="bf16")
@@ -191,9 +191,9 @@ def test_recomputing_happens_in_training_alone(recipe, part, monkeypatch):
     calls = []
     original = backbone.checkpoint
 
-    def counted(*given, **options):
+    def counted(*arguments, **options):
         calls.append(1)
-        return original(*given, **options)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(backbone, "checkpoint", counted)
     state = prepare(recipe, part, TIER["checkpointed"])
@@ -227,21 +227,21 @@ def test_16_bit_weights_train_close_to_32(wide, part, tier, precision):
     if precision == "fp16":
         compact.scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
     for _ in range(2):
-        expected, found = (train_epoch(s, part) for s in (usual, compact))
-        assert found["loss"] == pytest.approx(expected["loss"], rel=0.02)
-        assert found["update_ratio"] == pytest.approx(expected["update_ratio"], rel=0.1)
-        norms = [each["gradient_norm"]["all"]["mean"] for each in (expected, found)]
+        expected, statistics = (train_epoch(s, part) for s in (usual, compact))
+        assert statistics["loss"] == pytest.approx(expected["loss"], rel=0.02)
+        assert statistics["update_ratio"] == pytest.approx(expected["update_ratio"], rel=0.1)
+        norms = [epoch["gradient_norm"]["all"]["mean"] for epoch in (expected, statistics)]
         assert norms[1] == pytest.approx(norms[0], rel=0.1)
 
 
 def test_places_change_no_bit_of_a_compact_training(wide, part):
-    """With the average elsewhere and activations computed anew it is the same training."""
+    """The average in another place and recomputed activations change no bit."""
     tiers = [t for t in COMPACT if t.states == "8bit"]
-    one, *others = (prepare_any(wide, part, tier) for tier in tiers)
-    expected = train_epoch(one, part)
-    for other in others:
-        assert train_epoch(other, part) == expected
-        assert equal(weights_of(one), weights_of(other))
+    first, *elsewhere = (prepare_any(wide, part, tier) for tier in tiers)
+    expected = train_epoch(first, part)
+    for state in elsewhere:
+        assert train_epoch(state, part) == expected
+        assert equal(weights_of(first), weights_of(state))
 
 
 def test_the_average_follows_the_float32_weights_behind(wide, part):
@@ -333,7 +333,7 @@ def test_a_plan_that_is_refused_makes_nothing(recipe, part):
 
 @pytest.mark.full
 def test_after_200_steps_the_loss_is_within_the_noise_of_seeds(wide, part):
-    """Of a backbone, a head and an analyzer, which one task has, on 200 windows of eight texts."""
+    """The modules are a backbone, a head and an analyzer of one task; 200 windows of 8 texts."""
     recipe = replace(
         wide,
         tasks=wide.tasks[1:2],

@@ -88,8 +88,8 @@ def test_a_lexical_branch_takes_a_lexicon_and_the_will():
 
 
 def test_the_signal_chain_serves_the_first_distribution():
-    other = Task("mood", "distribution", "mood", ("x", "y"))
-    assert resolve(ModelOptions(), (REGRET, other, EMOTION), 9, 9).signal_task == "mood"
+    mood = Task("mood", "distribution", "mood", ("x", "y"))
+    assert resolve(ModelOptions(), (REGRET, mood, EMOTION), 9, 9).signal_task == "mood"
 
 
 def test_overrides_replace_what_the_preset_says():
@@ -194,8 +194,8 @@ def test_padding_ids_are_never_read():
     network = tiny().eval()
     batch = texts(7, 3, padded_to=12)
     ids, ngrams = (torch.where(batch.mask, view, 17) for view in (batch.ids, batch.ngrams))
-    other = replace(batch, ids=ids, ngrams=ngrams)
-    before, after = flat(network(batch)), flat(network(other))
+    changed = replace(batch, ids=ids, ngrams=ngrams)
+    before, after = flat(network(batch)), flat(network(changed))
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -245,10 +245,10 @@ def test_initial_weights_follow_from_the_seed_alone():
     first = tiny(seed=5).state_dict()
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(12)
-    again, other = tiny(seed=5).state_dict(), tiny(seed=6).state_dict()
+    again, reseeded = tiny(seed=5).state_dict(), tiny(seed=6).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     drawn = "backbone.embedding.weight"
-    assert not torch.equal(first[drawn], other[drawn])
+    assert not torch.equal(first[drawn], reseeded[drawn])
 
 
 # --- gradients ------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ def test_a_lexical_branch_is_the_linear_model_of_its_ngrams():
 
 def test_a_lexical_branch_learns_from_both_passes_of_a_doubled_batch():
     """Its n-grams come once; outputs and gradients are those of reading them twice."""
-    batch, found = texts(6, 9, 4), []
+    batch, passes = texts(6, 9, 4), []
     read_twice = replace(
         batch.doubled(),
         ngrams=torch.cat([batch.ngrams] * 2),
@@ -292,8 +292,8 @@ def test_a_lexical_branch_learns_from_both_passes_of_a_doubled_batch():
         value = network(doubled)["verdict"]["lexical_verdict"]
         # The passes pull differently, as R-Drop's divergence of other modules would make them.
         (value * torch.arange(value.numel()).view_as(value)).sum().backward()
-        found.append((value, network.modules_by_name()["lexical_verdict"].weight.grad))
-    (once, gradient), (twice, expected) = found
+        passes.append((value, network.modules_by_name()["lexical_verdict"].weight.grad))
+    (once, gradient), (twice, expected) = passes
     assert torch.equal(once, twice)
     assert gradient.any()
     torch.testing.assert_close(gradient, expected)
@@ -415,52 +415,52 @@ def test_kalman_filter_equals_the_textbook():
     rng = np.random.default_rng(0)
     z = rng.normal(size=(3, 9, 4))
     a, q, r = rng.uniform(-1, 1, 4), rng.uniform(0.1, 2, 4), rng.uniform(0.1, 2, 4)
-    found = kalman_filter(*map(torch.from_numpy, (z, a, q, r))).numpy()
-    expected = np.stack([matrix_kalman(one, a, q, r) for one in z])
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    states = kalman_filter(*map(torch.from_numpy, (z, a, q, r))).numpy()
+    expected = np.stack([matrix_kalman(series, a, q, r) for series in z])
+    np.testing.assert_allclose(states, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_kalman_filter_beats_the_raw_observations():
     rng = np.random.default_rng(0)
     truth = scipy.signal.lfilter([1.0], [1.0, -0.95], rng.normal(size=400))
-    seen = truth + 3 * rng.normal(size=400)
+    noisy = truth + 3 * rng.normal(size=400)
     parameters = (torch.tensor([x], dtype=torch.float64) for x in (0.95, 1.0, 9.0))
-    found = kalman_filter(torch.from_numpy(seen)[None, :, None], *parameters)[0, :, 0].numpy()
-    assert np.mean((found - truth) ** 2) < 0.5 * np.mean((seen - truth) ** 2)
+    track = kalman_filter(torch.from_numpy(noisy)[None, :, None], *parameters)[0, :, 0].numpy()
+    assert np.mean((track - truth) ** 2) < 0.5 * np.mean((noisy - truth) ** 2)
 
 
 def test_envelopes_equal_the_analytic_signal_of_scipy():
     signal = np.random.default_rng(0).normal(size=(2, 8, 3))
     all_pass = torch.tensor([1.0, 0.0], dtype=torch.float64).expand(9, 3, 1, 2).contiguous()
-    found = band_envelopes(torch.from_numpy(signal), all_pass)[..., 0].numpy()
+    envelopes = band_envelopes(torch.from_numpy(signal), all_pass)[..., 0].numpy()
     expected = np.abs(scipy.signal.hilbert(signal, N=16, axis=1))[:, :8]
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose(envelopes, expected, rtol=1e-12)
 
 
 def test_a_filter_keeps_its_band_alone():
     wave = torch.cos(torch.pi * torch.arange(32) / 2)[None, :, None]
     low, high = torch.zeros(2, 33, 1, 1, 2).unbind(0)
     low[:12, ..., 0], high[12:, ..., 0] = 1.0, 1.0
-    kept, removed = (band_envelopes(wave, response).mean().item() for response in (high, low))
-    assert kept > 0.8
+    passed, removed = (band_envelopes(wave, response).mean().item() for response in (high, low))
+    assert passed > 0.8
     assert removed < 0.15
 
 
 def test_smoothing_equals_scipys_one_pole_filter():
     series = np.random.default_rng(0).random((2, 7, 3))
     decay = 0.3
-    found = smooth(torch.from_numpy(series), torch.full((3,), decay, dtype=torch.float64)).numpy()
+    curve = smooth(torch.from_numpy(series), torch.full((3,), decay, dtype=torch.float64)).numpy()
     expected, _ = scipy.signal.lfilter(
         [1 - decay], [1, -decay], series, axis=1, zi=decay * series[:, :1]
     )
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose(curve, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("length", [1, 3, 4, 10])
 def test_segments_share_out_a_text_evenly(length):
     tokens = torch.rand(1, 12, 2)
     mask = torch.arange(12)[None] < length
-    found = segment_means(tokens, mask, 4)[0]
+    means = segment_means(tokens, mask, 4)[0]
     # Each token repeated four times divides evenly into four segments.
     fine = tokens[0, :length].repeat_interleave(4, dim=0).unflatten(0, (4, length))
-    torch.testing.assert_close(found, fine.mean(dim=1))
+    torch.testing.assert_close(means, fine.mean(dim=1))

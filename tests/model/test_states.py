@@ -1,4 +1,4 @@
-"""Weights of a network by module: taken from one, put into another, refused where they do not fit."""
+"""Weights by module: read from one network, loaded into another, refused where they do not fit."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ def build(tasks, seed=0, **sizes):
 
 
 def test_weights_go_from_one_network_into_another(tasks):
-    one, other = build(tasks, seed=0), build(tasks, seed=1)
-    load_into(other, module_states(one))
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    source, target = build(tasks, seed=0), build(tasks, seed=1)
+    load_into(target, module_states(source))
+    assert all(
+        torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True)
+    )
     # A copy: the networks stay independent.
     with torch.no_grad():
-        next(one.parameters()).add_(1)
-    assert not torch.equal(next(one.parameters()), next(other.parameters()))
+        next(source.parameters()).add_(1)
+    assert not torch.equal(next(source.parameters()), next(target.parameters()))
 
 
 def test_a_networks_states_hold_every_weight_once(tasks):

@@ -21,15 +21,15 @@ def test_the_steps_are_torch_s_bit_for_bit():
 
 
 def test_a_saved_state_goes_on_bit_for_bit():
-    whole, groups, gradients = problem()
-    train(AdamW(groups), whole, gradients)
+    uninterrupted, groups, gradients = problem()
+    train(AdamW(groups), uninterrupted, gradients)
     ours, groups, gradients = problem()
     first = AdamW(groups)
     train(first, ours, gradients[:6])  # the pattern of missing gradients has a period of 3
     second = AdamW(groups)
     second.load_state_dict(first.state_dict())
     train(second, ours, gradients[6:])
-    assert all(torch.equal(a, b) for a, b in zip(ours, whole, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(ours, uninterrupted, strict=True))
     assert set(second.state_dict()["state"]) == {0, 1, 2}
 
 

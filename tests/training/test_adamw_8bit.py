@@ -44,13 +44,13 @@ def test_a_value_has_the_code_of_the_nearest_one_in_its_block(signed, count):
     values = torch.randn(count, generator=generator) * 10 ** torch.randn(count, generator=generator)
     values = values if signed else values.abs()
     codes, scales = quantize(values, signed)
-    found = dequantize(codes, scales, signed)
+    decoded = dequantize(codes, scales, signed)
     for begin in range(0, count, 256):
         block = values[begin : begin + 256].double().numpy()
         scale = np.abs(block).max()
         nearest = np.array(codebook(signed)) * scale
         error = np.abs(block[:, None] - nearest).min(axis=1)
-        ours = np.abs(block - found[begin : begin + 256].double().numpy())
+        ours = np.abs(block - decoded[begin : begin + 256].double().numpy())
         np.testing.assert_allclose(ours, error, atol=1e-6 * scale)
     assert (codes.dtype, len(codes), len(scales)) == (torch.uint8, count, math.ceil(count / 256))
 
@@ -74,15 +74,15 @@ def test_rounding_keeps_the_mean_and_goes_to_a_neighbour():
 def problem(seed=0):
     """A bfloat16 matrix of more than a block, one of less, and a float32 bias, with gradients."""
     generator = torch.Generator().manual_seed(seed)
-    whole = torch.randn(33, 41, generator=generator).bfloat16()
-    weights = [nn.Parameter(whole), nn.Parameter(torch.randn(5, 3, generator=generator).bfloat16())]
+    large = torch.randn(33, 41, generator=generator).bfloat16()
+    weights = [nn.Parameter(large), nn.Parameter(torch.randn(5, 3, generator=generator).bfloat16())]
     weights.append(nn.Parameter(torch.randn(41, generator=generator)))
     return weights, generator
 
 
 def train(optimizer, weights, gradients):
-    for each in gradients:
-        for weight, gradient in zip(weights, each, strict=True):
+    for step_gradients in gradients:
+        for weight, gradient in zip(weights, step_gradients, strict=True):
             weight.grad = gradient.to(weight.dtype)
         optimizer.step()
 
@@ -101,7 +101,7 @@ def test_what_is_in_float32_steps_as_adamw_does():
 
 
 def test_a_step_is_near_that_in_double_precision():
-    """Of the update, whose size is about the rate, codes and rounding take but a few hundredths."""
+    """An update is about the size of the rate; codes and rounding change it by a few hundredths."""
     weights, generator = problem()
     gradients = draw(weights, generator, 20)
     double = [nn.Parameter(w.detach().double()) for w in weights]
@@ -114,7 +114,7 @@ def test_a_step_is_near_that_in_double_precision():
 
 
 def test_a_small_rate_still_moves_weights_on_average():
-    """To the nearest, bfloat16 would swallow a step of a thousandth of a weight."""
+    """Rounding to the nearest bfloat16 would swallow a step of a thousandth of a weight."""
     weight = nn.Parameter(torch.ones(64, 64).bfloat16())
     optimizer = AdamW8bit([{"params": [weight], "lr": 1e-3, "weight_decay": 0.0}])
     for _ in range(50):
@@ -140,11 +140,11 @@ def test_it_is_as_near_as_torchao_s():
 
 
 def test_a_saved_state_goes_on_bit_for_bit_and_leaves_torch_s_generator_alone():
-    whole, generator = problem()
-    gradients = draw(whole, generator, 8)
-    before = torch.get_rng_state()
-    train(AdamW8bit([{"params": whole, "lr": 0.1}], seed=3), whole, gradients)
-    assert torch.equal(torch.get_rng_state(), before)
+    uninterrupted, generator = problem()
+    gradients = draw(uninterrupted, generator, 8)
+    random_state = torch.get_rng_state()
+    train(AdamW8bit([{"params": uninterrupted, "lr": 0.1}], seed=3), uninterrupted, gradients)
+    assert torch.equal(torch.get_rng_state(), random_state)
     halves, _ = problem()
     first = AdamW8bit([{"params": halves, "lr": 0.1}], seed=3)
     train(first, halves, gradients[:4])
@@ -154,10 +154,10 @@ def test_a_saved_state_goes_on_bit_for_bit_and_leaves_torch_s_generator_alone():
     second = AdamW8bit([{"params": halves, "lr": 0.1}], seed=3)
     second.load_state_dict(torch.load(stream, weights_only=True))
     train(second, halves, gradients[4:])
-    assert all(torch.equal(a, b) for a, b in zip(whole, halves, strict=True))
-    other, _ = problem()
-    train(AdamW8bit([{"params": other, "lr": 0.1}], seed=4), other, gradients)
-    assert not torch.equal(other[0], whole[0])
+    assert all(torch.equal(a, b) for a, b in zip(uninterrupted, halves, strict=True))
+    reseeded, _ = problem()
+    train(AdamW8bit([{"params": reseeded, "lr": 0.1}], seed=4), reseeded, gradients)
+    assert not torch.equal(reseeded[0], uninterrupted[0])
 
 
 def test_states_take_two_bytes_a_weight_and_a_thirty_second():
@@ -165,8 +165,8 @@ def test_states_take_two_bytes_a_weight_and_a_thirty_second():
     weight.grad = torch.ones_like(weight)
     optimizer = AdamW8bit([{"params": [weight], "lr": 1e-3}])
     optimizer.step()
-    kept = [value for name, value in optimizer.state[weight].items() if name != "step"]
-    assert sum(value.nbytes for value in kept) == 64 * 64 * (2 + 1 / 32)
+    moments = [value for name, value in optimizer.state[weight].items() if name != "step"]
+    assert sum(value.nbytes for value in moments) == 64 * 64 * (2 + 1 / 32)
 
 
 def test_pieces_of_a_large_weight_are_updated_as_the_whole_is(monkeypatch):

@@ -23,7 +23,7 @@ def test_the_steps_are_torch_s_bit_for_bit():
 def test_gradients_may_be_added_up():
     torch.manual_seed(0)
     inputs = torch.randn(12, 5)
-    found = []
+    weights = []
     for kind in (OffloadedAdamW, torch.optim.AdamW):
         torch.manual_seed(1)
         layer = nn.Linear(5, 2)
@@ -33,8 +33,8 @@ def test_gradients_may_be_added_up():
             for batch in inputs.split(3):
                 layer(batch).square().sum().backward()
             optimizer.step()
-        found.append(layer.weight.detach())
-    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-7)
+        weights.append(layer.weight.detach())
+    torch.testing.assert_close(*weights, rtol=1e-6, atol=1e-7)
 
 
 def in_bfloat16(seed=0):
@@ -43,7 +43,8 @@ def in_bfloat16(seed=0):
     masters = [nn.Parameter(w.detach().bfloat16().float()) for w in weights]
     for weight in weights:
         weight.data = weight.data.bfloat16()
-    return weights, groups, [[g.bfloat16() for g in each] for each in gradients], masters
+    rounded = [[g.bfloat16() for g in step] for step in gradients]
+    return weights, groups, rounded, masters
 
 
 def test_weights_in_bfloat16_are_roundings_of_float32_ones():
@@ -51,9 +52,9 @@ def test_weights_in_bfloat16_are_roundings_of_float32_ones():
     optimizer = OffloadedAdamW(groups, 0.05)
     train(optimizer, weights, gradients)
     _, groups, _ = problem()
-    for group, own in zip(groups, (masters[:2], masters[2:]), strict=True):
-        group["params"] = own
-    plain = [[g.float() for g in each] for each in gradients]
+    for group, group_masters in zip(groups, (masters[:2], masters[2:]), strict=True):
+        group["params"] = group_masters
+    plain = [[g.float() for g in step] for step in gradients]
     train(torch.optim.AdamW(groups, weight_decay=0.05, fused=True), masters, plain)
     for weight, master in zip(weights, masters, strict=True):
         assert torch.equal(optimizer.masters[weight], master)
@@ -61,15 +62,15 @@ def test_weights_in_bfloat16_are_roundings_of_float32_ones():
 
 
 def test_a_saved_state_goes_on_bit_for_bit_with_what_bfloat16_cannot_hold():
-    whole, groups, gradients, _ = in_bfloat16()
-    train(OffloadedAdamW(groups), whole, gradients)
+    uninterrupted, groups, gradients, _ = in_bfloat16()
+    train(OffloadedAdamW(groups), uninterrupted, gradients)
     ours, groups, gradients, _ = in_bfloat16()
     first = OffloadedAdamW(groups)
     train(first, ours, gradients[:6])
     second = OffloadedAdamW(groups)
     second.load_state_dict(first.state_dict())
     train(second, ours, gradients[6:])
-    assert all(torch.equal(a, b) for a, b in zip(ours, whole, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(ours, uninterrupted, strict=True))
 
 
 def test_weights_that_were_loaded_are_those_that_step():
@@ -102,7 +103,7 @@ def test_a_gpus_weights_follow_those_in_main_memory():
     for weight in weights:
         weight.data = weight.data.cuda()
     optimizer = OffloadedAdamW(groups, 0.05)
-    train(optimizer, weights, [[g.cuda() for g in each] for each in gradients])
+    train(optimizer, weights, [[g.cuda() for g in step] for step in gradients])
     theirs, groups, gradients = problem()
     train(torch.optim.AdamW(groups, weight_decay=0.05, fused=True), theirs, gradients)
     assert all(torch.equal(a.cpu(), b) for a, b in zip(weights, theirs, strict=True))

@@ -33,8 +33,8 @@ def weights_of(state):
     return {name: value.detach().clone() for name, value in state.network.named_parameters()}
 
 
-def equal(one, other):
-    return all(torch.equal(one[name], other[name]) for name in one)
+def equal(weights, other_weights):
+    return all(torch.equal(weights[name], other_weights[name]) for name in weights)
 
 
 # --- one optimizer step ---------------------------------------------------------------------
@@ -60,19 +60,19 @@ def gradients_of_a_whole_batch(recipe, part):
 def test_the_size_of_the_micro_batch_changes_no_step(
     recipe, part, gradients_of_a_whole_batch, sizes
 ):
-    loss, whole = gradients_of_a_whole_batch
+    loss, expected = gradients_of_a_whole_batch
     other_loss, cut = gradients(recipe, part, *sizes)
     assert other_loss == pytest.approx(loss, rel=1e-5)
-    for name, gradient in whole.items():
+    for name, gradient in expected.items():
         torch.testing.assert_close(cut[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_a_window_that_is_not_full_is_divided_by_its_own_labels(recipe, part):
     few = part.head(10)
-    loss, whole = gradients(recipe, few, 16, 1)
+    loss, expected = gradients(recipe, few, 16, 1)
     other_loss, cut = gradients(recipe, few, 4, 4)
     assert other_loss == pytest.approx(loss, rel=1e-5)
-    for name, gradient in whole.items():
+    for name, gradient in expected.items():
         torch.testing.assert_close(cut[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
 
 
@@ -96,38 +96,39 @@ def test_the_loss_is_the_mean_over_labelled_records_of_each_modules_own(recipe, 
 
 def test_a_task_that_no_record_of_a_window_has_costs_nothing(recipe, part):
     unlabelled = {**part.targets, "regret": np.full_like(part.targets["regret"], np.nan)}
-    loss, found = gradients(recipe, replace(part, targets=unlabelled), 16, 1)
+    loss, by_name = gradients(recipe, replace(part, targets=unlabelled), 16, 1)
     assert np.isfinite(loss)
-    for name, gradient in found.items():
+    for name, gradient in by_name.items():
         assert gradient.isfinite().all(), name
         assert gradient.any() != ("regret" in name), name
 
 
 def test_a_task_of_weight_zero_moves_nothing_of_its_own(recipe, part):
     tasks = tuple(replace(t, weight=0.0 if t.name == "regret" else 1.0) for t in recipe.tasks)
-    _, found = gradients(replace(recipe, tasks=tasks), part, 16, 1)
-    assert not any(found[name].any() for name in found if "regret" in name)
-    assert any(found[name].any() for name in found if "verdict" in name)
+    _, by_name = gradients(replace(recipe, tasks=tasks), part, 16, 1)
+    assert not any(by_name[name].any() for name in by_name if "regret" in name)
+    assert any(by_name[name].any() for name in by_name if "verdict" in name)
 
 
 # --- an epoch -------------------------------------------------------------------------------
 
 
 def test_an_epoch_reports_its_steps_and_returns_its_statistics(recipe, part):
-    state, seen = prepare(recipe, part), []
-    found = train_epoch(state, part, lambda *step: seen.append(step))
+    state, reports = prepare(recipe, part), []
+    statistics = train_epoch(state, part, lambda *step: reports.append(step))
     steps = windows_per_epoch(len(part), 8, 2)
-    assert [step[:3] for step in seen] == [(1, index, steps) for index in range(1, steps + 1)]
-    assert found["epoch"] == state.epoch == 1
+    assert [step[:3] for step in reports] == [(1, index, steps) for index in range(1, steps + 1)]
+    assert statistics["epoch"] == state.epoch == 1
     assert state.step == steps == 3
-    assert found["loss"] == pytest.approx(np.mean([loss for *_, loss, _ in seen]))
-    assert 0 < found["update_ratio"] < 1
-    assert set(found["gradient_norm"]) == {*state.units, "all"}
-    for norms in found["gradient_norm"].values():
+    assert statistics["loss"] == pytest.approx(np.mean([loss for *_, loss, _ in reports]))
+    assert 0 < statistics["update_ratio"] < 1
+    assert set(statistics["gradient_norm"]) == {*state.units, "all"}
+    for norms in statistics["gradient_norm"].values():
         assert 0 < norms["min"] <= norms["mean"] <= norms["max"]
         assert norms["std"] >= 0
-    units = [found["gradient_norm"][unit]["max"] for unit in state.units]
-    assert max(units) < found["gradient_norm"]["all"]["max"] <= np.hypot.reduce(units) * (1 + 1e-6)
+    units = [statistics["gradient_norm"][unit]["max"] for unit in state.units]
+    largest = statistics["gradient_norm"]["all"]["max"]
+    assert max(units) < largest <= np.hypot.reduce(units) * (1 + 1e-6)
 
 
 def test_the_rate_falls_over_the_whole_schedule(recipe, part):
@@ -137,8 +138,8 @@ def test_the_rate_falls_over_the_whole_schedule(recipe, part):
     expected = RATE * (1 + np.cos(np.pi * 2 / 6)) / 2
     swept = [group["lr"] for group in state.optimizer.param_groups if group["multiplier"]]
     assert max(swept) == pytest.approx(expected)
-    own = [(g["lr"], g["own_rate"]) for g in state.optimizer.param_groups if g["own_rate"]]
-    assert own == [(pytest.approx(rate * expected / RATE), rate) for _, rate in own]
+    own_rates = [(g["lr"], g["own_rate"]) for g in state.optimizer.param_groups if g["own_rate"]]
+    assert own_rates == [(pytest.approx(rate * expected / RATE), rate) for _, rate in own_rates]
 
 
 def test_the_average_follows_the_weights_of_every_step(recipe, part):
@@ -156,12 +157,12 @@ def test_the_average_follows_the_weights_of_every_step(recipe, part):
 
 
 def test_equal_seeds_start_from_equal_weights_at_every_rate(recipe, part):
-    one, other, third = (
+    first, second, third = (
         weights_of(training_state.prepare(recipe, part, rate, seed))
         for rate, seed in ((0.1, 0), (0.001, 0), (0.1, 1))
     )
-    assert equal(one, other)
-    assert not equal(one, third)
+    assert equal(first, second)
+    assert not equal(first, third)
 
 
 def test_a_model_beyond_the_budget_is_refused(recipe, part):
@@ -177,11 +178,13 @@ def test_a_model_beyond_the_budget_is_refused(recipe, part):
 def test_a_loss_that_is_no_number_stops_before_the_update(recipe, part, module):
     state = prepare(recipe, part)
     parameters_by_module(state.network)[module].popitem()[1].data.fill_(torch.nan)
-    before, average = weights_of(state), [value.clone() for value in state.average.values]
+    weights, average = weights_of(state), [value.clone() for value in state.average.values]
     with pytest.raises(NonFiniteLoss, match="the loss became nan in epoch 1"):
         train_epoch(state, part)
-    after = weights_of(state)
-    assert all(torch.equal(before[n], after[n]) for n in before if before[n].isfinite().all())
+    later_weights = weights_of(state)
+    assert all(
+        torch.equal(weights[n], later_weights[n]) for n in weights if weights[n].isfinite().all()
+    )
     assert state.step == state.epoch == 0
     for value, old in zip(state.average.values, average, strict=True):
         assert torch.equal(value, old)
@@ -191,10 +194,10 @@ def test_a_gradient_that_is_no_number_stops_before_the_update(recipe, part):
     state = prepare(recipe, part)
     first = next(state.network.parameters())
     first.register_hook(lambda gradient: torch.full_like(gradient, torch.inf))
-    before = weights_of(state)
+    weights = weights_of(state)
     with pytest.raises(NonFiniteLoss, match="a gradient became infinite in epoch 1"):
         train_epoch(state, part)
-    assert equal(before, weights_of(state))
+    assert equal(weights, weights_of(state))
 
 
 def test_a_leg_that_diverges_says_what_to_do(recipe, part):
@@ -210,9 +213,9 @@ def test_a_leg_that_diverges_says_what_to_do(recipe, part):
 def test_fp16_skips_a_step_that_overflows_and_lowers_its_scale(recipe, part):
     state = prepare(recipe, part, precision="fp16")
     state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
-    before = weights_of(state)
+    weights = weights_of(state)
     statistics = train_epoch(state, part)
-    assert equal(before, weights_of(state)), "2**40 is beyond fp16 in each of the three steps"
+    assert equal(weights, weights_of(state)), "2**40 is beyond fp16 in each of the three steps"
     assert state.scaler.get_scale() == 2.0**37
     assert np.isfinite(statistics["loss"])
     assert statistics["gradient_norm"]["all"]["max"] == 0.0
@@ -220,14 +223,14 @@ def test_fp16_skips_a_step_that_overflows_and_lowers_its_scale(recipe, part):
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_16_bits_train_close_to_32(recipe, part, precision):
-    whole, half = (prepare(recipe, part, precision=name) for name in ("fp32", precision))
+    full, half = (prepare(recipe, part, precision=name) for name in ("fp32", precision))
     assert half.scaler.is_enabled() == (precision == "fp16")
     if precision == "fp16":
         half.scaler = torch.amp.GradScaler("cpu", init_scale=256.0)  # so that no step is skipped
     for _ in range(2):
-        loss, other = (train_epoch(state, part)["loss"] for state in (whole, half))
-        assert other == pytest.approx(loss, rel=0.02)
-    assert not equal(weights_of(whole), weights_of(half))
+        loss, half_loss = (train_epoch(state, part)["loss"] for state in (full, half))
+        assert half_loss == pytest.approx(loss, rel=0.02)
+    assert not equal(weights_of(full), weights_of(half))
 
 
 # --- legs -----------------------------------------------------------------------------------
@@ -251,9 +254,9 @@ def legs(recipe, part, tmp_path_factory):
     return folder
 
 
-def same_files(one, other):
+def same_files(folder, other_folder):
     return all(
-        files.sha256_file(one / name) == files.sha256_file(other / name)
+        files.sha256_file(folder / name) == files.sha256_file(other_folder / name)
         for name in ("weights", "state")
     )
 
@@ -263,8 +266,10 @@ def steps_of(*folders):
 
 
 def manifest_without_parent(folder):
-    found = files.read_json(folder / "manifest")
-    return {key: value for key, value in found.items() if key not in ("key", "parent", "training")}
+    manifest = files.read_json(folder / "manifest")
+    return {
+        key: value for key, value in manifest.items() if key not in ("key", "parent", "training")
+    }
 
 
 @pytest.mark.slow
@@ -273,15 +278,17 @@ def test_two_legs_of_two_epochs_equal_one_of_four_bit_for_bit(recipe, part, legs
     assert same_files(tmp_path, legs / "004")
     assert manifest_without_parent(tmp_path) == manifest_without_parent(legs / "004")
     # The second leg's statistics are those of its own epochs.
-    whole, leg = (files.read_json(f / "manifest")["training"] for f in (tmp_path, legs / "004"))
+    single_leg, leg = (
+        files.read_json(f / "manifest")["training"] for f in (tmp_path, legs / "004")
+    )
     assert [row["epoch"] for row in leg] == [3, 4]
-    assert whole[2:] == leg
+    assert single_leg[2:] == leg
     assert steps_of(tmp_path) == steps_of(legs / "002", legs / "004")
 
 
 @pytest.mark.slow
 def test_two_legs_are_one_in_fp16_too(recipe, part, tmp_path):
-    """The scale of the loss, which has skipped steps in the first leg, goes on in the second."""
+    """The loss scale has skipped steps in the first leg; the second leg goes on with that scale."""
     half = replace(recipe, train=replace(recipe.train, precision="fp16"))
     first = train(half, part, tmp_path / "002", Leg(0, 2))
     train(half, part, tmp_path / "004", Leg(2, 4), first)
@@ -341,15 +348,15 @@ def test_dropout_and_order_do_not_depend_on_what_ran_before(recipe, part, legs, 
 
 @pytest.mark.slow
 def test_a_manifest_says_what_the_checkpoint_is(recipe, part, legs):
-    found = files.read_json(legs / "004" / "manifest")
+    manifest = files.read_json(legs / "004" / "manifest")
     saved = load_tensors(legs / "004" / "weights")
-    assert found["weights"] == hash_modules(saved["weights"])
-    assert found["ema"] == hash_modules(saved["ema"])
-    assert found["weights"] != found["ema"]
-    assert found["state"] == files.sha256_file(legs / "004" / "state")
-    assert (found["epoch"], saved["epoch"], found["step"]) == (4, 4, 12)
-    assert (found["key"], found["parent"]) == ("leg 4", "leg 2")
-    assert (found["seed"], found["learning_rate"]) == (0, RATE)
+    assert manifest["weights"] == hash_modules(saved["weights"])
+    assert manifest["ema"] == hash_modules(saved["ema"])
+    assert manifest["weights"] != manifest["ema"]
+    assert manifest["state"] == files.sha256_file(legs / "004" / "state")
+    assert (manifest["epoch"], saved["epoch"], manifest["step"]) == (4, 4, 12)
+    assert (manifest["key"], manifest["parent"]) == ("leg 4", "leg 2")
+    assert (manifest["seed"], manifest["learning_rate"]) == (0, RATE)
 
 
 @pytest.mark.slow
@@ -367,8 +374,8 @@ def test_the_metrics_of_every_step_stand_beside_the_checkpoint(recipe, part, leg
         for unit, norms in epoch["gradient_norm"].items():
             assert max(row["gradient_norm"][unit] for row in of_epoch) == norms["max"]
         # At every step it would cost too much.
-        *others, last = of_epoch
-        assert not any("update_ratio" in row for row in others)
+        *earlier, last = of_epoch
+        assert not any("update_ratio" in row for row in earlier)
         assert last["update_ratio"]["all"] == epoch["update_ratio"]
         assert set(last["update_ratio"]) == set(last["gradient_norm"])
     # A cosine over 4 epochs of 3 steps.
@@ -398,14 +405,14 @@ def test_training_learns(recipe, part):
 
 
 def small_gpu(monkeypatch, largest):
-    """Have no memory for the gradients of more than so many texts at once."""
+    """Fail for lack of memory on the gradients of more than so many texts at once."""
     loss = _batch_loss
 
     def limited(state, data, targets, rows, counts):
-        found = loss(state, data, targets, rows, counts)
+        batch_loss = loss(state, data, targets, rows, counts)
         if len(rows) > largest:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return found
+        return batch_loss
 
     monkeypatch.setattr(epochs, "_batch_loss", limited)
 
@@ -419,9 +426,9 @@ def test_a_halved_micro_batch_trains_as_one_of_that_size(recipe, part, monkeypat
     assert equal(weights_of(state), weights_of(smaller))
     # Said for each halving, and never again.
     assert capsys.readouterr().err.splitlines() == [
-        f"out of memory: goes on with micro-batches of {after} instead of {before} texts; the "
+        f"out of memory: goes on with micro-batches of {half} instead of {size} texts; the "
         "effective batch stays the same"
-        for before, after in ((8, 4), (4, 2))
+        for size, half in ((8, 4), (4, 2))
     ]
     assert state.facts()["micro_batch"] == 2
     assert "micro_batch" not in smaller.facts()
@@ -429,24 +436,24 @@ def test_a_halved_micro_batch_trains_as_one_of_that_size(recipe, part, monkeypat
 
 
 def test_a_snapshot_remembers_the_halved_micro_batch(recipe, part, monkeypatch):
-    state, other = prepare(recipe, part), prepare(recipe, part)
+    state, resumed = prepare(recipe, part), prepare(recipe, part)
     small_gpu(monkeypatch, 3)
     train_epoch(state, part)
-    training_state.resume(other, training_state.capture(state))
-    assert other.micro_batch == 2
+    training_state.resume(resumed, training_state.capture(state))
+    assert resumed.micro_batch == 2
 
 
 def test_memory_for_not_even_one_text_ends_the_leg(recipe, part, monkeypatch):
     state = prepare(recipe, part)
-    before = weights_of(state)
+    weights = weights_of(state)
     small_gpu(monkeypatch, 0)
     with pytest.raises(torch.OutOfMemoryError):
         train_leg(state, part, Leg(0, 1))
-    assert equal(weights_of(state), before)
+    assert equal(weights_of(state), weights)
 
 
 def test_a_cpu_without_memory_trains_on_with_no_other_size(recipe, part, monkeypatch):
-    def full(*given):
+    def full(*arguments):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
     state = prepare(recipe, part)

@@ -1,4 +1,4 @@
-"""The training of a leg: what it follows from, and that it is the epochs' own training."""
+"""The training of a leg: its inputs, and that it trains as `epochs` does."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def test_it_trains_the_epochs_and_notes_what_they_took(leg, recipe, part, tmp_pa
     assert hashes["weights"] == files.sha256_file(folder / "weights")
     assert stored.state.is_file()
     assert files.read_json(folder / "manifest")["key"] == key
-    (kept,) = checked
-    assert kept.weights == sum(weight.numel() for weight in state.network.parameters())
+    (sizes,) = checked
+    assert sizes.weights == sum(weight.numel() for weight in state.network.parameters())
     assert [row["epoch"] for row in noted["epochs"]] == [1, 2]
 
 

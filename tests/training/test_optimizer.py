@@ -41,17 +41,19 @@ def network(tasks):
 
 
 def test_rates_fall_with_depth_and_are_lower_for_analyzers(network):
-    found = rate_multipliers(network, TrainOptions(layer_decay=0.9, analyzer_rate=0.7))
-    backbone = {name.removesuffix(".weight"): rate for name, rate in found["backbone"].items()}
+    multipliers = rate_multipliers(network, TrainOptions(layer_decay=0.9, analyzer_rate=0.7))
+    backbone = {
+        name.removesuffix(".weight"): rate for name, rate in multipliers["backbone"].items()
+    }
     assert backbone["embedding"] == pytest.approx(0.9**2)
     assert backbone["layers.0.query_key_value"] == pytest.approx(0.9**2)
     assert backbone["layers.1.query_key_value"] == pytest.approx(0.9)
     assert backbone["layers.2.query_key_value"] == 1
     assert backbone["norm"] == 1
-    for module, rates in found.items():
+    for module, rates in multipliers.items():
         if module != "backbone":
-            known = {"heads": 1.0, "lexical": 0.0}
-            expected = known.get(module.replace("_", ".").partition(".")[0], 0.7)
+            special = {"heads": 1.0, "lexical": 0.0}
+            expected = special.get(module.replace("_", ".").partition(".")[0], 0.7)
             assert set(rates.values()) == {expected}, module
 
 
@@ -78,7 +80,7 @@ def test_every_group_gets_its_multiple_of_the_rate(network):
     rates = [(group["lr"], group["own_rate"]) for group in optimizer.param_groups]
     assert rates[:2] == [(0.005, 0.0), (0.01, 0.0)]
     assert len(rates) > 2
-    assert all(rate == own / 2 > 0 for rate, own in rates[2:])
+    assert all(rate == own_rate / 2 > 0 for rate, own_rate in rates[2:])
 
 
 def fitted_branch(task, features, target, epochs=4000):
@@ -99,7 +101,7 @@ def fitted_branch(task, features, target, epochs=4000):
 
 @pytest.fixture(scope="module")
 def sparse():
-    """Records with a few n-grams each, of length 1, and numbers that they tell of."""
+    """Records with a few n-grams each, of length 1, and numbers that depend on the n-grams."""
     rng = np.random.default_rng(0)
     features = rng.random((120, 30)) * (rng.random((120, 30)) < 0.2)
     features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
@@ -112,9 +114,9 @@ def test_a_lexical_branch_becomes_ridge_regression(sparse, weight):
 
     features, target = sparse
     task = Task("t", "regression", "t", tuple("abc"), weight=weight)
-    found = fitted_branch(task, *(torch.from_numpy(x).float() for x in sparse))
+    predicted = fitted_branch(task, *(torch.from_numpy(x).float() for x in sparse))
     expected = Ridge(alpha=0.01 * len(features)).fit(features, target).predict(features)
-    np.testing.assert_allclose(found, expected, atol=0.02)
+    np.testing.assert_allclose(predicted, expected, atol=0.02)
 
 
 def test_a_lexical_branch_becomes_logistic_regression(sparse):
@@ -124,10 +126,10 @@ def test_a_lexical_branch_becomes_logistic_regression(sparse):
     classes = target.argmax(axis=1)
     task = Task("t", "multiclass", "t", tuple("abc"))
     one_hot = torch.from_numpy(np.eye(3)[classes]).float()
-    found = fitted_branch(task, torch.from_numpy(features).float(), one_hot)
+    logits = fitted_branch(task, torch.from_numpy(features).float(), one_hot)
     oracle = LogisticRegression(C=4 / (0.01 * len(features)), tol=1e-8, max_iter=1000)
     expected = oracle.fit(features, classes).predict_proba(features)
-    probabilities = torch.from_numpy(found).softmax(dim=-1).numpy()
+    probabilities = torch.from_numpy(logits).softmax(dim=-1).numpy()
     np.testing.assert_allclose(probabilities, expected, atol=2e-3)
 
 
@@ -137,8 +139,8 @@ def test_the_schedule_is_the_cosine_of_torch(final_rate):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=peak)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, peak * final_rate)
     for step in range(steps + 1):
-        found = peak * optim.schedule(step, steps, final_rate)
-        assert found == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-15)
+        rate = peak * optim.schedule(step, steps, final_rate)
+        assert rate == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-15)
         optimizer.step()
         schedule.step()
 
@@ -229,8 +231,8 @@ def test_the_average_equals_a_loop_in_double_precision(decay):
             expected[key] = share * expected[key] + (1 - share) * parameter.detach().double()
         average.update(step)
     for (module, name), value in expected.items():
-        found = average.state()[module][name].double()
-        torch.testing.assert_close(found, value, rtol=1e-5, atol=1e-6)
+        averaged = average.state()[module][name].double()
+        torch.testing.assert_close(averaged, value, rtol=1e-5, atol=1e-6)
 
 
 def test_the_average_is_in_full_precision_even_of_half_precision_weights():

@@ -32,11 +32,11 @@ def prepare(recipe, part):
 
 def killed_after(step):
     """Return a report that ends the training after so many steps of this process."""
-    seen = []
+    steps = []
 
     def report(*_):
-        seen.append(0)
-        if len(seen) == step + 1:
+        steps.append(0)
+        if len(steps) == step + 1:
             raise Killed
 
     return report
@@ -71,27 +71,30 @@ def test_stopped_and_resumed_is_the_same_bit_for_bit(recipe, part, uninterrupted
 
 def test_a_scaler_that_has_skipped_steps_goes_on_too(recipe, part, tmp_path):
     half = replace(recipe, train=replace(recipe.train, precision="fp16"))
-    whole = prepare(half, part)
-    train_leg(whole, part, Leg(0, 2))
+    uninterrupted = prepare(half, part)
+    train_leg(uninterrupted, part, Leg(0, 2))
     snapshots = Snapshots(tmp_path / "leg.snapshot", minutes=0)
     with pytest.raises(Killed):
         train_leg(prepare(half, part), part, Leg(0, 2), None, killed_after(4), snapshots)
     resumed = prepare(half, part)
     train_leg(resumed, part, Leg(0, 2), snapshots=snapshots)
-    hashes = [hash_modules(module_states(s.network)) for s in (whole, resumed)]
+    hashes = [hash_modules(module_states(s.network)) for s in (uninterrupted, resumed)]
     assert hashes[0] == hashes[1]
-    assert whole.scaler.state_dict() == resumed.scaler.state_dict()
+    assert uninterrupted.scaler.state_dict() == resumed.scaler.state_dict()
 
 
 def test_a_trial_goes_on_from_its_snapshot(recipe, part, tmp_path):
-    whole = trial_training.train_rate(prepare(recipe, part), part, part.head(20), 2)
+    uninterrupted = trial_training.train_rate(prepare(recipe, part), part, part.head(20), 2)
     snapshots = Snapshots(tmp_path / "trial.snapshot", minutes=0)
     with pytest.raises(Killed):
         trial_training.train_rate(
             prepare(recipe, part), part, part.head(20), 2, killed_after(4), None, snapshots
         )
     state = prepare(recipe, part)
-    assert trial_training.train_rate(state, part, part.head(20), 2, snapshots=snapshots) == whole
+    assert (
+        trial_training.train_rate(state, part, part.head(20), 2, snapshots=snapshots)
+        == uninterrupted
+    )
 
 
 def value(number):
@@ -140,7 +143,7 @@ def test_it_waits_its_minutes(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_stops_and_says_so(tmp_path, number):
     snapshots = Snapshots(tmp_path / "x.snapshot", minutes=10)
-    before = signal.signal(number, signal.default_int_handler)
+    handler = signal.signal(number, signal.default_int_handler)
     try:
         with snapshots.listening():
             os.kill(os.getpid(), number)
@@ -151,7 +154,7 @@ def test_a_signal_saves_and_stops_and_says_so(tmp_path, number):
                 os.kill(os.getpid(), number)
         assert signal.getsignal(number) is signal.default_int_handler
     finally:
-        signal.signal(number, before)
+        signal.signal(number, handler)
     assert snapshots.load() == value(7)
 
 
@@ -165,9 +168,9 @@ def test_a_warning_saves_and_training_goes_on(tmp_path):
 
 
 def test_a_signal_that_is_to_be_ignored_stays_so(tmp_path):
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with Snapshots(tmp_path / "x.snapshot", minutes=10).listening():
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, handler)
