@@ -14,15 +14,15 @@ from typing import Any
 from redheart import __version__
 from redheart.errors import UserError
 
-# Refused records that `import` names, at most.
+# `import` names at most this many refused records.
 REFUSALS_SHOWN = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0, or 1 after saying in one line what is wrong."""
-    given = _parser().parse_args(arguments)
+    parsed = _parser().parse_args(arguments)
     try:
-        given.run(given)
+        parsed.run(parsed)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -105,21 +105,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check(given: argparse.Namespace) -> None:
+def _check(arguments: argparse.Namespace) -> None:
     import yaml
 
     from redheart.workflow import config
 
-    print(yaml.safe_dump(config.read(given.config), allow_unicode=True, sort_keys=False), end="")
+    print(
+        yaml.safe_dump(config.read(arguments.config), allow_unicode=True, sort_keys=False), end=""
+    )
 
 
-def _plan(given: argparse.Namespace) -> None:
-    # As the workflow sets it for training, and before anything imports torch.
+def _plan(arguments: argparse.Namespace) -> None:
+    # The workflow sets the same value for training. It must be set before anything imports torch.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     from redheart.workflow import config, plan
 
-    settings = config.read(given.config)
-    for line in plan.report(settings, Path("results") / settings["run"], given.measure):
+    settings = config.read(arguments.config)
+    for line in plan.report(settings, Path("results") / settings["run"], arguments.measure):
         print(line)
 
 
@@ -130,38 +132,40 @@ def _column(text: str) -> tuple[str, str]:
     return field, column
 
 
-def _import(given: argparse.Namespace) -> None:
+def _import(arguments: argparse.Namespace) -> None:
     from redheart.data.reading import read_source
     from redheart.data.records import RecordOptions
     from redheart.recipe.build import build
     from redheart.tasks.task import parse_tasks
     from redheart.workflow import config
 
-    if not given.target.endswith(".jsonl"):
-        raise UserError(f"{given.target}: JSON Lines are written; give it a name in .jsonl")
-    settings = config.read(given.config) if given.config else {"data": {}, "tasks": {}}
+    if not arguments.target.endswith(".jsonl"):
+        raise UserError(f"{arguments.target}: JSON Lines are written; give it a name in .jsonl")
+    settings = config.read(arguments.config) if arguments.config else {"data": {}, "tasks": {}}
     options = build(RecordOptions, settings["data"])
-    options = replace(options, columns={**(options.columns or {}), **dict(given.column)})
-    report = read_source(given.source, given.target, parse_tasks(settings["tasks"]), options)
+    options = replace(options, columns={**(options.columns or {}), **dict(arguments.column)})
+    report = read_source(
+        arguments.source, arguments.target, parse_tasks(settings["tasks"]), options
+    )
     for entry in report["rejected"][:REFUSALS_SHOWN]:
         print(f"refused: {entry['place']}: {entry['reason']}", file=sys.stderr)
     if report["rejected_count"] > REFUSALS_SHOWN:
         print(f"refused: {report['rejected_count'] - REFUSALS_SHOWN:,} more", file=sys.stderr)
-    print(f"{given.target}: {report['kept']:,} of {report['read']:,} records")
+    print(f"{arguments.target}: {report['kept']:,} of {report['read']:,} records")
 
 
-def _predict(given: argparse.Namespace) -> None:
+def _predict(arguments: argparse.Namespace) -> None:
     from redheart.selection.shipping import ShippedModel
 
-    lines = sys.stdin if given.texts == "-" else _open(given.texts)
+    lines = sys.stdin if arguments.texts == "-" else _open(arguments.texts)
     texts = [_text(line, number) for number, line in enumerate(lines, 1) if line.strip()]
-    for prediction in ShippedModel(given.model).predict(texts) if texts else ():
+    for prediction in ShippedModel(arguments.model).predict(texts) if texts else ():
         print(json.dumps(prediction, ensure_ascii=False))
 
 
 def _open(path: str) -> Sequence[str]:
     try:
-        # Not splitlines(), which breaks at characters that JSON leaves as they are.
+        # splitlines() would also break at characters that JSON leaves unescaped.
         return Path(path).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
@@ -170,7 +174,7 @@ def _open(path: str) -> Sequence[str]:
 def _text(line: str, number: int) -> str:
     try:
         text = json.loads(line)["text"]
-        # Raises where it is no text, or holds half a character: a lone surrogate.
+        # This raises where the value is no text, or holds half a character (a lone surrogate).
         str.encode(text)
     except (KeyError, TypeError, ValueError):
         text = ""
@@ -179,64 +183,64 @@ def _text(line: str, number: int) -> str:
     return text
 
 
-def _parts(given: argparse.Namespace) -> None:
+def _parts(arguments: argparse.Namespace) -> None:
     from redheart.split.kept import write_parts
 
-    write_parts(given.run_folder, sys.stdout)
+    write_parts(arguments.run_folder, sys.stdout)
 
 
-def _ledger(given: argparse.Namespace) -> None:
+def _ledger(arguments: argparse.Namespace) -> None:
     from redheart.storage import run_files
     from redheart.storage.ledger import Ledger
 
-    path = given.run_folder / run_files.LEDGER
+    path = arguments.run_folder / run_files.LEDGER
     lines = Ledger(path).lines()
     if not lines:
         raise UserError(f"{path}: no ledger there; name a run's folder, such as results/demo")
     for line in lines:
         when = f"{line['outcome']:9}{line['seconds']:8.1f} s"
         print(f"{when}  {line['step']:20} {line['target']}: {line['why']}")
-        for row in line.get("epochs", ()) if given.epochs else ():
+        for row in line.get("epochs", ()) if arguments.epochs else ():
             print(f"{'':9}{row['seconds']:8.1f} s  epoch {row['epoch']}, {_epoch(row)}")
 
 
 def _epoch(row: Mapping[str, Any]) -> str:
-    """Say what an epoch took beside its seconds; older ledgers counted no tokens."""
+    """Describe the speed and memory of an epoch; older ledgers counted no tokens."""
     memory = f"{row['peak_memory_bytes'] / 1e9:.2f} GB at most"
     speed = row.get("tokens", 0) / max(row["seconds"], 0.001)
     return f"{speed:,.0f} tokens/s, {memory}" if speed else memory
 
 
-def _tensorboard(given: argparse.Namespace) -> None:
+def _tensorboard(arguments: argparse.Namespace) -> None:
     from redheart.report.event_files import write_event_files
 
-    folder = given.logdir or given.run_folder / "tensorboard"
-    written = write_event_files(given.run_folder, folder)
+    folder = arguments.logdir or arguments.run_folder / "tensorboard"
+    written = write_event_files(arguments.run_folder, folder)
     print(f"event files: {written}; look at them with: tensorboard --logdir {folder}")
 
 
-def _archive(given: argparse.Namespace) -> None:
+def _archive(arguments: argparse.Namespace) -> None:
     from redheart.storage.archive import archive_run
 
-    before, after = archive_run(given.run_folder, given.file)
-    print(f"{given.file}: {before / 1e6:,.1f} MB in {after / 1e6:,.1f} MB")
+    run_bytes, archive_bytes = archive_run(arguments.run_folder, arguments.file)
+    print(f"{arguments.file}: {run_bytes / 1e6:,.1f} MB in {archive_bytes / 1e6:,.1f} MB")
 
 
-def _restore(given: argparse.Namespace) -> None:
+def _restore(arguments: argparse.Namespace) -> None:
     from redheart.storage.archive import restore_run
 
-    count = restore_run(given.file, given.run_folder)
-    print(f"{given.run_folder}: {count:,} files, each as its hash says")
+    count = restore_run(arguments.file, arguments.run_folder)
+    print(f"{arguments.run_folder}: {count:,} files, each as its hash says")
 
 
-def _accept(given: argparse.Namespace) -> None:
+def _accept(arguments: argparse.Namespace) -> None:
     from redheart.storage.store import Store
     from redheart.workflow import steps
 
-    if given.all == bool(given.steps):
+    if arguments.all == bool(arguments.steps):
         raise UserError("accept: name the steps, or --all for every step")
-    for step in steps.STEPS if given.all else given.steps:
-        print(steps.accept(step, Store(given.store), given.why))
+    for step in steps.STEPS if arguments.all else arguments.steps:
+        print(steps.accept(step, Store(arguments.store), arguments.why))
 
 
 if __name__ == "__main__":

@@ -7,44 +7,44 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# How alike two names must be, 0 to 1, for one to be offered in place of the other. Half finds
-# `epochs` for `epochs_between`; what is less alike is more often wrong than right.
+# Lowest similarity, 0 to 1, at which a message offers a valid name in place of an unknown one. One
+# half finds `epochs` for `epochs_between`. Below it, the offer is more often wrong than right.
 SIMILAR = 0.5
 
 
 class UserError(Exception):
-    """Something that the user can mend; the message says what, where and what to do."""
+    """A mistake that the user can mend; the message says what is wrong, where, and what to do."""
 
 
-def nearest(word: Any, known: Iterable[Any]) -> str | None:
-    """Return the known name that is most like an unknown one, or None where none is like it."""
-    near = difflib.get_close_matches(str(word), map(str, known), n=1, cutoff=SIMILAR)
-    return near[0] if near else None
+def nearest(word: Any, names: Iterable[Any]) -> str | None:
+    """Return the valid name that is most like an unknown word, or None where no name is like it."""
+    matches = difflib.get_close_matches(str(word), map(str, names), n=1, cutoff=SIMILAR)
+    return matches[0] if matches else None
 
 
-def did_you_mean(word: Any, known: Iterable[Any], all_of_them: str = "valid") -> str:
-    """Return the end of a message about an unknown name: the nearest known one, or all.
+def did_you_mean(word: Any, names: Iterable[Any], all_of_them: str = "valid") -> str:
+    """Return the end of a message about an unknown word: the nearest valid name, or all names.
 
     Parameters
     ----------
     all_of_them
-        What the known names are called where all are listed.
+        What the message calls the valid names where it lists them all.
     """
-    names = [str(name) for name in known]
-    near = nearest(word, names)
-    if near:
-        return f"; did you mean '{near}'?"
-    return f"; {all_of_them}: {', '.join(names)}" if names else ""
+    texts = [str(name) for name in names]
+    match = nearest(word, texts)
+    if match:
+        return f"; did you mean '{match}'?"
+    return f"; {all_of_them}: {', '.join(texts)}" if texts else ""
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Say what to change where what is done inside runs out of memory.
+    """Turn an out-of-memory error of the block inside into a message that says what to change.
 
     Raises
     ------
     UserError
-        It did, in main memory or on a GPU.
+        The block ran out of main memory, or of the memory of a GPU.
     """
     try:
         yield
@@ -60,8 +60,9 @@ def explained() -> Iterator[None]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # By names, since torch need not be imported; on a CPU it has no class for that, and neither has
-    # CUDA beside torch's allocator, nor NCCL, which takes memory of its own.
+    # The error is recognised by names, so that torch need not be imported. Three sources have no
+    # class for it: torch on a CPU, CUDA outside of torch's allocator, and NCCL, which takes memory
+    # of its own.
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

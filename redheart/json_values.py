@@ -1,4 +1,4 @@
-"""Numbers that may be unknown: NaN in a computation, null in a JSON file, which knows no NaN."""
+"""Numbers that may be unknown: NaN in a computation, null in a JSON file, since JSON has no NaN."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
 
 
 def or_null(value: float) -> float | None:
-    """Return what JSON can hold: the number, or None where it is not finite."""
+    """Return the number as JSON can hold it: None where it is not finite."""
     return float(value) if math.isfinite(value) else None
 
 
 def or_nulls(values: Iterable[float]) -> list[float | None]:
-    """Return a list that JSON can hold, None for every number that is not finite."""
+    """Return a list that JSON can hold, with None for every number that is not finite."""
     return [or_null(value) for value in values]
 
 
 def or_lowest(score: float) -> float:
-    """Return a score to rank by: below all others where it is NaN."""
+    """Return a score for ranking: minus infinity, and so below every number, where it is NaN."""
     return -math.inf if math.isnan(score) else score
 
 
 def with_nulls(value: Any) -> Any:
-    """Return what JSON can hold of a value: None for every number in it that is not finite."""
+    """Return a nested value that JSON can hold, with None for every number that is not finite."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):

@@ -1,8 +1,8 @@
 """Which values a setting may have, beside its type: `Annotated[float, AtLeast(0), Below(1)]`.
 
-They check nothing themselves: the schema of the config is made from them
-(`redheart/workflow/schema.py`), and the config is held to the schema. So each names the keyword of
-JSON Schema that says the same.
+A limit checks nothing itself. The schema of the config is made from the limits
+(`redheart/workflow/schema.py`), and the schema checks the config. So each limit names the keyword
+of JSON Schema that means the same.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Below(Limit):
 
 
 class OneOf(Limit):
-    """One of these texts, where they have another source; else `Literal` says it."""
+    """One of these texts, where the code lists them elsewhere; otherwise `Literal` lists them."""
 
     keyword = "enum"
 
@@ -56,7 +56,7 @@ class Matching(Limit):
 
 
 class Hint(Limit):
-    """What a message says in place of the regular expression."""
+    """The words that a message uses in place of the regular expression."""
 
     keyword = "patternHint"
 

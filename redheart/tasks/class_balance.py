@@ -1,8 +1,9 @@
-"""Raising rare classes: log-loss has no say in which class a doubtful record is called.
+"""Raising rare classes, so that the predicted classes have the best macro-F1.
 
-The main metric of classes, macro-F1, has: for it each class's logit is raised by its rareness
-(Menon et al. 2021, arXiv 2007.07314, equation 9). The network's fusion and the linear baseline do
-it alike, so that neither wins by it.
+Log-loss does not decide which class a doubtful record gets; macro-F1, the main metric of classes,
+depends on it. So each class's logit is raised by the rareness of the class (Menon et al. 2021,
+arXiv 2007.07314, equation 9). The network's fusion and the linear baseline both raise rare classes
+in this way, so that neither has an advantage.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ import numpy as np
 from redheart.tasks.metrics import main_metric
 from redheart.tasks.task import Task
 
-# How far rare classes may be raised: from not at all (0) to as if all were equally frequent (1).
+# How far rare classes are raised: 0 changes nothing; 1 treats all classes as equally frequent.
 BALANCES = np.linspace(0, 1, 11)
 
 
 def balancing_offsets(task: Task, logits: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return what to add to the logit of each class of a multiclass task: float64 [width].
+    """Return the offset to add to the logit of each class of a multiclass task: float64 [width].
 
-    It is `-balance * ln(share of the class)`, with the balance of the best macro-F1, smoothed
-    over its neighbours, since that of one alone is noisy; of equals the smallest.
+    An offset is `-balance * ln(share of the class)`. The balance is the one with the best macro-F1,
+    the smallest of several equal ones. Each macro-F1 is smoothed over the neighbouring balances,
+    since that of one balance alone is noisy.
 
     Parameters
     ----------

@@ -28,12 +28,12 @@ def record_losses(
 
     Returns
     -------
-    [..., n] in float32; 0 where a record has no label. Cross-entropy for multiclass and
-    distribution, binary cross-entropy for multilabel, squared error for regression; the last two
-    are means over the record's known outputs. Smoothing applies to classification alone.
+    [..., n] in float32; 0 where a record has no label. The loss is cross-entropy for multiclass and
+    distribution, binary cross-entropy for multilabel, and squared error for regression. The last
+    two are means over the record's known outputs. Only multiclass and multilabel are smoothed.
     """
     output = output.float()
-    known = ~target.isnan()
+    is_known = ~target.isnan()
     filled = target.nan_to_num(0.0)
     if task.kind in ("multiclass", "distribution"):
         smoothing = label_smoothing if task.kind == "multiclass" else 0.0
@@ -42,20 +42,21 @@ def record_losses(
         return losses * labelled(target)
     if task.kind == "multilabel":
         smoothed = filled * (1 - label_smoothing) + label_smoothing / 2
-        each = functional.binary_cross_entropy_with_logits(
+        output_losses = functional.binary_cross_entropy_with_logits(
             output, smoothed.expand_as(output), reduction="none"
         )
     else:
-        each = (output - filled).square()
-    return (each * known).sum(dim=-1) / known.sum(dim=-1).clamp(min=1)
+        output_losses = (output - filled).square()
+    return (output_losses * is_known).sum(dim=-1) / is_known.sum(dim=-1).clamp(min=1)
 
 
 def divergences(task: Task, first: Tensor, second: Tensor) -> Tensor:
     """Return R-Drop's divergence between two passes for each record.
 
-    `(KL(p1, p2) + KL(p2, p1)) / 2` (Wu et al. 2021, arXiv 2106.14448, equation 2), over classes
-    for multiclass and distribution, the mean over outputs of the Bernoulli one for multilabel, and
-    the mean of `(y1 - y2)^2` for regression. Shapes as in `record_losses`.
+    It is `(KL(p1, p2) + KL(p2, p1)) / 2` (Wu et al. 2021, arXiv 2106.14448, equation 2): over the
+    classes for multiclass and distribution; for multilabel the mean of the outputs' Bernoulli
+    divergences. For regression it is the mean of `(y1 - y2)^2`. Shapes are those of
+    `record_losses`.
     """
     first, second = first.float(), second.float()
     if task.kind in ("multiclass", "distribution"):
@@ -76,7 +77,7 @@ def training_losses(
     ----------
     output
         [modules, 2n, width], the two dropout passes one after the other, if `rdrop` is above 0;
-        else [modules, n, width].
+        otherwise [modules, n, width].
     """
     if rdrop == 0:
         return record_losses(task, output, target, label_smoothing)
@@ -87,19 +88,19 @@ def training_losses(
 
 
 def accuracies(task: Task, output: Tensor, target: Tensor) -> Tensor:
-    """Return how right each record is, 0 to 1: shapes as in `record_losses`; 0 where unlabelled.
+    """Return the accuracy of each record, 0 to 1; 0 where unlabelled; shapes as in `record_losses`.
 
     multiclass and distribution: whether the largest output is the target's largest; multilabel:
     the share of labels on the right side of one half; regression: the share of values within 0.1.
     """
-    known = ~target.isnan()
+    is_known = ~target.isnan()
     filled = target.nan_to_num(0.0)
     if task.kind in ("multiclass", "distribution"):
         hits = output.argmax(dim=-1) == filled.argmax(dim=-1)
         return hits.float() * labelled(target)
-    right = (
+    is_right = (
         (output > 0) == (filled > 0.5)
         if task.kind == "multilabel"
         else (output - filled).abs() < 0.1
     )
-    return (right & known).sum(dim=-1) / known.sum(dim=-1).clamp(min=1)
+    return (is_right & is_known).sum(dim=-1) / is_known.sum(dim=-1).clamp(min=1)

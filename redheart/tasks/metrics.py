@@ -16,7 +16,7 @@ Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 # Below this share of the squared values, a variance is rounding error of a constant.
 CONSTANT = 1e-12
-# Resamples whose sorted weights are held at once: few enough for the processor's cache.
+# Sorted weights of this many resamples are held at once; they fit the processor's cache.
 BLOCK_ROWS = 64
 
 
@@ -129,12 +129,13 @@ def mean_average_precision(
 ) -> np.ndarray:
     """Return the mean average precision over the classes that have a positive record.
 
-    A class counts the records where it is known. Average precision is scikit-learn's: the sum of
-    (R_i - R_{i-1}) P_i over the thresholds, records of the same score sharing one.
+    The records whose target of a class is known count for that class. Average precision is
+    scikit-learn's: the sum of (R_i - R_{i-1}) P_i over the thresholds. Records of the same score
+    share one threshold.
     """
     columns = [
-        _average_precision(prediction[known, k], target[known, k], weights[:, known])
-        for k, known in enumerate(~np.isnan(target).T)
+        _average_precision(prediction[rows, k], target[rows, k], weights[:, rows])
+        for k, rows in enumerate(~np.isnan(target).T)
     ]
     return _mean_defined(np.stack(columns, axis=1))
 
@@ -142,10 +143,10 @@ def mean_average_precision(
 def micro_f1(prediction: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the F1 of all known cells together; a label is predicted from 0.5 on.
 
-    Undefined where no cell is positive, neither in truth nor in prediction.
+    F1 is undefined where no cell is positive, neither in truth nor in prediction.
     """
-    known = ~np.isnan(target)
-    chosen, true = (prediction >= 0.5) & known, (target == 1) & known
+    is_known = ~np.isnan(target)
+    chosen, true = (prediction >= 0.5) & is_known, (target == 1) & is_known
     hits = _weighted_sum(weights, (chosen & true).sum(axis=1))
     positives = chosen.sum(axis=1) + true.sum(axis=1)
     return _ratio(2 * hits, _weighted_sum(weights, positives))
@@ -154,7 +155,7 @@ def micro_f1(prediction: np.ndarray, target: np.ndarray, weights: np.ndarray) ->
 def js_similarity(prediction: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return 1 - the Jensen-Shannon divergence in bits (0 to 1), averaged over the records.
 
-    The divergence itself and not its square root, the distance (Lin 1991, equation 4.1).
+    This is the divergence itself and not its square root, the distance (Lin 1991, equation 4.1).
     """
     p = prediction / prediction.sum(axis=1, keepdims=True)
     q = target / target.sum(axis=1, keepdims=True)
@@ -171,16 +172,18 @@ def top_1_agreement(prediction: np.ndarray, target: np.ndarray, weights: np.ndar
 def r2(prediction: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return R², clipped at 0 for each output, then averaged over the outputs.
 
-    An output counts the records where it is known. Where its target is constant, R² is 1 if the
-    prediction is exact and else 0 (scikit-learn's `r2_score` does the same from 2 records on).
+    The records whose target of an output is known count for that output. Where an output's target
+    is constant, R² is 1 if the prediction is exact and 0 otherwise (scikit-learn's `r2_score` does
+    the same from 2 records on).
     """
-    known = ~np.isnan(target)
-    # Any origin gives the same variance; a value of the column makes a constant exactly 0.
-    origin = np.take_along_axis(target, known.argmax(axis=0)[None], axis=0) if len(target) else 0
-    centred = np.where(known, target - origin, 0)
-    count, squares = _weighted_sum(weights, known), _weighted_sum(weights, centred**2)
+    is_known = ~np.isnan(target)
+    # Every origin gives the same variance. With a value of the column as its origin, a constant
+    # column becomes exactly 0.
+    origin = np.take_along_axis(target, is_known.argmax(axis=0)[None], axis=0) if len(target) else 0
+    centred = np.where(is_known, target - origin, 0)
+    count, squares = _weighted_sum(weights, is_known), _weighted_sum(weights, centred**2)
     total = squares - _ratio(_weighted_sum(weights, centred) ** 2, count)
-    residual = _weighted_sum(weights, np.where(known, target - prediction, 0) ** 2)
+    residual = _weighted_sum(weights, np.where(is_known, target - prediction, 0) ** 2)
     constant = total <= CONSTANT * squares
     scores = np.where(constant, residual == 0, 1 - _ratio(residual, total))
     return _mean_defined(np.where(count > 0, np.maximum(scores, 0), np.nan))
@@ -190,9 +193,9 @@ def mean_absolute_error(
     prediction: np.ndarray, target: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Return the mean absolute error of each output's known values, averaged over the outputs."""
-    known = ~np.isnan(target)
-    errors = np.where(known, np.abs(target - prediction), 0)
-    return _mean_defined(_ratio(_weighted_sum(weights, errors), _weighted_sum(weights, known)))
+    is_known = ~np.isnan(target)
+    errors = np.where(is_known, np.abs(target - prediction), 0)
+    return _mean_defined(_ratio(_weighted_sum(weights, errors), _weighted_sum(weights, is_known)))
 
 
 METRICS: dict[Kind, dict[str, Metric]] = {
@@ -228,7 +231,7 @@ def _weight_rows(weights: np.ndarray | None, n: int) -> np.ndarray:
 def _weighted_sum(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Sum [n] or [n, k] values in each resample: [B] or [B, k].
 
-    Not `@`: BLAS rounds differently with another number of threads.
+    `@` will not do: BLAS rounds differently with another number of threads.
     """
     return np.einsum("bn,n...->b...", weights, values.astype(np.float64))
 
@@ -244,7 +247,7 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def _mean_defined(scores: np.ndarray) -> np.ndarray:
-    """Average [B, k] scores over k, NaN left out; NaN where all are."""
+    """Average [B, k] scores over k without the NaN ones; NaN where all k scores are NaN."""
     defined = ~np.isnan(scores)
     return _ratio(np.where(defined, scores, 0).sum(axis=1), defined.sum(axis=1))
 
@@ -258,11 +261,11 @@ def _entropy_bits(p: np.ndarray) -> np.ndarray:
 
 
 def _average_precision(score: np.ndarray, true: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the average precision of one class in each resample; all arguments are known."""
+    """Return the average precision of one class in each resample; no argument holds NaN."""
     order = np.argsort(-score, kind="stable")
     positives = np.flatnonzero(true[order])
-    # A threshold stands after the last record of each run of equal scores; recall grows only where
-    # the run holds a positive, so no other threshold counts.
+    # A threshold stands after the last record of each run of equal scores. Recall grows only where
+    # the run holds a positive record, so the other thresholds do not count.
     ends = np.flatnonzero(np.diff(score[order], append=-np.inf))
     last, place = np.unique(ends[np.searchsorted(ends, positives)], return_inverse=True)
     counted = np.flatnonzero(np.diff(place, append=len(last)))
@@ -278,7 +281,17 @@ def _average_precision(score: np.ndarray, true: np.ndarray, weights: np.ndarray)
 def _block_precision(
     weights: np.ndarray, positives: np.ndarray, counted: np.ndarray, last: np.ndarray
 ) -> np.ndarray:
-    """Return average precisions, the records sorted by score; `counted` hits stand at `last`."""
+    """Return the average precision in each resample; the records are sorted by score.
+
+    Parameters
+    ----------
+    positives
+        Places of the positive records.
+    counted
+        For each threshold, the index in `positives` of the last positive record up to it.
+    last
+        For each threshold, the place of the last record up to it.
+    """
     predicted = weights.cumsum(axis=1)[:, last]
     hits = weights[:, positives].cumsum(axis=1)[:, counted]
     gained = np.diff(hits, axis=1, prepend=0)

@@ -1,4 +1,4 @@
-"""What is learned: the tasks of the config and the targets that they read from records."""
+"""What is learned: the tasks of the config, and the targets that they read from records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Record = Mapping[str, Any]
 
 # How far a distribution's sum may be from 1 before its record is refused.
 SUM_TOLERANCE = 0.05
-# Targets are kept in float32, in which anything larger is infinite.
+# The largest number that float32, the type of targets, can hold.
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -61,7 +61,7 @@ def parse_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> tuple[Task, ...]:
 
 
 def lookup(record: Record, field: str) -> Any:
-    """Return the value at a dotted path of a record, or None where any part is missing."""
+    """Return the value at a dotted path of a record; None where a part of the path is missing."""
     value: Any = record
     for key in field.split("."):
         if not isinstance(value, Mapping) or key not in value:
@@ -82,7 +82,7 @@ def read_target(task: Task, record: Record) -> np.ndarray | None:
     Raises
     ------
     ValueError
-        The field is there but is no label of this task; the message names the field.
+        The field exists but holds no label of this task; the message names the field.
     """
     value = lookup(record, task.field)
     if value is None:
@@ -120,16 +120,16 @@ def _shown(value: Any) -> str:
 def _values(task: Task, value: Any) -> np.ndarray:
     """Read one number per class from a list (in the order of the classes) or an object."""
     if isinstance(value, Mapping):
-        given = [value.get(name) for name in task.classes]
-        if all(item is None for item in given):
+        items = [value.get(name) for name in task.classes]
+        if all(item is None for item in items):
             raise ValueError(f"has none of the keys {list(task.classes)}")
     elif isinstance(value, list):
         if len(value) != len(task.classes):
             raise ValueError(f"expected {len(task.classes)} values, got {len(value)}")
-        given = value
+        items = value
     else:
         raise ValueError(f"expected a list or an object of numbers, got {_shown(value)}")
-    return np.array([math.nan if item is None else _number(item) for item in given])
+    return np.array([math.nan if item is None else _number(item) for item in items])
 
 
 def _counts(task: Task, value: Any) -> np.ndarray:
@@ -162,8 +162,8 @@ def _multilabel(task: Task, value: Any) -> np.ndarray:
             raise ValueError(f"unknown class {_shown(unknown[0])}")
         return np.array([float(name in value) for name in task.classes])
     values = _values(task, value)
-    known = values[~np.isnan(values)]
-    if not np.isin(known, (0, 1)).all():
+    labels = values[~np.isnan(values)]
+    if not np.isin(labels, (0, 1)).all():
         raise ValueError("expected only 0 and 1")
     return values
 
