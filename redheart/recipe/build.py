@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 
 def build(kind: type[T], section: Mapping[str, Any]) -> T:
-    """Build an options dataclass from a section, leaving keys that are not its own aside."""
-    own = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{k: _frozen(v) for k, v in section.items() if k in own})
+    """Build an options dataclass from a section; keys that are no fields of it are ignored."""
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{k: _frozen(v) for k, v in section.items() if k in names})
 
 
 def read_recipe(settings: Mapping[str, Any]) -> Recipe:

@@ -14,19 +14,19 @@ class ModuleKind:
     """What all modules of one kind have in common."""
 
     name: str
-    """The module's name; of a kind that tasks have each, how it begins, before the task's name."""
+    """The module's name; where each task has a module, the part of its name before the task's."""
     words: str
-    """What it is called in tables."""
+    """The name of the kind in tables."""
     each_task: bool = True
-    """Whether tasks have a module of this kind each; else the network has one at most."""
+    """Whether each task has a module of this kind; otherwise the network has at most one."""
     group: str | None = None
-    """The selection group of all its modules; None: each is a group of its own."""
+    """The selection group of all modules of the kind; None: each is a group of its own."""
     unit: str | None = None
-    """What they are stitched with as one; None: each alone."""
+    """The unit in which these modules are stitched as one; None: each is a unit of its own."""
     clipping_unit: str | None = None
-    """What they share a gradient norm with; None: each has its own."""
+    """The unit in which these modules share a gradient norm; None: each has its own norm."""
     dense: bool = True
-    """Whether a text uses all weights; else only the rows of its n-grams."""
+    """Whether a text uses all weights; otherwise it uses only the rows of its n-grams."""
 
     def of(self, task: str) -> str:
         """Return the name of a task's module of this kind."""
@@ -42,7 +42,7 @@ DSP = ModuleKind("dsp", "dsp", each_task=False, group="C", unit="signal")
 KALMAN = ModuleKind("kalman", "kalman", each_task=False, group="C", unit="signal")
 ADVANCED = ModuleKind("advanced_", "advanced analyzers")
 LEXICAL = ModuleKind("lexical_", "lexical branches", dense=False)
-# In canonical order.
+# All kinds, in canonical order.
 KINDS = (BACKBONE, HEAD, NEURAL, DSP, KALMAN, ADVANCED, LEXICAL)
 
 
@@ -52,7 +52,7 @@ def kind_of(module: str) -> ModuleKind:
     Raises
     ------
     ValueError
-        No module can have that name.
+        No kind of module has that name.
     """
     for kind in KINDS:
         if module == kind.name or (kind.each_task and module.startswith(kind.name)):
@@ -70,27 +70,28 @@ def contribution_group(module: str) -> str:
 
 
 def clipping_unit(module: str) -> str:
-    """Return the name under which a module's gradients share a norm, which is clipped as one."""
+    """Return the clipping unit of a module: gradients of one unit share a norm, clipped as one."""
     return kind_of(module).clipping_unit or module
 
 
 def group_in_words(group: str) -> str:
-    """Return the name of a group and, of one of several modules, which kinds are in it."""
+    """Return the name of a group and, for a group of several modules, the kinds in it."""
     words = [kind.words for kind in KINDS if kind.group == group]
     return f"{group}: {' and '.join(words)}" if words else group
 
 
 def groups(module_names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return the modules of each group, in the order given; a group without modules is absent."""
+    """Return the modules of each group, in their given order; a group without modules is absent."""
     return _gathered(module_names, contribution_group)
 
 
 def units(module_names: Iterable[str], frozen_trunk: bool = False) -> dict[str, tuple[str, ...]]:
     """Return the modules of each unit that is stitched as one: task x module.
 
-    `trunk`: the backbone with its heads, which learned from features that no other epoch has,
-    unless the backbone is frozen: then it is alone, and every head is a unit of its own. `signal`:
-    kalman reads the series of dsp. Every other module is a unit under its own name.
+    The unit `trunk` is the backbone with its heads, since the heads learned from features that no
+    other epoch has. If the backbone is frozen, it is alone, and every head is a unit of its own.
+    The unit `signal` is dsp and kalman, since kalman reads the series of dsp. Every other module is
+    a unit under its own name.
     """
 
     def unit(module: str) -> str:
@@ -102,7 +103,7 @@ def units(module_names: Iterable[str], frozen_trunk: bool = False) -> dict[str, 
 
 
 def trunk_is_frozen(manifests: Iterable[Mapping[str, Any]]) -> bool:
-    """Say whether checkpoints hold no backbone, or several the same one, given their manifests."""
+    """Tell whether checkpoints hold no backbone, or all the same one, given their manifests."""
     hashes = [manifest["weights"].get(BACKBONE.name) for manifest in manifests]
     return None in hashes or (len(hashes) > 1 and len(set(hashes)) == 1)
 

@@ -1,4 +1,4 @@
-"""What is built: presets, overrides, and the architecture that they give for a set of tasks."""
+"""The network that is built: presets, overrides, and the resulting architecture for some tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from redheart.limits import AtLeast, Below, Distinct, OneOf
 from redheart.recipe.groups import ADVANCED, BACKBONE, DSP, HEAD, KALMAN, LEXICAL, NEURAL
 from redheart.tasks.task import Task
 
-# In a table of sizes by task: every task that has no row of its own.
+# The row of a table of sizes for every task that has no row of its own.
 ANY = "*"
 
 Size = TypeVar("Size")
@@ -86,7 +86,7 @@ class QuerySize:
     width: int
     """Features of a query, and of the transformed tokens."""
     perceptron: StackSize
-    """What reads logits from the answers to all queries."""
+    """The perceptron that reads logits from the answers to all queries."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ class SignalSize:
     states: int
     """Scalar Kalman filters."""
     dsp: StackSize
-    """What reads dsp's logits from its series."""
+    """The perceptron that reads dsp's logits from its series."""
     kalman: StackSize
-    """What reads kalman's logits from its states."""
+    """The perceptron that reads kalman's logits from its states."""
 
 
 @dataclass(frozen=True)
@@ -156,13 +156,13 @@ class Architecture:
     lexical: tuple[str, ...]
     """Tasks with a lexical branch."""
     lexicon_size: int
-    """Number of n-grams that these know."""
+    """Number of n-grams that the lexical branches know."""
     freeze_after: int | None = None
     """Completed epochs after which the backbone learns no more; None: never."""
 
     @property
     def module_names(self) -> tuple[str, ...]:
-        """Names of all modules in canonical order; a backbone that never learns is none."""
+        """Names of all modules in canonical order, without a backbone that never learns."""
         return (
             *(() if self.freeze_after == 0 else (BACKBONE.name,)),
             *map(HEAD.of, self.heads),
@@ -227,7 +227,7 @@ PRESETS: Mapping[str, Preset] = {
             dsp=StackSize(width=1024, blocks=3),
             kalman=StackSize(width=384, blocks=3),
         ),
-        # The plan's table of sizes has none.
+        # The plan's table of sizes has no lexical branch.
         lexical=False,
     ),
 }
@@ -247,8 +247,8 @@ def resolve(
     Raises
     ------
     UserError
-        An unknown preset; an advanced analyzer for an unknown task; a signal chain that was asked
-        for without a distribution task; sizes that do not fit each other.
+        The preset is unknown; an advanced analyzer is set for an unknown task; a signal chain is
+        set, and there is no distribution task; or sizes do not fit each other.
     """
     preset = PRESETS.get(options.preset)
     if preset is None:
@@ -273,7 +273,7 @@ def resolve(
 
 def module_names(options: ModelOptions, tasks: Sequence[Task]) -> tuple[str, ...]:
     """Return the names of all modules in canonical order."""
-    # No name depends on the vocabulary, on the length of the texts or on the size of the lexicon.
+    # Names do not depend on the vocabulary, on the length of texts or on the size of the lexicon.
     return resolve(options, tasks, vocab_size=1, max_tokens=1, lexicon_size=1).module_names
 
 
@@ -283,8 +283,8 @@ def _sizes(table: Mapping[str, Size], tasks: Iterable[str]) -> dict[str, Size]:
 
 def _backbone(options: ModelOptions, preset: Preset) -> BackboneSize:
     keys = ("dimension", "layers", "attention_heads", "feedforward")
-    given = {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
-    size = replace(preset.backbone, **given)
+    overrides = {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
+    size = replace(preset.backbone, **overrides)
     # Rotary positions turn pairs of features, so a head needs an even number of them.
     if size.dimension % (2 * size.attention_heads):
         raise UserError(
@@ -317,5 +317,5 @@ def _advanced_tasks(options: ModelOptions, preset: Preset, tasks: Sequence[str])
     return tuple(dict.fromkeys(options.advanced))
 
 
-def _unknown(key: str, what: str, name: str, known: Iterable[str]) -> UserError:
-    return UserError(f"{key}: there is no {what} '{name}'{did_you_mean(name, known)}")
+def _unknown(key: str, noun: str, name: str, names: Iterable[str]) -> UserError:
+    return UserError(f"{key}: there is no {noun} '{name}'{did_you_mean(name, names)}")

@@ -1,4 +1,4 @@
-"""How many weights a network has, worked out from its architecture alone: no torch is imported."""
+"""How many weights a network has, computed from its architecture alone, without torch."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import NamedTuple
 from redheart.recipe.model_options import Architecture, BackboneSize, SignalSize, StackSize
 from redheart.tasks.task import Task
 
-# Smaller weights of linear layers are held in float32, whatever the others are held in: Dettmers et
-# al. 2022, arXiv 2110.02861, keep the optimizer states of such tensors in 32 bits.
+# Linear layers with fewer weights are held in float32, whatever the type of the other layers:
+# Dettmers et al. 2022, arXiv 2110.02861, keep the optimizer states of such tensors in 32 bits.
 SMALLEST_COMPACT = 4096
 
 
@@ -18,9 +18,9 @@ class TensorSize(NamedTuple):
     """The size of one tensor of weights."""
 
     values: int
-    """How many there are."""
+    """Number of weights."""
     is_linear: bool = False
-    """Whether it is the weight of a linear layer, without its bias."""
+    """Whether the tensor is the weight of a linear layer, and not its bias."""
 
 
 @dataclass(frozen=True)
@@ -28,25 +28,25 @@ class Sizes:
     """Numbers of weights."""
 
     total: int
-    """All of them."""
+    """All weights."""
     linear: int
-    """Those of linear layers without biases, which mixed precision multiplies in 16 bits."""
+    """Weights of linear layers without biases, which mixed precision multiplies in 16 bits."""
     compact: int
-    """Those of linear layers that are large enough to be held in 16 bits."""
+    """Weights of linear layers that are large enough to be held in 16 bits."""
     largest: int
-    """Those of the largest tensor."""
+    """Weights of the largest tensor."""
     largest_compact: int
-    """Those of the largest linear layer without its bias."""
+    """Weights of the largest linear layer without its bias."""
     largest_layer: int
-    """Those of the backbone's layer or perceptron's block that has most."""
+    """Weights of the largest layer of the backbone or block of a perceptron."""
     trunk_apart: int
-    """Those of the backbone in no layer: its embeddings and a norm."""
+    """Weights of the backbone outside of its layers: embeddings and a norm."""
     apart: int
-    """Those of the other modules in no block of a perceptron."""
+    """Weights of the other modules outside of the perceptrons' blocks."""
 
 
 def network_sizes(sizes: Architecture, tasks: Sequence[Task]) -> Sizes:
-    """Return the numbers of weights of the network that these make."""
+    """Return the numbers of weights of the network with an architecture and tasks."""
     tensors = list(_network(sizes, {task.name: task.width for task in tasks}))
     linear = [tensor.values for tensor in tensors if tensor.is_linear]
     total, layers = _sum(tensors), list(_layers(sizes))

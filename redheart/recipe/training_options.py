@@ -1,4 +1,4 @@
-"""The settings of training, apart from the code that uses them so that reading them is cheap."""
+"""The settings of training, apart from the code that uses them, so that they load fast."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class LegOptions:
-    """How long the main training is, and of which legs: each ends with a checkpoint."""
+    """How long the main training is, and how it is cut into legs; each ends with a checkpoint."""
 
     epochs: Annotated[int, AtLeast(1)] = 60
     """Epochs of the main training."""
@@ -64,7 +64,7 @@ class LegOptions:
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """On what the legs of the main training run."""
+    """The devices on which the legs of the main training run."""
 
     devices: Annotated[int, AtLeast(1), AtMost(64)] = 1
     """GPUs, or with `device: cpu` processes, that train together."""
@@ -72,7 +72,7 @@ class DeviceOptions:
 
 @dataclass(frozen=True)
 class CheckpointOptions:
-    """What a checkpoint holds. Training goes on exactly from any: its state keeps the rest."""
+    """What a checkpoint holds. Training goes on exactly from any one: its state keeps the rest."""
 
     dtype: Literal["fp32", "bf16"] = "fp32"
     """Type of the saved weights and average; `bf16` takes half the space and is what is scored."""
@@ -106,7 +106,7 @@ def checkpoint_epochs(options: LegOptions) -> list[int]:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is trained, and how: all that a network and its training follow from but the data."""
+    """What is trained, and how: everything but the data that decides a network and its training."""
 
     tasks: tuple[Task, ...]
     """What is learned."""
@@ -115,4 +115,4 @@ class Recipe:
     train: TrainOptions
     """The training."""
     fusion: FusionOptions = FusionOptions()
-    """The fusion of what the modules say, which no training depends on."""
+    """The fusion of the modules' contributions; no training depends on it."""

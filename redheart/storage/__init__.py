@@ -1,1 +1,1 @@
-"""The files of a run: written whole or not at all, hashed, stored under what they follow from."""
+"""The files of a run: written completely or not at all, hashed, stored by all they follow from."""

@@ -1,9 +1,10 @@
 """A run's folder in one file, and back: zstd over bytes that are sorted by their place in a number.
 
-The file is a zip archive whose members are not deflated but sequences of blocks, each with a head:
-how wide its numbers are taken to be, and how long it is. `manifest.json` has each file's size,
-SHA-256 and time stamp. In a block of numbers of two or four bytes all first bytes come first, then
-all second ones: exponents repeat, while the lowest bits of weights are noise.
+The file is a zip archive. Its members are not deflated: each is a sequence of blocks. A block has a
+head, which tells the assumed width of its numbers and the length of the block. `manifest.json` has
+each file's size, SHA-256 and time stamp. In a block of numbers of two or four bytes, all first
+bytes come first, then all second bytes. This packs better, since exponents repeat, while the lowest
+bits of weights are noise.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from redheart.errors import UserError
 from redheart.storage import files
 
 LEVEL = 1
-# Read, split and compressed at once: all that is in memory of a file. A multiple of all widths.
+# One block is read, split and compressed at once, so memory holds no more of a file. The size is a
+# multiple of all widths.
 BLOCK_BYTES = 4_000_000
-# What of a block is compressed to find how wide its numbers are.
+# So many bytes of a block are compressed with each width, to find how wide its numbers are.
 SAMPLE_BYTES = 40_000
 WIDTHS = (1, 2, 4)
 MANIFEST = "manifest.json"
@@ -35,17 +37,17 @@ HEAD = struct.Struct("<BI")
 
 
 def archive_run(folder: Path, target: str | Path) -> tuple[int, int]:
-    """Write all files below `folder` to one, block by block.
+    """Write all files below `folder` to one file, block by block.
 
     Returns
     -------
-    The bytes of the files, and of the archive.
+    The size of all files and the size of the archive, in bytes.
 
     Raises
     ------
     UserError
-        There is no such folder, the target lies in it, a file is not what its hash beside it says,
-        or zstandard is not installed.
+        The folder holds no files, the target lies in it, a file differs from the hash beside it, or
+        zstandard is not installed.
     """
     compressor = _zstandard().ZstdCompressor(level=LEVEL)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -64,7 +66,7 @@ def archive_run(folder: Path, target: str | Path) -> tuple[int, int]:
 
 
 def restore_run(source: str | Path, folder: Path) -> int:
-    """Write what `archive_run` put into a file to a new folder, all of it or nothing.
+    """Unpack a file of `archive_run` into a new folder: all files or none.
 
     Returns
     -------
@@ -73,7 +75,7 @@ def restore_run(source: str | Path, folder: Path) -> int:
     Raises
     ------
     UserError
-        The folder is there already, the archive is missing, damaged or none, or zstandard is not
+        The folder exists already; the file is missing, damaged or no archive; or zstandard is not
         installed.
     """
     zstandard = _zstandard()
@@ -135,7 +137,7 @@ def _pack(path: Path, member: IO[bytes], compressor: Any) -> dict[str, Any]:
 
 
 def _unpack(member: IO[bytes], folder: Path, entry: dict[str, Any], zstandard: Any) -> None:
-    """Write a member to its place in the folder, and check it by what was written down."""
+    """Write a member to its place in the folder, and check it by the hash in the manifest."""
     place = PurePosixPath(entry["path"])
     if place.is_absolute() or ".." in place.parts:
         raise ValueError(f"{place} lies outside")
@@ -160,24 +162,24 @@ def _blocks(member: IO[bytes], zstandard: Any) -> Iterator[bytes]:
 
 
 def best_width(block: bytes, compressor: Any) -> int:
-    """Return the width of numbers with which a sample of the block becomes smallest."""
+    """Return the width of numbers with which a sample of the block packs best."""
     sample = block[:SAMPLE_BYTES]
     return min(WIDTHS, key=lambda width: len(compressor.compress(split(sample, width))))
 
 
 def split(block: bytes, width: int) -> bytes:
-    """Sort bytes by their place in numbers of `width` bytes; what is no whole number stays last."""
+    """Sort bytes by their place in numbers of `width` bytes; an incomplete number stays last."""
     if width == 1:
         return block
-    whole = len(block) // width * width
-    numbers = np.frombuffer(block, np.uint8, whole).reshape(-1, width)
-    return numbers.T.tobytes() + block[whole:]
+    whole_bytes = len(block) // width * width
+    numbers = np.frombuffer(block, np.uint8, whole_bytes).reshape(-1, width)
+    return numbers.T.tobytes() + block[whole_bytes:]
 
 
 def joined(block: bytes, width: int) -> bytes:
     """Undo `split`."""
     if width == 1:
         return block
-    whole = len(block) // width * width
-    planes = np.frombuffer(block, np.uint8, whole).reshape(width, -1)
-    return planes.T.tobytes() + block[whole:]
+    whole_bytes = len(block) // width * width
+    planes = np.frombuffer(block, np.uint8, whole_bytes).reshape(width, -1)
+    return planes.T.tobytes() + block[whole_bytes:]

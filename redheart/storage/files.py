@@ -19,18 +19,18 @@ from typing import IO, Any
 from redheart.errors import UserError
 
 GZIP_MAGIC = b"\x1f\x8b"
-# No room: on the disk, in the user's quota, in the limit of a file's size.
+# Errors that mean no room: on the disk, in the user's quota, or within the limit of a file's size.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[IO[bytes]]:
-    """Open a plain or gzip file, whichever its content is, for reading its unpacked bytes.
+    """Open a plain or gzip file for reading its unpacked bytes; the content tells which it is.
 
     Raises
     ------
     UserError
-        The file cannot be opened, or is damaged behind its beginning.
+        The file cannot be opened, or is damaged after its beginning.
     """
     try:
         with open(path, "rb") as stream:
@@ -98,9 +98,10 @@ def atomic(path: str | Path) -> Iterator[IO[bytes]]:
 
 
 def _full(error: BaseException | None) -> OSError | None:
-    """Return the error that says that there is no room, which others may have followed.
+    """Return the error that says that there is no room; later errors may have followed it.
 
-    torch.save closes its archive after a failed write, and that fails for another reason.
+    torch.save, for one, closes its archive after a failed write, and closing fails for another
+    reason.
     """
     while error:
         if isinstance(error, OSError) and error.errno in FULL:
@@ -111,12 +112,12 @@ def _full(error: BaseException | None) -> OSError | None:
 
 @contextmanager
 def writable(path: str | Path) -> Iterator[None]:
-    """Say in one line that a folder takes nothing, where what is done inside fails for that.
+    """Turn an OSError of the block inside into one line that says that `path` cannot be written.
 
     Raises
     ------
     UserError
-        It is read-only, belongs to somebody else, or the disk is full.
+        The path is read-only, belongs to somebody else, or the disk is full.
     """
     try:
         yield
@@ -128,7 +129,10 @@ def writable(path: str | Path) -> Iterator[None]:
 
 
 def remove_unfinished(path: str | Path) -> None:
-    """Delete what killed processes left of `path`; call it where no other process writes that."""
+    """Delete the temporary files of `path` that killed processes left.
+
+    Call it only where no other process writes `path`.
+    """
     path = Path(path)
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.*"):
         temporary.unlink(missing_ok=True)
@@ -184,15 +188,15 @@ def append_line(path: str | Path, line: Any) -> None:
 
 
 def read_lines(path: str | Path) -> list[Any]:
-    """Return the lines of a diary, without one that a crash cut short."""
-    path, found = Path(path), []
-    # Not splitlines(), which breaks at characters that JSON leaves as they are.
+    """Return the lines of a diary, without a line that a crash cut short."""
+    path, lines = Path(path), []
+    # splitlines() would also break at characters that JSON leaves unescaped.
     for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else ():
         try:
-            found.append(json.loads(line))
+            lines.append(json.loads(line))
         except json.JSONDecodeError:
             continue
-    return found
+    return lines
 
 
 def canonical(value: Any) -> str:
@@ -207,17 +211,17 @@ def sha256_file(path: str | Path) -> str:
 
 
 def hash_file(path: str | Path) -> Path:
-    """Return where the SHA-256 of a file lies: beside it, as `sha256sum --check` reads it."""
+    """Return the path of the SHA-256 beside a file, in the format of `sha256sum --check`."""
     return Path(f"{path}.sha256")
 
 
 def write_hash(path: str | Path, sha256: str) -> None:
-    """Write down what the content of `path` must be."""
+    """Write the SHA-256 that the content of `path` must have beside it."""
     write_text(hash_file(path), f"{sha256}  {Path(path).name}\n")
 
 
 def recorded_hash(path: str | Path) -> str | None:
-    """Return what was written down for a file; None: nothing was, "": nothing that is a hash."""
+    """Return the hash beside a file; None: there is no such file; "": it is empty."""
     recorded = hash_file(path)
     if not recorded.is_file():
         return None
@@ -230,12 +234,12 @@ def how_to_rebuild(path: str | Path) -> str:
 
 
 def check_hash(path: str | Path) -> None:
-    """Check that a file holds what was written down for it.
+    """Check that the content of a file has the hash that is written beside it.
 
     Raises
     ------
     UserError
-        The file is missing, is damaged, or is not the one that was made.
+        The file or its hash is missing, or the file is damaged or another one.
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: the file is missing")

@@ -1,4 +1,4 @@
-"""A run's diary: what was computed or restored, and why."""
+"""A run's diary: which results were computed or restored, and why."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ class Ledger:
 
     def _why(self, outcome: Outcome, target: str, store: Store) -> str:
         action = outcome.action
-        before = [
+        keys = [
             line["key"]
             for line in self.lines()
             if line["step"] == action.step and line["target"] == target
         ]
-        if not before:
+        if not keys:
             return "first time in this run"
-        if before[-1] == action.key:
+        if keys[-1] == action.key:
             missing = "its result had left the store"
             return "nothing changed" if outcome.outcome == "restored" else missing
-        known = store.ingredients(before[-1])
-        changed = differences(known, action.ingredients) if known else ["unknown"]
+        earlier = store.ingredients(keys[-1])
+        changed = differences(earlier, action.ingredients) if earlier else ["unknown"]
         return "changed: " + ", ".join(changed)
 
 
-def differences(before: Any, after: Any, path: str = "") -> list[str]:
+def differences(first: Any, second: Any, path: str = "") -> list[str]:
     """Return the dotted paths at which two JSON values differ."""
-    if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
-        return [] if before == after else [path]
-    found = []
-    for key in sorted(set(before) | set(after)):
+    if not (isinstance(first, Mapping) and isinstance(second, Mapping)):
+        return [] if first == second else [path]
+    paths = []
+    for key in sorted(set(first) | set(second)):
         below = f"{path}.{key}" if path else str(key)
-        in_both = key in before and key in after
-        found += differences(before[key], after[key], below) if in_both else [below]
-    return found
+        in_both = key in first and key in second
+        paths += differences(first[key], second[key], below) if in_both else [below]
+    return paths

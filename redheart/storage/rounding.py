@@ -1,8 +1,9 @@
-"""Weights in half the bytes, and what rounding took away, so that training goes on exactly.
+"""Weights rounded to half the bytes, and the rounded-off rest, so that training goes on exactly.
 
-Of the 32 bits b of a float32, as an integer, the upper half of b + 2^15 is the nearest bfloat16,
-ties away from zero. What b is above or below that is a signed integer of 16 bits, the lower half of
-b. So the two together are every bit of it.
+Let b be the 32 bits of a float32, read as an integer. The upper half of b + 2^15 is the nearest
+bfloat16; ties are rounded away from zero. The difference between b and that number is a signed
+integer of 16 bits, and equals the lower half of b. So the bfloat16 and the difference together hold
+every bit of b.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ DeferredStates = dict[str, dict[str, Tensor | Deferred]]
 
 
 def rounded(states: States) -> DeferredStates:
-    """Return float32 tensors rounded to bfloat16, deferred; others as they are."""
+    """Return float32 tensors rounded to bfloat16, deferred; other tensors are unchanged."""
     return {
         module: {name: _deferred(tensor, torch.bfloat16, _round) for name, tensor in state.items()}
         for module, state in states.items()
@@ -27,7 +28,7 @@ def rounded(states: States) -> DeferredStates:
 
 
 def rest(states: States) -> DeferredStates:
-    """Return what `rounded` takes away of each float32 tensor, int16, deferred."""
+    """Return the rest that `rounded` takes away from each float32 tensor: int16, deferred."""
     return {
         module: {
             name: _deferred(tensor, torch.int16, _rest)
@@ -39,7 +40,7 @@ def rest(states: States) -> DeferredStates:
 
 
 def exact(states: States, rests: States) -> DeferredStates:
-    """Return the tensors of which `rounded` and `rest` made the two arguments, deferred."""
+    """Return the original tensors, deferred, given the results of `rounded` and of `rest`."""
     return {
         module: {
             name: _joined(tensor, rests[module][name]) if name in rests[module] else tensor
@@ -57,10 +58,10 @@ def _deferred(
     return Deferred(tuple(tensor.shape), dtype, lambda: change(made(tensor)))
 
 
-def _joined(nearest: Tensor | Deferred, left: Tensor | Deferred) -> Deferred:
+def _joined(nearest: Tensor | Deferred, remainder: Tensor | Deferred) -> Deferred:
     def join() -> Tensor:
         upper = made(nearest).view(torch.int16).to(torch.int32) << 16
-        return (upper + made(left)).view(torch.float32)
+        return (upper + made(remainder)).view(torch.float32)
 
     return Deferred(tuple(nearest.shape), torch.float32, join)
 

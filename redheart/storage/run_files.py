@@ -1,7 +1,7 @@
 """The names of a run's files: where each lies below the run's folder, `results/<run>/`.
 
-A function takes a text in place of a number too, so that a rule can put in a wildcard, and a search
-a star.
+The functions take a text in place of a number too, so that a rule can pass a wildcard, and a search
+can pass a star.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ LEDGER = "ledger.jsonl"
 TOKENIZER = "data/tokenizer.json"
 LEXICON = "data/lexicon.npz"
 
-# Of a pretrained trunk, which brings its own tokenizer. A model that ships has the first two below
-# its own folder.
+# The files of a pretrained trunk, which brings its own tokenizer. The folder of a model that ships
+# holds the first two under the same names.
 TRUNK_CONFIG = "trunk/config.json"
 TRUNK_WEIGHTS = "trunk/weights.pt"
 TRUNK_TOKENIZER = "trunk/tokenizer.json"
@@ -31,7 +31,7 @@ def encoded(part: str) -> str:
 
 
 def features(part: str) -> str:
-    """Return the file of what a frozen trunk makes of the texts of a part."""
+    """Return the file of a frozen trunk's features of the texts of a part."""
     return f"data/features/{part}.npz"
 
 
@@ -41,15 +41,15 @@ def seed_folder(seed: int | str) -> str:
 
 
 def seed_of(path: str | Path) -> str:
-    """Return the seed, given the path of a file right in its folder."""
+    """Return the seed of a file that lies directly in a seed's folder, given its path."""
     return Path(path).parent.name.removeprefix(seed_folder(""))
 
 
-# --- below the folder of a seed: what a leg leaves, and what phase 4 makes of it -----------------
+# --- below the folder of a seed: the files of legs, and those of phase 4 -------------------------
 
 
 def epoch_in_name(epoch: int | str) -> str:
-    """Return how a name tells an epoch: with three digits, so that names sort as epochs do."""
+    """Return an epoch as file names hold it: with three digits, so that names sort as epochs do."""
     return epoch if isinstance(epoch, str) else f"{epoch:03d}"
 
 

@@ -1,8 +1,8 @@
 """A content-addressed store of step outputs: compute once, restore for ever.
 
-Snakemake decides what to look at; this decides what to compute. An action's key is a hash over
-everything that its result depends on, and nothing else; its value is its output files. The idea is
-that of Bazel's action cache and DVC's run cache.
+Snakemake decides which steps to look at; the store decides which of them to compute. An action's
+key is a hash over everything that its result depends on, and nothing else; its value is its output
+files. The idea is that of Bazel's action cache and DVC's run cache.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from typing import Any, Literal
 from redheart.errors import UserError, explained
 from redheart.storage import files
 
-# Snakemake compares checksums of files below this size and touches every output after a job. A
-# hard link shares its time stamp with all other links, so only what is larger is linked.
+# Smaller files are copied, larger ones are hard-linked. Snakemake compares the checksums of files
+# below this size, and touches every output after a job. The links of a file share one time stamp,
+# so a small file must not be a link.
 LINK_FROM_BYTES = 100_000_000
-# Outputs of this kind get their hash beside them, for whoever reads them.
+# Outputs with this ending get a file with their hash beside them, which every reader checks.
 HASHED = ".pt"
 
 
@@ -77,47 +78,47 @@ class Store:
         outputs: Mapping[str, str | Path],
         compute: Callable[[Path], Mapping[str, str] | None],
     ) -> Outcome:
-        """Bring an action's outputs to their places, computing them only if they are unknown.
+        """Bring an action's outputs to their places; compute them only if the store lacks them.
 
         Parameters
         ----------
         outputs
-            File name inside the store's entry -> where it shall lie.
+            File name inside the store's entry -> path that the file gets.
         compute
-            Writes a file of each of those names into the folder that it is given, and may return
-            the SHA-256 of those that it hashed while it wrote them. When it raises, nothing is
-            kept.
+            Writes a file under each of these names into the folder that it is called with. It may
+            return the SHA-256 of the files that it hashed while it wrote them. When it raises,
+            nothing is stored.
         """
         started = time.monotonic()
         with self._lock(action.key):
-            known = self.is_intact(action.key, outputs)
-            if not known:
+            is_stored = self.is_intact(action.key, outputs)
+            if not is_stored:
                 shutil.rmtree(self.folder(action.key), ignore_errors=True)
                 self._compute(action, outputs, compute)
             for name, target in outputs.items():
                 self._place(action.key, name, Path(target))
         seconds = time.monotonic() - started
-        return Outcome(action, "restored" if known else "computed", seconds)
+        return Outcome(action, "restored" if is_stored else "computed", seconds)
 
     def folder(self, key: str) -> Path:
         """Return the folder of an entry."""
         return self.root / "entries" / key[:2] / key
 
     def state_path(self, key: str) -> Path:
-        """Return where the training state of a leg lies; it may have been thinned away."""
+        """Return the path of a leg's training state, which may have been deleted to save space."""
         return self.root / "states" / key[:2] / f"{key}.pt"
 
     def snapshot_path(self, key: str) -> Path:
-        """Return where snapshots of a training lie; to the name each adds its hash."""
+        """Return the path of a training's snapshots; each snapshot adds its hash to the name."""
         return self.state_path(key).with_suffix(".snapshot")
 
     def ingredients(self, key: str) -> dict[str, Any] | None:
-        """Return what an entry was made from, or None if it is not in the store."""
+        """Return the ingredients that made an entry; None if it is not in the store."""
         entry = self._entry(key)
         return entry["ingredients"] if entry else None
 
     def is_intact(self, key: str, names: Iterable[str]) -> bool:
-        """Tell whether an entry holds these files with the content that they had when made."""
+        """Tell whether an entry holds these files with their original content."""
         entry = self._entry(key)
         recorded = entry["outputs"] if entry else {}
         for name in names:
@@ -146,7 +147,7 @@ class Store:
         return {(line["step"], line["code"]): line["counts_as"] for line in lines}
 
     def _entry(self, key: str) -> dict[str, Any] | None:
-        """Return what an entry says of itself, or None where nothing readable does."""
+        """Return the description of an entry; None where there is none that can be read."""
         try:
             return dict(files.read_json(self.folder(key) / "entry.json"))
         except UserError:
@@ -159,22 +160,23 @@ class Store:
         compute: Callable[[Path], Mapping[str, str] | None],
     ) -> None:
         work = self.root / "work" / action.key
-        # Whoever left it there no longer holds the lock.
+        # A process that died left this folder. It no longer holds the lock.
         shutil.rmtree(work, ignore_errors=True)
         files.remove_unfinished(self.state_path(action.key))
         with files.writable(self.root):
             work.mkdir(parents=True)
         try:
             with explained():
-                known = compute(work) or {}
+                early_hashes = compute(work) or {}
             hashes = {
-                name: known.get(name) or files.sha256_file(work / name) for name in sorted(outputs)
+                name: early_hashes.get(name) or files.sha256_file(work / name)
+                for name in sorted(outputs)
             }
             for name in hashes:
                 (work / name).chmod(0o444)
             entry = {"ingredients": action.ingredients, "outputs": hashes}
             files.write_json(work / "entry.json", entry)
-            # Written in there, it leaves nothing behind where a kill cuts it short.
+            # It is written inside the work folder, so that a kill leaves no part of it elsewhere.
             files.write_text(work / "code", action.code)
             final, latest = self.folder(action.key), self.root / "latest" / action.step
             with files.writable(self.root):
@@ -213,7 +215,7 @@ class Store:
                 fcntl.flock(stream, fcntl.LOCK_EX)
             stream.truncate(0)
             with files.writable(self.root):
-                # No buffer: what a full disk did not take is not tried again when it closes.
+                # Without a buffer, close() does not retry the bytes that a full disk refused.
                 os.write(stream.fileno(), f"{os.getpid()} on {os.uname().nodename}".encode())
             yield
 

@@ -1,4 +1,4 @@
-"""Files of tensors as `torch.save` makes them, written and read tensor by tensor."""
+"""Files of tensors in the format of `torch.save`, written and read tensor by tensor."""
 
 from __future__ import annotations
 
@@ -20,42 +20,43 @@ from torch import Tensor
 from redheart.errors import UserError
 from redheart.storage import files
 
-# What is written before the disk is told to take it; otherwise it idles until the end.
+# After so many bytes, the file is flushed to the disk, which would otherwise idle until the end.
 FLUSHED_BYTES = 16_000_000
-# What is too little to ask another thread to hash it.
+# Fewer bytes are hashed at once: handing them to another thread would cost more.
 SMALL_BYTES = 65_536
 
 
 @dataclass(frozen=True)
 class Deferred:
-    """A tensor that is made each time it is needed, so that it takes no memory in between."""
+    """A tensor that is made each time it is needed, and takes no memory in between."""
 
     shape: tuple[int, ...]
-    """Its shape."""
+    """Shape of the tensor."""
     dtype: torch.dtype
-    """Its type."""
+    """Type of its elements."""
     make: Callable[[], Tensor]
-    """Makes it."""
+    """Makes the tensor."""
 
 
 def made(tensor: Tensor | Deferred) -> Tensor:
-    """Return a tensor, made if it was deferred."""
+    """Return the tensor itself, which is made now if it is deferred."""
     return tensor.make() if isinstance(tensor, Deferred) else tensor
 
 
 def write(stream: Any, value: Any) -> None:
     """Write nested dicts, lists, numbers and tensors as `torch.save` does, one tensor at a time.
 
-    The bytes are torch's own but for the archive's CRC-32 (`torch.serialization.set_crc32_options`)
-    which `torch.load` does not check, and for which the disk would wait: it is taken beforehand.
+    The bytes are the same as torch's, except for the archive's CRC-32
+    (`torch.serialization.set_crc32_options`). `torch.load` does not check it, and torch computes it
+    before it writes, so that the disk would wait.
 
-    A deferred tensor is made when its turn comes, one of a GPU is copied then, and either is freed
-    before the next. Of a view only what it shows is written.
+    A deferred tensor is made, and a tensor of a GPU is copied, when its turn comes; either is freed
+    before the next. Only the visible elements of a view are written.
 
     Parameters
     ----------
     stream
-        Has a method `write`.
+        Any object with a method `write`.
     """
     content = io.BytesIO()
     pickler = _Pickler(content, protocol=2)
@@ -70,8 +71,8 @@ def write(stream: Any, value: Any) -> None:
     try:
         for name, record in records.items():
             writer.write_record(name, record, len(record))
-        for number, each in enumerate(pickler.tensors):
-            tensor = made(each).detach().cpu().contiguous()
+        for number, maybe_deferred in enumerate(pickler.tensors):
+            tensor = made(maybe_deferred).detach().cpu().contiguous()
             if tensor.untyped_storage().nbytes() != tensor.nbytes:
                 tensor = tensor.clone()
             writer.write_record(f"data/{number}", tensor.untyped_storage(), tensor.nbytes)
@@ -85,7 +86,7 @@ class _Storage:
 
 
 class _Pickler(pickle.Pickler):
-    """Writes a tensor as torch does: how to rebuild it from a record of the file."""
+    """Writes a tensor as torch does: as the call that rebuilds it from a record of the file."""
 
     def __init__(self, stream: IO[bytes], protocol: int) -> None:
         super().__init__(stream, protocol)
@@ -94,12 +95,12 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         if not isinstance(value, Tensor | Deferred):
             return NotImplemented
-        # A tuple of its own: one that is met again would be written as a reference.
+        # The tuple is a new object: a tuple that pickle meets again is written as a reference.
         shape = tuple(int(size) for size in value.shape)
         stride = torch.empty(shape, device="meta").stride()
         hooks: OrderedDict[int, Any] = OrderedDict()
-        given = (_Storage(value), 0, shape, stride, False, hooks)
-        return torch._utils._rebuild_tensor_v2, given
+        arguments = (_Storage(value), 0, shape, stride, False, hooks)
+        return torch._utils._rebuild_tensor_v2, arguments
 
     def persistent_id(self, value: Any) -> Any:
         if not isinstance(value, _Storage):
@@ -111,10 +112,11 @@ class _Pickler(pickle.Pickler):
 
 
 def deferred(path: str | Path, mapped: Any) -> Any:
-    """Return what torch mapped from a file with all tensors deferred.
+    """Return the value that torch mapped from a file, with all tensors deferred.
 
-    Each is read into memory of its own when it is made: pages of a mapping would stay in that of
-    the process. What is read is only as sound as the file; check it by a hash.
+    A tensor is read from the file into new memory when it is made. Pages of the mapping are not
+    used, since they would stay in the process's memory. Nothing checks the bytes that are read:
+    check the file by its hash.
     """
     number, first = next(((n, t) for n, t in enumerate(_tensors(mapped)) if t.numel()), (0, None))
     if first is None:
@@ -128,7 +130,7 @@ def deferred(path: str | Path, mapped: Any) -> Any:
         offset, dtype, shape = tensor.data_ptr() - start, tensor.dtype, tuple(tensor.shape)
         return Deferred(shape, dtype, lambda: _read(path, offset, dtype, shape))
 
-    return _each_tensor(mapped, reader)
+    return _map_tensors(mapped, reader)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -140,29 +142,29 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def _each_tensor(value: Any, change: Callable[[Tensor], Any]) -> Any:
+def _map_tensors(value: Any, change: Callable[[Tensor], Any]) -> Any:
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, Mapping):
-        return {key: _each_tensor(item, change) for key, item in value.items()}
-    return [_each_tensor(item, change) for item in value] if isinstance(value, list) else value
+        return {key: _map_tensors(item, change) for key, item in value.items()}
+    return [_map_tensors(item, change) for item in value] if isinstance(value, list) else value
 
 
 def _read(path: str | Path, offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
     tensor = torch.empty(shape, dtype=dtype)
     with open(path, "rb") as stream:
         stream.seek(offset)
-        read = stream.readinto(tensor.flatten().view(torch.uint8).numpy().data)
-    if read != tensor.nbytes:
+        read_bytes = stream.readinto(tensor.flatten().view(torch.uint8).numpy().data)
+    if read_bytes != tensor.nbytes:
         raise UserError(f"{path}: cut off while it was read; {files.how_to_rebuild(path)}")
     return tensor
 
 
 class _HashedStream:
-    """A file that is hashed and flushed to the disk while it is written, in threads beside it.
+    """A file whose bytes other threads hash and flush to the disk while this thread writes them.
 
-    The bytes are the writer's own, never copied: one thread hashes them while this one writes them,
-    and both have ended before the writer goes on.
+    The writer's bytes are never copied. One thread hashes them while this thread writes them, and
+    both have ended before the writer goes on.
     """
 
     def __init__(self, stream: IO[bytes], pool: ThreadPoolExecutor) -> None:
@@ -195,14 +197,14 @@ class _HashedStream:
             self._unflushed = 0
 
     def wait_for_flush(self) -> None:
-        """Raise what went wrong: the disk tells an error once, to whoever asks first."""
+        """Wait for the running flush and raise its error, which the system reports only once."""
         if self._flushing:
             self._flushing.result()
 
 
 @contextmanager
 def hashed(stream: IO[bytes]) -> Iterator[_HashedStream]:
-    """Return a stream over `stream` whose `digest` is, at the end, that of all that was written."""
+    """Return a stream over `stream` whose `digest` is, at the end, that of all written bytes."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         hashing = _HashedStream(stream, pool)
         yield hashing

@@ -19,8 +19,8 @@ from redheart.storage.tensor_files import Deferred, made
 ModuleStates = Mapping[str, Mapping[str, Tensor]]
 MaybeDeferred = Mapping[str, Mapping[str, Tensor | Deferred]]
 
-# The ways in which torch says that a file is foreign or would execute something, and those in
-# which its reader stumbles over a damaged one.
+# The errors that torch raises for a file that is foreign or would execute something, and those
+# that its reader raises for a damaged file.
 _UNREADABLE = (
     *(RuntimeError, UnpicklingError, EOFError, ValueError, OSError),
     *(LookupError, TypeError, AttributeError, AssertionError),
@@ -46,7 +46,7 @@ def save_tensors(path: str | Path, value: Any) -> str:
 
     Returns
     -------
-    The SHA-256 of the file, taken while it was written.
+    The SHA-256 of the file, computed while the file was written.
     """
     with files.atomic(path) as stream, tensor_files.hashed(stream) as hashed:
         tensor_files.write(hashed, _interned(value))
@@ -54,7 +54,7 @@ def save_tensors(path: str | Path, value: Any) -> str:
 
 
 def load_tensors(path: str | Path) -> Any:
-    """Read what `save_tensors` wrote; nothing in the file is ever executed.
+    """Read a file of `save_tensors`; nothing in the file is ever executed.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def load_tensors(path: str | Path) -> Any:
 
 
 def load_deferred(path: str | Path) -> Any:
-    """Read what `save_tensors` wrote, but of each tensor's bytes none before it is made.
+    """Read a file of `save_tensors`; the bytes of a tensor are not read before it is made.
 
     Raises
     ------
@@ -85,9 +85,9 @@ def load_deferred(path: str | Path) -> Any:
 
 
 def load_verified(path: str | Path) -> Any:
-    """Read a `.pt` of a run or of a model that shipped, if it is the very file that was made.
+    """Read a `.pt` of a run or of a model that shipped, after checking its hash.
 
-    Its tensors are deferred: each is read when it is made.
+    The tensors are deferred: each is read when it is made.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def load_verified(path: str | Path) -> Any:
 
 
 def _interned(value: Any) -> Any:
-    """Make equal texts one object: one that is met again is written as a reference."""
+    """Make equal texts one object, so that pickle writes a repeated text as a reference."""
     if isinstance(value, Mapping):
         return {_interned(key): _interned(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -111,7 +111,8 @@ def _interned(value: Any) -> Any:
 def parameter_statistics(states: ModuleStates) -> dict[str, dict[str, float]]:
     """Return mean, standard deviation, norm, sparsity and count of each module's weights.
 
-    Streamed: no module is ever copied into one tensor. Sparsity is the share of exact zeros.
+    The weights are streamed: no module is ever copied into one tensor. Sparsity is the share of
+    exact zeros.
     """
     return {module: _statistics(list(state.values())) for module, state in states.items()}
 
