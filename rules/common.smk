@@ -40,8 +40,8 @@ if CONFIG["split"]["keep"]:
     except UserError as error:
         sys.exit(f"error: split.keep: {error}; `redheart parts` writes it")
 
-# A pretrained trunk brings its own tokenizer. One that learns gets its weights from the run's
-# folder; of one that does not, all that is left are the features of the texts.
+# A pretrained trunk brings its own tokenizer. If the trunk learns, training reads its weights from
+# the run's folder. If it is frozen, training reads only its features of the texts.
 PRETRAINED = CONFIG["model"]["pretrained"]
 FROZEN = CONFIG["model"]["freeze_after"] == 0
 SENTENCES = PRETRAINED == sentences.ENCODER
@@ -65,8 +65,8 @@ OFFSETS = CONFIG["crossover"]["offsets"]
 STORE = Store(CONFIG["store"]["path"])
 CODES = steps.codes(STORE)
 
-# Jobs inherit these; as parameters of the rules they would invalidate results without need.
-# How long a waiting thread spins: see docs/decisions/005-threads.md.
+# Jobs inherit these variables. As parameters of the rules they would needlessly invalidate results.
+# GOMP_SPINCOUNT sets how long a waiting thread spins: see docs/decisions/005-threads.md.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ["REDHEART_STORE"] = CONFIG["store"]["path"]
 os.environ["REDHEART_LEDGER"] = f"{RUN}/{run_files.LEDGER}"
@@ -84,7 +84,7 @@ wildcard_constraints:
 
 
 def checkpoints(file):
-    """All of a seed's files of one kind, in the order of their epochs."""
+    """A seed's files of one kind for all checkpoints, in the order of their epochs."""
     return [f"{RUN}/seed_{{seed}}/{file(epoch)}" for epoch in EPOCHS]
 
 
@@ -112,9 +112,9 @@ def say_results():
     """Two lines at the end that say what came out and where to read on."""
     results = Path(f"{RUN}/final_results.json")
     if results.is_file():
-        found = files.read_json(results)
-        name = found["shipped"]["candidate"]
-        macro = found["candidates"][name]["test"]["macro"]
+        content = files.read_json(results)
+        name = content["shipped"]["candidate"]
+        macro = content["candidates"][name]["test"]["macro"]
         print(f"{name} ships (macro {macro:.3f} on test): {RUN}/model/", file=sys.stderr)
         print(f"the whole story: {RUN}/report.html", file=sys.stderr)
 

@@ -1,6 +1,6 @@
 # Phase 4: modules of several epochs stitched into one model, its variants, the soups, the search.
 
-# Of moving averages only where checkpoints hold them.
+# There are files of moving averages only where checkpoints hold the averages.
 AVERAGED = ["", "_ema"] if CONFIG["checkpoints"]["ema"] else [""]
 SOUPS = [f"{kind}{suffix}" for suffix in AVERAGED for kind in ("uniform", "greedy")]
 UNITS = [f"units{suffix}" for suffix in AVERAGED]

@@ -44,7 +44,7 @@ rule find_duplicates:
 rule deduplicate_records:
     input:
         records=f"{RUN}/data/records.jsonl",
-        # A search that is not divided needs no job of its own.
+        # With one shard, this job searches for the duplicates itself.
         pairs=expand(rules.find_duplicates.output.pairs, shard=range(SHARDS)) if SHARDS > 1 else [],
     output:
         deduped=f"{RUN}/data/deduped.json",

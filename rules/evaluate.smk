@@ -3,7 +3,7 @@ from redheart.crossover.candidate_table import stitched_files
 from redheart.report.page import FILES as REPORT_FILES
 from redheart.report.page import TEMPLATE as REPORT_TEMPLATE
 
-# Of a trunk that learned the weights ship with all others, so its config will do.
+# The weights of a trunk that learned ship with all other weights, so only its config is added.
 SHIPPED_TRUNK = {**TRUNK} if FROZEN else {"trunk_config": TRUNK["trunk_config"]} if PRETRAINED else {}
 
 STITCHED = stitched_files(CONFIG["checkpoints"]["ema"], OFFSETS)
@@ -51,7 +51,7 @@ rule choose_candidate:
         "../scripts/choose_candidate.py"
 
 
-# From here on the choice is frozen. Whoever reads test needs `access`, the log of its openings.
+# From here on the choice is frozen. Every rule that reads test needs `access`, the log of openings.
 
 rule open_test:
     input:

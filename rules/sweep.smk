@@ -2,7 +2,7 @@
 from redheart.sweep.halving import HalvingOptions, make_rungs
 
 SWEEP_SEEDS = CONFIG["sweep"]["seeds"]
-# Without successive halving there is one rung, the whole sweep.
+# Without successive halving, the whole sweep is one rung.
 RUNGS = make_rungs(
     CONFIG["sweep"]["epochs"], len(SWEEP_SEEDS), build(HalvingOptions, CONFIG["sweep"])
 )
@@ -16,13 +16,13 @@ wildcard_constraints:
 
 
 def decision_before(wildcards):
-    """The decision of the rung before, in a list; none before the first."""
+    """The decision of the previous rung, in a list; an empty list for the first rung."""
     place = FOLDERS.index(wildcards.rung)
     return [f"{RUN}/sweep/{folder}decision.json" for folder in FOLDERS[:place][-1:]]
 
 
 def trial_before(wildcards):
-    """What the trial came to in the rung before, in a list; none if the seed was not in it."""
+    """The trial's file of the previous rung, in a list; empty if the seed was not in that rung."""
     place = FOLDERS.index(wildcards.rung)
     seeds = SWEEP_SEEDS[: RUNGS[place - 1].seeds] if place else []
     trial = f"lr_{wildcards.rate}/seed_{wildcards.seed}.json"
@@ -30,13 +30,13 @@ def trial_before(wildcards):
 
 
 def epochs_of_rung(wildcards):
-    """Completed epochs before and after a rung."""
+    """Completed epochs at the start and at the end of a rung."""
     place = FOLDERS.index(wildcards.rung)
     return [RUNGS[place - 1].epochs if trial_before(wildcards) else 0, RUNGS[place].epochs]
 
 
 def trials_of_rung(wildcards):
-    """All trials of a rung but the last."""
+    """All trials of a rung, which is never the last one: that has no folder."""
     folder = f"{RUN}/sweep/rung_{wildcards.number}"
     seeds = SWEEP_SEEDS[: RUNGS[int(wildcards.number) - 1].seeds]
     return [f"{folder}/lr_{rate}/seed_{seed}.json" for rate in RATES for seed in seeds]

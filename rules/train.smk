@@ -1,12 +1,12 @@
-# Phase 2: a leg of training a job; its parent is the checkpoint before.
+# Phase 2: each job trains one leg; its parent is the previous checkpoint.
 
 def parent(file):
-    """The file of the checkpoint before, or nothing for the first."""
+    """Return a function that lists the previous checkpoint's file; nothing for the first one."""
 
     def find(wildcards):
         place = EPOCHS.index(wildcards.epoch) if wildcards.epoch in EPOCHS else 0
-        before = EPOCHS[place - 1 : place] if place else []
-        return [f"{RUN}/seed_{wildcards.seed}/{file(epoch)}" for epoch in before]
+        epochs = EPOCHS[place - 1 : place] if place else []
+        return [f"{RUN}/seed_{wildcards.seed}/{file(epoch)}" for epoch in epochs]
 
     return find
 

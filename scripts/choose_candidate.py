@@ -1,4 +1,4 @@
-"""Choose what ships, and freeze that choice before test is opened."""
+"""Choose the candidate that ships, and freeze the choice before test is opened."""
 
 from job import Job
 

@@ -1,4 +1,4 @@
-"""Compare all candidates on test, and say how what was chosen fares against the baseline."""
+"""Compare all candidates on test, and the chosen candidate with the baseline."""
 
 from job import Job
 
@@ -26,5 +26,5 @@ def compute(folder):
     files.write_json(folder / "comparison", comparison)
 
 
-read = [name for name, _ in job.input.items() if name != "access"]
-job.build(compute, uses=job.content(*read), extra={"seeds": job.params.seeds})
+names = [name for name, _ in job.input.items() if name != "access"]
+job.build(compute, uses=job.content(*names), extra={"seeds": job.params.seeds})

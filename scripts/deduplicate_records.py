@@ -16,13 +16,13 @@ job = Job(snakemake)
 
 def compute(folder):
     label_of = partial(stratum, field=job.settings["stratify_by"])
-    kept, report = deduplicate(
+    records, report = deduplicate(
         read_jsonl(job.input.records),
         build(DedupOptions, job.settings["dedup"]),
         label_of,
         pairs=shards.join_pairs(job.input.pairs) if job.input.pairs else None,
     )
-    files.write_json(folder / "deduped", kept)
+    files.write_json(folder / "deduped", records)
     files.write_json(folder / "report", report)
 
 

@@ -1,4 +1,4 @@
-"""Compute what a frozen trunk makes of one part, once for all training that reads it."""
+"""Compute a frozen trunk's features of one part, once for every training that reads them."""
 
 from job import Job
 

@@ -11,8 +11,8 @@ shard = int(job.wildcards.shard)
 def compute(folder):
     dedup = job.settings["dedup"]
     texts = shards.RecordTexts(job.input.records)
-    found = shards.pairs_of_shard(texts, dedup["threshold"], shard, dedup["shards"])
-    shards.save_pairs(folder / "pairs", found)
+    pairs = shards.pairs_of_shard(texts, dedup["threshold"], shard, dedup["shards"])
+    shards.save_pairs(folder / "pairs", pairs)
 
 
 job.build(compute, extra={"shard": shard})

@@ -26,5 +26,5 @@ def compute(folder):
     files.write_json(folder / "report", fitted.hyperparameters)
 
 
-# The log of openings is the key to test and nothing that the baseline reads.
+# The rule needs the log of openings, since it reads test. The baseline itself does not use the log.
 job.build(compute, uses=job.content(*job.params.parts))

@@ -1,4 +1,4 @@
-"""Take a pretrained trunk into the run: its config, weights and tokenizer."""
+"""Import a pretrained trunk into the run: its config, weights and tokenizer."""
 
 from job import Job
 

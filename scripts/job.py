@@ -39,15 +39,15 @@ class Job:
             filename=snakemake.log[0], filemode="w", level=logging.INFO, format="%(message)s"
         )
         sys.excepthook = _one_line
-        # Without it Python looks through all that torch has made before it ends: 0.3 s a job.
+        # Otherwise Python searches all objects of torch for garbage before it ends: 0.3 s a job.
         atexit.register(gc.freeze)
 
     def note(self, **facts: Any) -> None:
-        """Let a computation put columns into its line of the ledger."""
+        """Add columns to the ledger's line about the running computation."""
         self._noted = facts
 
     def settings_of(self, step: str) -> dict[str, Any]:
-        """Return the settings of the second step of a rule of two."""
+        """Return the settings of the second step of a rule that has two steps."""
         return steps.settings(self.params[step]["settings"])
 
     def build(
@@ -59,12 +59,12 @@ class Job:
         uses: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Outcome:
-        """Make or restore the outputs of the rule, or those named.
+        """Compute or restore the outputs of the rule, or only those in `names`.
 
         `compute` gets a folder and writes a file there for each output, under the output's name in
-        the rule; it may return the hashes that it took while writing. By default the action uses
-        the content of every input file; `extra` are values beside the settings, such as wildcards.
-        A rule of two actions keeps the parameters of its second one under that one's `step`.
+        the rule. It may return the hashes that it computed while writing. By default the action
+        uses the content of every input file. `extra` are values beside the settings, such as
+        wildcards. A rule of two actions has the parameters of the second action under its `step`.
         """
         outputs = {name: self.output[name] for name in names or dict(self.output.items())}
         action = self.action(step, uses, extra)
@@ -82,7 +82,7 @@ class Job:
         uses: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Action:
-        """Name a computation by all that it depends on."""
+        """Return the action of a computation, which names all that the computation depends on."""
         params = self.params[step] if step else self.params
         return Action(
             step or self.rule,
@@ -94,28 +94,29 @@ class Job:
     def keys(
         self, uses: Mapping[str, Any], values: Callable[[int], Mapping[str, Any]]
     ) -> Callable[[int], str]:
-        """Return a function from a number, of devices or epochs, to the key of what has its values.
+        """Return a function from a number of devices or epochs to the key of its action.
 
-        `values` gives those beside the settings, as `extra` of `build`.
+        `values` gives the values of a number that the key covers beside the settings, like `extra`
+        of `build`.
         """
         return lambda number: self.action(uses=uses, extra=values(number)).key
 
-    def check_space(self, kept: tiers.Kept) -> None:
-        """Refuse a run that the disk cannot hold, given what a training keeps of its network."""
+    def check_space(self, footprint: tiers.Kept) -> None:
+        """Refuse a run that the disk cannot hold, given the sizes that training keeps in memory."""
         config, run = json.loads(os.environ["REDHEART_CONFIG"]), self.ledger.path.parent
-        space.check(config, kept, self.store, run, self.content("train")["train"])
+        space.check(config, footprint, self.store, run, self.content("train")["train"])
 
     def read(self, name: str) -> Any:
-        """Return what an input of JSON holds; of several files a list."""
+        """Return the content of a JSON input; where the input is several files, a list."""
         value = self.input[name]
         return files.read_json(value) if isinstance(value, str) else [*map(files.read_json, value)]
 
     def weights(self) -> list[list[dict[str, str]]]:
-        """Return the hashes of all checkpoints' modules, of weights and of averages."""
+        """Return the hashes of all checkpoints' modules: of the weights and of the averages."""
         return [[manifest["weights"], manifest["ema"]] for manifest in self.read("manifests")]
 
     def content(self, *names: str) -> dict[str, Any]:
-        """Return the hashes of the input files, of all or of those named."""
+        """Return the hashes of all input files, or only of those in `names`."""
         return {
             name: files.sha256_file(value)
             if isinstance(value, str)
@@ -126,7 +127,7 @@ class Job:
 
 
 def _facts() -> dict[str, Any]:
-    """Return what the ledger tells of a computation and no artefact holds."""
+    """Return facts about a computation that stand in the ledger and in no artefact."""
     return {
         "peak_memory_bytes": meter.peak_memory(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -136,21 +137,21 @@ def _facts() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Return the commit of the working folder, if it is one of git's."""
-    asked = subprocess.run(
+    """Return the commit of the working folder, or None outside of a git repository."""
+    process = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
-    return asked.stdout.strip() or None
+    return process.stdout.strip() or None
 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that results depend on."""
-    found = {name: metadata.version(name) for name in VERSIONED}
-    return {"python": sys.version.split()[0], **found}
+    packages = {name: metadata.version(name) for name in VERSIONED}
+    return {"python": sys.version.split()[0], **packages}
 
 
 def _one_line(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """Show the user's errors as what they are; a traceback is for bugs."""
+    """Show a user's error in one line; show a traceback for a bug."""
     if issubclass(kind, UserError):
         logging.error("%s", error)
         print(f"error: {error}", file=sys.stderr)

@@ -9,7 +9,7 @@ from redheart.storage import files, run_files
 from redheart.tasks.task import parse_tasks
 
 job = Job(snakemake)
-others = [name for name, _ in job.input.items() if name != "results"]
+names = [name for name, _ in job.input.items() if name != "results"]
 results = page.without_clock(files.read_json(job.input.results))
 
 
@@ -27,4 +27,4 @@ def compute(folder):
         files.write_text(folder / name, content)
 
 
-job.build(compute, uses={**job.content(*others), "results": results})
+job.build(compute, uses={**job.content(*names), "results": results})

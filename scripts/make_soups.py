@@ -1,4 +1,4 @@
-"""Average checkpoints: all of them, and those that help."""
+"""Average checkpoints: all of them (uniform soup), and those that help (greedy soup)."""
 
 from job import Job
 

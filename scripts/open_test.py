@@ -1,4 +1,4 @@
-"""Write down that the frozen choice opens test; whoever reads test needs this log."""
+"""Record that the frozen choice opens test; every rule that reads test needs this log."""
 
 from job import Job
 
@@ -6,10 +6,11 @@ from redheart.selection import openings
 from redheart.storage import files
 
 job = Job(snakemake)
-# Kept beside the store's entries, by what test holds: results may be deleted, runs renamed.
+# The log lies beside the store's entries, under the hash of test, since results may be deleted and
+# runs renamed.
 log = job.store.root / "openings" / f"{files.sha256_file(job.input.test)}.jsonl"
-found = openings.record_opening(log, job.params.run, job.input.choice)
+access = openings.record_opening(log, job.params.run, job.input.choice)
 job.build(
-    lambda folder: files.write_json(folder / "access", found),
-    uses={"openings": found},
+    lambda folder: files.write_json(folder / "access", access),
+    uses={"openings": access},
 )

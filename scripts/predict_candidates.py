@@ -1,4 +1,4 @@
-"""Let every candidate of one seed predict what it was not trained on."""
+"""Let every candidate of one seed predict the two validation parts."""
 
 from job import Job
 

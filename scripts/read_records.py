@@ -1,4 +1,4 @@
-"""Read the source into checked records; what is refused is named in the report."""
+"""Read the source into checked records; the report names every refused record."""
 
 import os
 

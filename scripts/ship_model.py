@@ -1,4 +1,4 @@
-"""Put what ships into one folder: weights, tokenizer, lexicon, config, recipe, model card."""
+"""Put the model that ships into one folder: weights, tokenizer, lexicon, config, recipe, card."""
 
 import shutil
 

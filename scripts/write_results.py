@@ -1,4 +1,4 @@
-"""Gather everything that others read of a run into one file, with its provenance and cost."""
+"""Gather the results of a run into one file, with their provenance and cost."""
 
 import os
 

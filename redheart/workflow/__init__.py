@@ -1,1 +1,1 @@
-"""The workflow: the config, what reaches which step, what a run takes."""
+"""The workflow: the config, which settings and code reach which step, what a run takes."""

@@ -29,21 +29,22 @@ def effective(raw: Mapping[str, Any], paths: Sequence[str | Path] = ()) -> dict[
     raw
         The merged config as Snakemake hands it over.
     paths
-        The files it came from; they are named in messages.
+        The config's files; messages name them.
 
     Raises
     ------
     UserError
-        With one line for each problem: file, key, what was expected, the nearest valid key.
+        The config has problems. The message has one line for each: file, key, what was expected,
+        the nearest valid key.
     """
     schema = files.read_json(SCHEMA)
-    given = _numbers(raw, schema)
-    problems = [*schema_problems(given, schema)]
+    settings = _numbers(raw, schema)
+    problems = [*schema_problems(settings, schema)]
     if not problems:
-        complete = _fill(given, defaults())
+        complete = _fill(settings, defaults())
         train = complete["train"]
         train["schedule_epochs"] = train["schedule_epochs"] or train["epochs"]
-        # A trial shares the main training's schedule, and behind its end there is nothing to learn.
+        # A trial follows the schedule of the main training, and learns nothing after its end.
         complete["sweep"]["epochs"] = min(complete["sweep"]["epochs"], train["schedule_epochs"])
         problems = [*cross_problems(complete)]
         if not problems:
@@ -62,7 +63,7 @@ def read(paths: Sequence[str | Path]) -> dict[str, Any]:
     Raises
     ------
     UserError
-        A file is missing, is no YAML, or holds something that is no config.
+        A file is missing, is no YAML, or holds no valid config.
     """
     merged: dict[str, Any] = {}
     for path in paths:
@@ -88,35 +89,38 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return {**below, **above, **both}
 
 
-def _fill(given: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+def _fill(config: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
     """Lay a config over the defaults, section by section; `tasks` has no default."""
     merged = dict(default)
-    for key, value in given.items():
+    for key, value in config.items():
         section = key in SECTIONS and isinstance(value, Mapping)
         merged[key] = {**default[key], **value} if section else value
     return merged
 
 
 def _numbers(value: Any, schema: Mapping[str, Any]) -> Any:
-    """Read `1e-5` and `60.0` as what they mean: YAML takes one as text, the other as a fraction."""
+    """Read `1e-5` as a number, and `60.0` as whole: YAML reads them as a text and a fraction."""
     if isinstance(value, Mapping):
-        known = schema.get("properties", {})
-        rest = schema.get("additionalProperties") or {}
-        return {key: _numbers(item, known.get(key, rest)) for key, item in value.items()}
+        by_key = schema.get("properties", {})
+        default = schema.get("additionalProperties") or {}
+        return {key: _numbers(item, by_key.get(key, default)) for key, item in value.items()}
     if isinstance(value, list):
         return [_numbers(item, schema.get("items", {})) for item in value]
-    wanted = schema.get("type", "")
+    kind = schema.get("type", "")
     is_text = isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value)
-    if is_text and ("number" in wanted or "integer" in wanted):
+    if is_text and ("number" in kind or "integer" in kind):
         value = float(value)
-    if "integer" in wanted and isinstance(value, float) and value.is_integer():
+    if "integer" in kind and isinstance(value, float) and value.is_integer():
         value = int(value)
-    # No setting may be infinite or NaN; as texts they are refused with the rest.
+    # No setting may be infinite or NaN. As a text, such a value does not pass the schema.
     return value if not isinstance(value, float) or math.isfinite(value) else str(value)
 
 
 def _signal_task(config: Mapping[str, Any]) -> str | bool:
-    """Name the task that the signal chain serves: the first in the file, whatever order follows."""
+    """Return the task that the signal chain serves, or False where there is no signal chain.
+
+    The config names the task, since the order of the tasks is lost in JSON with sorted keys.
+    """
     tasks = parse_tasks(config["tasks"])
     served = resolve(build(ModelOptions, config["model"]), tasks, vocab_size=1, max_tokens=1)
     return served.signal_task or False

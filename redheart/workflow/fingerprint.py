@@ -1,9 +1,10 @@
 """Code fingerprints: which change of the library makes which step's results invalid.
 
-A fingerprint is a hash over what a step's script means: its syntax trees without docstrings and
-comments, in which each name of the library stands for the hash of its own definition, and so on
-down. A changed formula changes it wherever the formula stands. A comment, a reformatting, a
-definition that nothing refers to, an import written otherwise or a moved file change nothing.
+A fingerprint is a hash over the meaning of a step's script: its syntax trees without docstrings and
+comments. In them, each name of the library is replaced by the hash of its definition, and so on
+down. A changed formula changes the fingerprint, in whichever file the formula stands. A comment, a
+reformatting, a definition that nothing refers to, an import in another form or a moved file change
+nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from typing import NamedTuple
 PACKAGE = Path(__file__).parents[1]
 SCRIPTS = PACKAGE.parent / "scripts"
 
-# They carry values from one place to another and have no say in what those values are. A name of
-# theirs counts; what it does, does not.
+# These modules carry values from one place to another and do not decide the values. Their names
+# count in a fingerprint; the code behind the names does not.
 PLUMBING = frozenset(
     f"redheart.{name}"
     for name in (
@@ -37,31 +38,31 @@ PLUMBING = frozenset(
 
 
 class Reference(NamedTuple):
-    """What a name in the code stands for."""
+    """The definition or module that a name in the code stands for."""
 
     module: str
-    """A module, of the library or not."""
+    """A module of the library, or another one."""
     name: str
-    """A definition in it; empty: the whole module."""
+    """A definition in the module; empty: the whole module."""
 
 
 def fingerprint(roots: Iterable[str]) -> str:
-    """Return the hash (hex) of the code `roots` and of all of the library that they refer to.
+    """Return the hash (hex) of the code `roots` and of all library code that they refer to.
 
     Parameters
     ----------
     roots
-        Modules and scripts, such as `redheart.duplicates.removal` and `scripts.split_records`, or a
-        definition in one, as `scripts.train_leg:train`.
+        Modules and scripts, such as `redheart.duplicates.removal` and `scripts.split_records`, or
+        definitions in them, such as `scripts.train_leg:train`.
     """
     return _hash(sorted(map(_meaning, _parsed(roots))))
 
 
 def sources() -> str:
-    """Return a hash over all files of the library and the scripts: equal ones, equal fingerprints.
+    """Return a hash over all files of the library and the scripts.
 
-    It takes a hundredth of the time of all fingerprints. Python's version counts, since it says how
-    a syntax tree is written.
+    While it stays the same, so do all fingerprints, and it takes a hundredth of their time.
+    Python's version counts, since it decides how a syntax tree is written.
     """
     digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
     for folder in (PACKAGE, SCRIPTS):
@@ -73,14 +74,14 @@ def sources() -> str:
 
 def closure(roots: Iterable[str]) -> list[str]:
     """Return the modules and scripts whose definitions count in the fingerprint of `roots`."""
-    met: set[Reference] = set()
+    visited: set[Reference] = set()
     waiting = _parsed(roots)
     while waiting:
         reference = waiting.pop()
-        if reference not in met and _counts(reference):
-            met.add(reference)
+        if reference not in visited and _counts(reference):
+            visited.add(reference)
             waiting.extend(_references(reference))
-    return sorted({reference.module for reference in met})
+    return sorted({reference.module for reference in visited})
 
 
 def module_path(module: str) -> Path | None:
@@ -102,18 +103,18 @@ def _parsed(roots: Iterable[str]) -> list[Reference]:
     return references
 
 
-# --- meanings: the hash of a definition, by those of the definitions that it refers to ----------
+# --- meanings: the hash of a definition, from the hashes of the definitions it refers to --------
 
 
 @cache
 def _meaning(reference: Reference) -> str:
-    """Return the hash of a definition or module; of what does not count, its name alone."""
+    """Return the hash of a definition or module; if its code does not count, only its name."""
     if not _counts(reference):
         return reference.name if reference.module in PLUMBING else ":".join(reference)
-    # What refers to itself, directly or around others, has no hash without itself. So the
-    # definitions of such a ring are hashed together.
-    ring = [other for other in _reached(reference) if reference in _reached(other)]
-    return _hash([reference.name, sorted(_content(other, ring) for other in ring or [reference])])
+    # A definition that refers to itself, directly or through other definitions, would need its own
+    # hash first. So the definitions of such a ring are hashed together.
+    ring = [inner for inner in _reached(reference) if reference in _reached(inner)]
+    return _hash([reference.name, sorted(_content(inner, ring) for inner in ring or [reference])])
 
 
 def _counts(reference: Reference) -> bool:
@@ -122,12 +123,12 @@ def _counts(reference: Reference) -> bool:
 
 def _content(reference: Reference, ring: list[Reference]) -> str:
     text, references = _definition(reference)
-    return _hash([text, [other.name if other in ring else _meaning(other) for other in references]])
+    return _hash([text, [inner.name if inner in ring else _meaning(inner) for inner in references]])
 
 
 @cache
 def _reached(reference: Reference) -> frozenset[Reference]:
-    """Return all that a definition or module refers to, directly or around others."""
+    """Return all definitions that a definition or module refers to, directly or through others."""
     reached: set[Reference] = set()
     waiting = [reference]
     while waiting:
@@ -138,30 +139,31 @@ def _reached(reference: Reference) -> frozenset[Reference]:
 
 
 def _references(reference: Reference) -> tuple[Reference, ...]:
-    """Return what a definition refers to, or what a module consists of."""
+    """Return the references in a definition; for a module, the definitions that it consists of."""
     return _definition(reference)[1]
 
 
 @cache
 def _definition(reference: Reference) -> tuple[str, tuple[Reference, ...]]:
-    """Return the code that binds a name, each reference in it blanked, and these in order.
+    """Return the code that binds a name, with its references blanked, and the references in order.
 
-    Statements that bind nothing go with whatever is taken from their module. Of a whole module the
-    order in which it binds its names has no say.
+    Statements that bind nothing belong to every definition of their module. For a whole module, the
+    order in which it binds its names does not count.
     """
     module = _module(reference.module)
     blanked = _Blanked(module)
-    own = module.bound[reference.name] if reference.name else module.calls
-    text = "\n".join(ast.unparse(blanked.visit(ast.parse(s))) for s in (*own, *module.unbound))
+    statements = module.bound[reference.name] if reference.name else module.calls
+    statements = [*statements, *module.unbound]
+    text = "\n".join(ast.unparse(blanked.visit(ast.parse(s))) for s in statements)
     names = () if reference.name else sorted(module.bound)
     return text, blanked.order + tuple(Reference(reference.module, name) for name in names)
 
 
 class _Blanked(ast.NodeTransformer):
-    """Takes out docstrings, imports and every name that stands for something elsewhere.
+    """Takes out docstrings, imports and every name that stands for a definition elsewhere.
 
-    A local variable of the same name is taken for it too, which adds what it need not and misses
-    nothing.
+    A local variable that has the name of a definition is treated as that definition. This can add a
+    needless reference, and misses none.
     """
 
     def __init__(self, module: _Module) -> None:
@@ -179,7 +181,7 @@ class _Blanked(ast.NodeTransformer):
         return None
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        # What stands beside the type in `Annotated[int, AtLeast(1)]` checks configs and steers no
+        # The limits beside the type in `Annotated[int, AtLeast(1)]` check configs and change no
         # result.
         is_limited = isinstance(node.value, ast.Name) and node.value.id == "Annotated"
         if is_limited and isinstance(node.slice, ast.Tuple):
@@ -191,9 +193,9 @@ class _Blanked(ast.NodeTransformer):
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         if isinstance(node.value, ast.Name):
-            through = self.module.through(node.value.id, node.attr)
-            if through:
-                return self._blank(node, through)
+            references = self.module.through(node.value.id, node.attr)
+            if references:
+                return self._blank(node, references)
         return self.generic_visit(node)
 
     def _blank(self, node: ast.expr, references: tuple[Reference, ...]) -> ast.expr:
@@ -213,13 +215,13 @@ class _Module:
             raise ValueError(f"{name} is no module of the library")
         self.name = name
         self.bound: dict[str, list[str]] = {}
-        """By name: the top-level statements that bind it."""
+        """The top-level statements that bind each name, by name."""
         self.unbound: list[str] = []
-        """Those that bind none, and so may change what any other means."""
+        """The statements that bind no name, and so may change the meaning of any other."""
         self.calls: list[str] = []
-        """Calls that carry out a script with what it has bound, and change nothing of that."""
+        """Calls that run a script: they use its bound names and change none of them."""
         self.imported: dict[str, tuple[Reference, ...]] = {}
-        """What each imported name stands for, wherever in the module it is imported."""
+        """The definitions or modules of each imported name, wherever the module imports it."""
         tree = ast.parse(path.read_text(encoding="utf-8"))
         unbound: list[ast.stmt] = []
         for statement in filter(_runs, tree.body):
@@ -232,21 +234,21 @@ class _Module:
             is_call = path.parent == SCRIPTS and self._is_call(statement)
             (self.calls if is_call else self.unbound).append(ast.unparse(statement))
         for local, reference in _imports(tree, name):
-            known = self.imported.get(local, ())
-            self.imported[local] = tuple(sorted({*known, reference}))
+            earlier = self.imported.get(local, ())
+            self.imported[local] = tuple(sorted({*earlier, reference}))
 
     def _is_call(self, statement: ast.stmt) -> bool:
         names = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
         return isinstance(statement, ast.Expr) and not names.isdisjoint(self.bound)
 
     def resolved(self, name: str) -> tuple[Reference, ...]:
-        """Return the definition that a name stands for: several where imports differ, or none."""
+        """Return the definition that a name stands for: none, or several where imports differ."""
         if name in self.bound:
             return (Reference(self.name, name),)
         return tuple(map(_origin, self.imported.get(name, ())))
 
     def through(self, name: str, attribute: str) -> tuple[Reference, ...]:
-        """Return what `name.attribute` stands for where `name` is a module of the library."""
+        """Return the meaning of `name.attribute` where `name` is a module of the library."""
         modules = self.imported.get(name, ()) if name not in self.bound else ()
         if any(r.name or module_path(r.module) is None for r in modules):
             return ()
@@ -268,14 +270,14 @@ def _origin(reference: Reference) -> Reference:
 
 
 def _runs(statement: ast.stmt) -> bool:
-    """Tell whether a top-level statement does more than to import, or to document."""
+    """Tell whether a top-level statement is more than an import or a docstring."""
     if isinstance(statement, ast.Expr):
         return not isinstance(statement.value, ast.Constant)
     return not isinstance(statement, ast.Import | ast.ImportFrom) and not _for_types(statement)
 
 
 def _for_types(statement: ast.AST) -> bool:
-    """Tell whether it is `if TYPE_CHECKING:`; what stands there is never run."""
+    """Tell whether a statement is `if TYPE_CHECKING:`, whose body is never run."""
     test = getattr(statement, "test", None)
     return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
 
@@ -292,7 +294,7 @@ def _names_bound(statement: ast.stmt) -> Iterator[str]:
 
 
 def _imports(tree: ast.AST, importer: str) -> Iterator[tuple[str, Reference]]:
-    """Yield the local name and the meaning of every import at any depth, those for types aside."""
+    """Yield the local name and the meaning of every import at any depth, except those for types."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -307,7 +309,7 @@ def _imports(tree: ast.AST, importer: str) -> Iterator[tuple[str, Reference]]:
 
 
 def _imported(module: str, name: str) -> Reference:
-    """Return what `from module import name` brings: a module or a definition."""
+    """Return the module or definition that `from module import name` imports."""
     inner = f"{module}.{name}"
     return Reference(inner, "") if module_path(inner) else Reference(module, name)
 

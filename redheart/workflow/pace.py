@@ -1,4 +1,4 @@
-"""How fast a run will be: measured steps, or what the ledger recorded."""
+"""How fast a run will be: measured steps, or epochs that the ledger recorded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from redheart.storage.ledger import Ledger
 from redheart.storage.store import Store
 from redheart.sweep.halving import HalvingOptions, make_rungs
 
-# A measurement that should take longer, at this pace, is made only when asked for.
+# A measurement is made without `--measure` only if it should take less time than this, at this
+# number of operations per second.
 PATIENCE_SECONDS = 10.0
 OPERATIONS_PER_SECOND = {"cpu": 2e10, "cuda": 1e13}
 MEASURED_STEPS = 3
@@ -40,14 +41,14 @@ def sweep_epochs(config: Json) -> int:
 
 @dataclass(frozen=True)
 class Pace:
-    """What optimizer steps and evaluations take."""
+    """The time and memory that optimizer steps and evaluations take."""
 
     step_seconds: float
-    """An optimizer step."""
+    """Seconds of an optimizer step."""
     text_seconds: float
-    """A text in an evaluation."""
+    """Seconds of a text in an evaluation."""
     peak_bytes: int
-    """Highest memory of the process, or of its GPU."""
+    """Peak memory of the process, or of its GPU, in bytes."""
 
 
 def measure(recipe: Recipe, part: Encoded, trunk: Path, memory: MemoryPlan) -> Pace:
@@ -58,9 +59,9 @@ def measure(recipe: Recipe, part: Encoded, trunk: Path, memory: MemoryPlan) -> P
     part
         The texts of `MEASURED_STEPS` optimizer steps, the first of which does not count.
     trunk
-        Weights of the pretrained trunk, where one learns.
+        File of the pretrained trunk's weights; read only where the trunk learns.
     memory
-        What is kept in memory.
+        The plan of what training keeps in memory, and where.
     """
     from redheart.evaluation.inference import contributions
     from redheart.machine.meter import peak_memory
@@ -77,12 +78,12 @@ def measure(recipe: Recipe, part: Encoded, trunk: Path, memory: MemoryPlan) -> P
         started = time.monotonic()
         contributions(state.network, few, recipe.train)
         text_seconds = (time.monotonic() - started) / len(few)
-        step = median(after - before for before, after in list(pairwise(times))[1:])
+        step = median(end - start for start, end in list(pairwise(times))[1:])
         return Pace(step, text_seconds, peak_memory())
 
 
 def is_quick(recipe: Recipe, parameters: int, max_tokens: int) -> bool:
-    """Tell whether measuring should take but some seconds, if every weight met every token."""
+    """Tell whether measuring should take a few seconds only, if every weight met every token."""
     options = recipe.train
     texts = options.batch_size * options.grad_accumulation * (2 if options.rdrop > 0 else 1)
     operations = 6.0 * parameters * texts * max_tokens * MEASURED_STEPS
@@ -91,11 +92,13 @@ def is_quick(recipe: Recipe, parameters: int, max_tokens: int) -> bool:
 
 def ledger_epochs(config: Json, run: Path, store: Store) -> list[float]:
     """Return the seconds of a run's recorded epochs of the main training under these settings."""
-    own = {**config["model"], **config["train"]}
-    found = []
+    settings = {**config["model"], **config["train"]}
+    seconds = []
     for line in Ledger(run / run_files.LEDGER).lines():
-        made = store.ingredients(line["key"]) if line["step"] == "train_leg" else None
-        params = {key.partition(".")[2]: v for key, v in (made or {"params": {}})["params"].items()}
-        if made and all(own.get(key, value) == value for key, value in params.items()):
-            found += [row["seconds"] for row in line.get("epochs", ())]
-    return found
+        entry = store.ingredients(line["key"]) if line["step"] == "train_leg" else None
+        params = {
+            key.partition(".")[2]: v for key, v in (entry or {"params": {}})["params"].items()
+        }
+        if entry and all(settings.get(key, value) == value for key, value in params.items()):
+            seconds += [row["seconds"] for row in line.get("epochs", ())]
+    return seconds

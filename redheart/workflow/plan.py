@@ -38,7 +38,7 @@ from redheart.workflow.plan_sizes import (
 
 
 def report(config: Json, run: Path, measured: bool) -> Iterator[str]:
-    """Yield the lines of the plan, of at most 80 characters where no path is longer.
+    """Yield the lines of the plan, each of at most 80 characters unless a path is longer.
 
     Parameters
     ----------
@@ -50,20 +50,20 @@ def report(config: Json, run: Path, measured: bool) -> Iterator[str]:
     recipe, store = read_recipe(config), Store(config["store"]["path"])
     corpus, trunk = read_corpus(config, run), trunk_config(config, run)
     max_tokens = config["train"]["max_tokens"]
-    one = synthetic_part(recipe, corpus, max_tokens, trunk, 1)
-    weights = count_parameters(recipe, one)
+    sample = synthetic_part(recipe, corpus, max_tokens, trunk, 1)
+    weights = count_parameters(recipe, sample)
     total = sum(weights.values())
     yield f"{config['run']}: {corpus.records:,} records"
     yield f"  ({corpus.origin})"
     yield f"  about {corpus.train:,} of them in train; {corpus.vocab_size:,} tokens at most"
     yield from _parameter_lines(weights)
     chosen = memory_plan.choose(
-        recipe, one.sizes, devices=config["train"]["devices"], **config["memory"]
+        recipe, sample.sizes, devices=config["train"]["devices"], **config["memory"]
     )
     yield from _memory_lines(chosen, device_type(recipe.train))
-    architecture = memory_plan.architecture_of(recipe, one.sizes)
-    kept = tiers.keeps(chosen.tier, total, network_sizes(architecture, recipe.tasks).compact)
-    planned = [*space.kinds(config, kept), *_data_kinds(config, run, corpus, trunk)]
+    architecture = memory_plan.architecture_of(recipe, sample.sizes)
+    footprint = tiers.keeps(chosen.tier, total, network_sizes(architecture, recipe.tasks).compact)
+    planned = [*space.kinds(config, footprint), *_data_kinds(config, run, corpus, trunk)]
     yield from _disk_lines(planned, store, run)
     steps = windows_per_epoch(corpus.train, recipe.train.batch_size, recipe.train.grad_accumulation)
     sweep, main = sweep_epochs(config), len(config["seeds"]) * config["train"]["epochs"]
@@ -104,13 +104,13 @@ def _memory_lines(chosen: MemoryPlan, device: str) -> Iterator[str]:
 
 def _data_kinds(config: Json, run: Path, corpus: Corpus, trunk: Json | None) -> list[space.Kind]:
     max_tokens = config["train"]["max_tokens"]
-    # Each has a place of 4 bytes and a value of 2.
+    # An n-gram takes 4 bytes for its place and 2 for its value.
     ngrams = 6 * NGRAMS_PER_TOKEN * max_tokens if corpus.lexicon_size else 0
     kinds = [space.Kind("encoded texts, about", 1, corpus.records * (4 * max_tokens + ngrams))]
     if trunk:
         source = Path(config["model"]["pretrained"])
-        found = [run / run_files.TRUNK_WEIGHTS, *sorted(source.glob("*.safetensors"))]
-        size = max((path.stat().st_size for path in found if path.is_file()), default=0)
+        paths = [run / run_files.TRUNK_WEIGHTS, *sorted(source.glob("*.safetensors"))]
+        size = max((path.stat().st_size for path in paths if path.is_file()), default=0)
         kinds += [space.Kind("weights of the trunk", 1, size)] if size else []
     if trunk and config["model"]["freeze_after"] == 0:
         size = corpus.records * max_tokens * trunk["hidden_size"] * 2

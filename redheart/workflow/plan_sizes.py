@@ -1,4 +1,4 @@
-"""The sizes of a corpus and of the network that is made for it, before there is either."""
+"""The sizes of a corpus and of its network, before either exists."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
     from redheart.model.network import Network
 
 
-# Counted where there is no corpus yet.
+# The number of records that is assumed where there is no corpus yet.
 ASSUMED_RECORDS = 10_000
 
-# Distinct n-grams that stand in a text, about, per token.
+# About so many distinct n-grams stand in a text, per token.
 NGRAMS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The sizes of a corpus that a network and its training follow from."""
+    """The sizes of a corpus that decide the sizes of the network and of its training."""
 
     records: int
     """Records that are divided into parts, at most."""
     train: int
     """Records in *train*."""
     vocab_size: int
-    """Tokens, at most."""
+    """Tokens in the vocabulary, at most."""
     lexicon_size: int
     """N-grams that the lexical branches read, at most."""
     origin: str
-    """Where these numbers come from."""
+    """Where these numbers come from, in words."""
 
 
 def read_corpus(config: Json, run: Path) -> Corpus:
-    """Return the sizes of a run's corpus, from its encoded parts or, without them, as bounds."""
+    """Return the sizes of a run's corpus: from its encoded parts or, without them, upper bounds."""
     encoded = [run / run_files.encoded(p) for p in config["split"] if p in _PARTS]
     if all(path.is_file() for path in encoded):
         sizes = {path.stem: _sizes(path) for path in encoded}
@@ -72,9 +72,9 @@ _PARTS = ("train", "val_select", "val_confirm", "test")
 def _sizes(path: Path) -> dict[str, int]:
     """Return the sizes of an encoded part; most of its file is not read."""
     with np.load(path, allow_pickle=False) as part:
-        known = int(part["ngrams.size"]) if "ngrams.size" in part.files else 0
+        lexicon_size = int(part["ngrams.size"]) if "ngrams.size" in part.files else 0
         records, vocab_size = len(part["offsets"]) - 1, int(part["sizes"][0])
-        return {"records": records, "vocab_size": vocab_size, "lexicon_size": known}
+        return {"records": records, "vocab_size": vocab_size, "lexicon_size": lexicon_size}
 
 
 def _count_records(config: Json) -> tuple[int, str]:
@@ -90,12 +90,12 @@ def _count_records(config: Json) -> tuple[int, str]:
 
 
 def trunk_config(config: Json, run: Path) -> dict[str, Any] | None:
-    """Return the config of the pretrained trunk, from the run or its source; None: there is none.
+    """Return the config of the pretrained trunk, from the run or its source; None without a trunk.
 
     Raises
     ------
     UserError
-        It is named by a model id and not yet imported.
+        The trunk is named by a model id and is not yet imported.
     """
     name = config["model"]["pretrained"]
     if not name:
@@ -114,12 +114,12 @@ def trunk_config(config: Json, run: Path) -> dict[str, Any] | None:
 def synthetic_part(
     recipe: Recipe, corpus: Corpus, max_tokens: int, trunk: Json | None, texts: int
 ) -> Encoded:
-    """Return texts of the longest length whose network is that of the corpus."""
+    """Return texts of the longest length, whose network has the sizes of the corpus's network."""
     generator = np.random.default_rng(0)
     ids = tuple(generator.integers(1, corpus.vocab_size, (texts, max_tokens), dtype=np.int32))
-    size, each = corpus.lexicon_size, min(NGRAMS_PER_TOKEN * max_tokens, corpus.lexicon_size)
-    columns = generator.integers(0, max(size, 1), texts * each)
-    values = np.full(texts * each, each**-0.5 if each else 0.0, np.float16)
+    size, ngrams = corpus.lexicon_size, min(NGRAMS_PER_TOKEN * max_tokens, corpus.lexicon_size)
+    columns = generator.integers(0, max(size, 1), texts * ngrams)
+    values = np.full(texts * ngrams, ngrams**-0.5 if ngrams else 0.0, np.float16)
     features = None
     if trunk and recipe.model.frozen:
         features = (np.zeros((max_tokens, trunk["hidden_size"]), np.float16),) * texts
@@ -128,21 +128,21 @@ def synthetic_part(
         {task.name: _targets(task, texts) for task in recipe.tasks},
         corpus.vocab_size,
         max_tokens,
-        Ngrams(columns, values, np.arange(texts + 1) * each, size) if size else None,
+        Ngrams(columns, values, np.arange(texts + 1) * ngrams, size) if size else None,
         None if recipe.model.frozen else trunk,
         features,
     )
 
 
 def _targets(task: Task, texts: int) -> np.ndarray:
-    """Return targets that are valid for any kind: each text has the next class."""
+    """Return targets that are valid for any kind of task: each text has the next class."""
     if task.kind == "regression":
         return np.full((texts, task.width), 0.5, np.float32)
     return np.eye(task.width, dtype=np.float32)[np.arange(texts) % task.width]
 
 
 def meta_network(recipe: Recipe, part: Encoded) -> Network:
-    """Return the network for a part on torch's meta device: all sizes, no memory."""
+    """Return the network for a part on torch's meta device: with all sizes and without memory."""
     import torch
 
     from redheart.model.network import Network
@@ -157,7 +157,7 @@ def meta_network(recipe: Recipe, part: Encoded) -> Network:
 
 
 def count_parameters(recipe: Recipe, part: Encoded) -> dict[str, int]:
-    """Return the number of weights of each module, without making any."""
+    """Return the number of weights of each module, without making any weight."""
     modules = meta_network(recipe, part).modules_by_name()
     return {
         name: sum(weight.numel() for weight in module.parameters())

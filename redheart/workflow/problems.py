@@ -20,22 +20,22 @@ Problem = tuple[list[str], str]
 
 
 def schema_problems(config: Any, schema: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what the schema does not allow: the key, and what is wrong there."""
+    """Yield each breach of the schema: the key, and what is wrong with it."""
     validator = jsonschema.Draft202012Validator(schema)
     for error in sorted(validator.iter_errors(config), key=lambda e: [str(p) for p in e.path]):
         path = [str(part) for part in error.path]
         if error.validator == "additionalProperties":
-            known = sorted(_of(error)["properties"])
-            for key in sorted(set(error.instance) - set(known)):
-                yield [*path, key], f"unknown key{did_you_mean(key, known)}"
+            keys = sorted(_of(error)["properties"])
+            for key in sorted(set(error.instance) - set(keys)):
+                yield [*path, key], f"unknown key{did_you_mean(key, keys)}"
         elif error.validator == "required":
-            # One error for each missing key, and only its message tells which.
+            # There is one error for each missing key, and only the message names the key.
             yield [*path, error.message.split("'")[1]], "this key is required"
         else:
             yield path or ["(config)"], _expectation(error)
 
 
-# What a value should have been, by the schema's keyword.
+# The expectation that a value did not meet, by the schema's keyword.
 _EXPECTED = {
     "minimum": "expected {} or more",
     "exclusiveMinimum": "expected more than {}",
@@ -47,27 +47,27 @@ _EXPECTED = {
 
 
 def _expectation(error: jsonschema.ValidationError) -> str:
-    wanted: Any = error.validator_value
+    allowed: Any = error.validator_value
     hint = ""
     if error.validator == "type":
-        expected = f"expected {' or '.join(wanted) if isinstance(wanted, list) else wanted}"
+        expected = f"expected {' or '.join(allowed) if isinstance(allowed, list) else allowed}"
     elif error.validator == "enum":
-        expected = f"expected one of {', '.join(map(str, wanted))}"
-        hint = did_you_mean(error.instance, wanted)
+        expected = f"expected one of {', '.join(map(str, allowed))}"
+        hint = did_you_mean(error.instance, allowed)
     elif error.validator == "pattern":
-        expected = str(_of(error).get("patternHint", f"expected a text like {wanted}"))
+        expected = str(_of(error).get("patternHint", f"expected a text like {allowed}"))
     else:
-        expected = _EXPECTED.get(str(error.validator), error.message).format(wanted)
+        expected = _EXPECTED.get(str(error.validator), error.message).format(allowed)
     return f"{expected}, got {error.instance!r}{hint}"
 
 
 def _of(error: jsonschema.ValidationError) -> Mapping[str, Any]:
-    """Return the part of the schema that was not met."""
+    """Return the part of the schema that a value does not meet."""
     return error.schema if isinstance(error.schema, Mapping) else {}
 
 
 def cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what no single key can show."""
+    """Yield the problems that only several keys together show."""
     train = config["train"]
     if train["epochs"] > train["schedule_epochs"] and train["final_rate"] == 0:
         yield (
@@ -91,8 +91,8 @@ def cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
                     resolve(options, parse_tasks(config["tasks"]), vocab_size=1, max_tokens=1)
             except UserError as error:
                 key, _, text = str(error).partition(": ")
-                named = key.startswith(f"{name}.")
-                yield (key.split("."), text) if named else ([name], str(error))
+                names_key = key.startswith(f"{name}.")
+                yield (key.split("."), text) if names_key else ([name], str(error))
 
 
 def _trunk_problems(model: Mapping[str, Any]) -> Iterator[Problem]:
@@ -117,7 +117,7 @@ def _task_problems(name: str, task: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 class Origin:
-    """Tells which of several config files a key came from: the last that holds it."""
+    """Tells from which of several config files a key came: the last one that holds the key."""
 
     def __init__(self, paths: Sequence[str | Path]) -> None:
         self.contents = [
@@ -125,7 +125,7 @@ class Origin:
         ]
 
     def of(self, path: Sequence[str]) -> str:
-        """Return the name of the last file that holds a key, or the nearest one above it."""
+        """Return the name of the last file with a key, or with the nearest key above it."""
         for depth in range(len(path), 0, -1):
             for name, content in reversed(self.contents):
                 if _holds(content, path[:depth]):

@@ -97,8 +97,8 @@ def allowed(schema: Json) -> str:
 
 
 def _either(choices: Sequence[str]) -> str:
-    *others, last = choices
-    return f"{', '.join(others)} or {last}" if others else last
+    *first, last = choices
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _words(kind: str, schema: Json) -> list[str]:

@@ -1,7 +1,8 @@
 """The JSON Schema of the config, made from the dataclasses whose fields are its keys.
 
-`make schema` writes it, and the page that explains all keys. A start reads the file and makes
-nothing: that would take the sources of the dataclasses, since Python keeps no text under a field.
+`make schema` writes the schema and the page that explains all keys. The start of a run only reads
+the file. To make the schema, it would have to parse the sources of the dataclasses, since Python
+keeps no text under a field.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def _section(name: str) -> Json:
 
 
 def _object(properties: Mapping[str, Json], required: Sequence[str]) -> Json:
-    # Several problems of one place in a config are told in the order of these keywords.
+    # A message lists several problems of one place in a config in the order of these keywords.
     return {
         "type": "object",
         "additionalProperties": False,
@@ -96,7 +97,7 @@ def doc_lines(kind: type) -> dict[str, str]:
 
 
 def value_schema(hint: Any) -> Json:
-    """Return the schema of the values that a type, with its limits, allows."""
+    """Return the schema of the values that a type with its limits allows."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         schema = value_schema(arguments[0])
@@ -118,23 +119,23 @@ def _limited(schema: Json, limit: Limit) -> Json:
     if isinstance(limit, OneOf):
         return {limit.keyword: limit.value}
     if isinstance(limit, NotEmpty):
-        # Of a union such as text or null, the first type is the one that can be empty.
+        # In a union such as text or null, the first type is the one whose values can be empty.
         kind = schema["type"] if isinstance(schema["type"], str) else schema["type"][0]
         return {**schema, NOT_EMPTY[kind]: 1}
     return {**schema, limit.keyword: limit.value}
 
 
 def _union(schemas: Sequence[Json]) -> Json:
-    """Join the schemas of types, the first of which alone may say more than its name."""
+    """Join the schemas of types; only the first schema may say more than the name of its type."""
     if "enum" in schemas[0]:
         return {"enum": [*schemas[0]["enum"], None]}
     return {**schemas[0], "type": [schema["type"] for schema in schemas]}
 
 
 def _values(hint: Any) -> Json:
-    """Return what the schema of a mapping says of its values, and of its keys if they are names.
+    """Return the schema of a mapping's values, and of its keys if the values are dataclasses.
 
-    Where the values are dataclasses, the field `name` is the key.
+    The field `name` of such a dataclass is the key.
     """
     kind: type = hint
     if not is_dataclass(kind):

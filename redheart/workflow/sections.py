@@ -1,4 +1,4 @@
-"""The keys of the config: the dataclasses whose fields they are, by section, and their defaults."""
+"""The keys of the config, by section: the dataclasses with these fields, and their defaults."""
 
 from __future__ import annotations
 
@@ -127,10 +127,10 @@ class Section(NamedTuple):
     """A key of the config that holds other keys."""
 
     about: str
-    """What they are about, and the page that tells more."""
+    """What these keys are about, and the page that tells more."""
     kinds: tuple[type, ...]
-    """The dataclasses whose fields they are. Some sections serve several steps: their settings are
-    divided so that a change reaches only the steps that it concerns."""
+    """The dataclasses whose fields these keys are. A section that serves several steps has several
+    dataclasses, so that a change reaches only the steps that it concerns."""
 
 
 SECTIONS: dict[str, Section] = {
@@ -201,8 +201,8 @@ SECTIONS: dict[str, Section] = {
     ),
 }
 
-# Keys that are null in a config unless they are set: another key then gives the value that the
-# step takes (`config.effective`).
+# Keys that are null in a config unless they are set: a step then takes the value of another key
+# (`config.effective`).
 NULL_BY_DEFAULT = {("train", "schedule_epochs")}
 
 
@@ -218,7 +218,7 @@ def defaults() -> dict[str, Any]:
 
 
 def defaults_of(kind: type) -> dict[str, Any]:
-    """Return the defaults of a dataclass's fields, tuples as the lists of a config file."""
+    """Return the defaults of a dataclass's fields; tuples become lists, as in a config file."""
     return {
         field.name: list(field.default) if isinstance(field.default, tuple) else field.default
         for field in fields(kind)

@@ -1,4 +1,4 @@
-"""What a run takes of the disk, and the refusal of one that the disk cannot hold."""
+"""The disk space that a run takes, and the refusal of a run that the disk cannot hold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from redheart.storage.store import Store
 from redheart.sweep.halving import HalvingOptions, make_rungs
 from redheart.workflow import steps
 
-# The moving average is float32 whatever the weights are.
+# Bytes of a number of the moving average, which is float32 whatever the type of the weights.
 AVERAGE = 4
 CHECKPOINTS = {True: "checkpoints (weights, EMA)", False: "checkpoints (weights)"}
 
@@ -30,48 +30,48 @@ class Kind:
     """Files of one kind."""
 
     name: str
-    """What they are."""
+    """Name of the kind, for tables and messages."""
     number: int
-    """How many there are at most at once."""
+    """Most files that exist at the same time."""
     file_bytes: int
-    """Size of one."""
+    """Size of one file, in bytes."""
     in_results: bool = True
-    """Whether each lies in `results/` too: as a link to the store where that can be, or a copy."""
+    """Whether each file lies in `results/` too: as a link to the store if possible, or a copy."""
 
     @property
     def bytes(self) -> int:
-        """Size of all, each counted once."""
+        """Size of all files in bytes, each counted once."""
         return self.number * self.file_bytes
 
 
-def kinds(config: Json, kept: Kept) -> list[Kind]:
-    """Return what training and crossover write.
+def kinds(config: Json, footprint: Kept) -> list[Kind]:
+    """Return the kinds of files that training and crossover write.
 
-    Encoded texts and tables, which are small beside that, are left out.
+    Encoded texts and tables are left out, since they are small in comparison.
     """
     seeds, offsets = len(config["seeds"]), len(config["crossover"]["offsets"])
     legs = len(checkpoint_epochs(build(LegOptions, config["train"])))
     stay, most = count_states(legs, config["store"]["keep_every"], config["store"]["keep_last"])
     averaged = config["checkpoints"]["ema"]
-    weights, average = kept.weight_bytes, AVERAGE * kept.weights
-    whole_state = weights + average + kept.states
+    weights, average = footprint.weight_bytes, AVERAGE * footprint.weights
+    whole_state = weights + average + footprint.states
     if config["checkpoints"]["dtype"] == "bf16":
-        weights = average = 2 * kept.weights
+        weights = average = 2 * footprint.weights
     saved = weights + average * averaged
-    # What it lacks of every bit, the training state has (`rounding`).
+    # The training state holds the bits that the checkpoint lacks (`rounding`).
     state = whole_state - saved
-    # Of a seed, with and without those of averages.
+    # Files of one seed: those of weights, and those of averages.
     stitched = len(stitched_files(False, config["crossover"]["offsets"]))
     of_averages = len(stitched_files(averaged, config["crossover"]["offsets"])) - stitched
     largest = max(weights, average * averaged)
-    # An ensemble of all variants, or a model a task, is the largest that can ship.
+    # The largest model that can ship is an ensemble of all variants, or of one model a task.
     members = max(offsets, len(config["tasks"]))
     return [
         Kind(CHECKPOINTS[averaged], legs * seeds, saved),
         Kind("training states that stay", stay * seeds, state, in_results=False),
         Kind("training states that come and go", (most - stay) * seeds, state, in_results=False),
         Kind("training states of trials", _trial_states(config), whole_state, in_results=False),
-        # The older one goes when the newer one is complete.
+        # The older snapshot is deleted when the newer one is complete.
         Kind("snapshots", 2, whole_state, in_results=False),
         Kind("soups, crossovers and variants", stitched * seeds, weights),
         Kind("soups and crossovers of EMA", of_averages * seeds, average),
@@ -80,17 +80,17 @@ def kinds(config: Json, kept: Kept) -> list[Kind]:
 
 
 def count_states(legs: int, keep_every: int, keep_last: int) -> tuple[int, int]:
-    """Return how many training states of a chain of legs stay, and how many there are at most.
+    """Return how many training states of a chain of legs stay, and how many exist at most.
 
-    The one that is written comes before those that it replaces go.
+    A new state is written before the states that it replaces are deleted.
     """
-    kept: set[int] = set()
+    states: set[int] = set()
     most = 0
     for leg in range(1, legs + 1):
-        kept.add(leg)
-        most = max(most, len(kept))
-        kept = {n for n in kept if leg - n < keep_last or n % keep_every == 0}
-    return len(kept), most
+        states.add(leg)
+        most = max(most, len(states))
+        states = {n for n in states if leg - n < keep_last or n % keep_every == 0}
+    return len(states), most
 
 
 def _trial_states(config: Json) -> int:
@@ -114,12 +114,12 @@ class Disk:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether it cannot hold the run."""
+        """Tell whether the file system cannot hold the run."""
         return sum(self.needed.values()) > self.free
 
 
 def disks(planned: Sequence[Kind], store: Store, run: Path) -> list[Disk]:
-    """Return the file systems of the store and of a run's folder, or the one that is both."""
+    """Return the file systems of the store and of a run's folder: two, or one that holds both."""
     places = _existing(store.root), _existing(run)
     needed: dict[int, dict[str, int]] = {place.stat().st_dev: {} for place in places}
     of_store, of_results = (needed[place.stat().st_dev] for place in places)
@@ -135,8 +135,8 @@ def disks(planned: Sequence[Kind], store: Store, run: Path) -> list[Disk]:
     ]
 
 
-def check(config: Json, kept: Kept, store: Store, run: Path, train: str) -> None:
-    """Refuse to train what the disk cannot hold, counting what is still to be written.
+def check(config: Json, footprint: Kept, store: Store, run: Path, train: str) -> None:
+    """Refuse a training that the disk cannot hold; only files still to be written count.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def check(config: Json, kept: Kept, store: Store, run: Path, train: str) -> None
     UserError
         A file system has not enough room for what the run will write there.
     """
-    planned = kinds(config, kept)
+    planned = kinds(config, footprint)
     if not any(disk.is_full for disk in disks(planned, store, run)):
         return
     for disk in disks(remaining(config, planned, store, run, train), store, run):
@@ -172,18 +172,18 @@ def _refusal(disk: Disk) -> str:
 def remaining(
     config: Json, planned: Sequence[Kind], store: Store, run: Path, train: str
 ) -> list[Kind]:
-    """Return what is still to be written.
+    """Return the kinds of files, with the numbers that are still to be written.
 
-    A checkpoint that a change of data, settings or code made invalid counts as not there: the store
-    keeps it beside its successor.
+    A checkpoint that a change of data, settings or code made invalid counts as missing, since the
+    store keeps it beside its successor.
     """
     current = [key for key in _keys(config, run) if _is_current(config, store, key, train)]
     states = sum(store.state_path(key).is_file() for key in current)
-    there = {
+    present = {
         **dict.fromkeys(CHECKPOINTS.values(), len(current)),
         "training states that stay": states,
     }
-    return [replace(k, number=max(0, k.number - there.get(k.name, 0))) for k in planned]
+    return [replace(k, number=max(0, k.number - present.get(k.name, 0))) for k in planned]
 
 
 def _keys(config: Json, run: Path) -> list[str]:
@@ -197,18 +197,18 @@ def _keys(config: Json, run: Path) -> list[str]:
 
 
 def _is_current(config: Json, store: Store, key: str, train: str) -> bool:
-    made = store.ingredients(key)
+    entry = store.ingredients(key)
     settings = json.loads(steps.parameters(config, "train_leg")).items()
     return (
-        made is not None
-        and settings <= made["params"].items()
-        and made["code"] == steps.codes(store)["train_leg"]
-        and made["uses"]["train"] == train
+        entry is not None
+        and settings <= entry["params"].items()
+        and entry["code"] == steps.codes(store)["train_leg"]
+        and entry["uses"]["train"] == train
     )
 
 
 def _existing(path: Path) -> Path:
-    """Return a folder, or the nearest one above it that is there."""
+    """Return a folder, or the nearest folder above it that exists."""
     path = Path(os.path.abspath(path))
     while not path.is_dir():
         path = path.parent

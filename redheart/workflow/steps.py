@@ -1,7 +1,7 @@
 """The plan as a table: which settings and which code reach which step.
 
 A step runs again when one of its settings, its code or the content of its inputs changes, and for
-no other reason. `tests/test_steps.py` holds this table to the rules and to the config.
+no other reason. `tests/workflow/test_steps.py` checks this table against the rules and the config.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from redheart.storage.store import Store
 from redheart.sweep.choice import ChoiceOptions
 from redheart.workflow import fingerprint
 
-# The file of the store that keeps them.
+# The file of the store that keeps the fingerprints.
 FINGERPRINTS = "fingerprints.json"
 
 
@@ -29,11 +29,11 @@ class Step:
     """What a step depends on besides its inputs and its script."""
 
     keys: tuple[str, ...] = ()
-    """Config keys, dotted; a section stands for all its keys, `labels` for tasks but weights."""
+    """Config keys, dotted. A section means all its keys; `labels`: the tasks without weights."""
     called: tuple[str, ...] = ()
-    """Modules that plumbing calls for it, so that nothing in its script refers to them."""
+    """Modules that plumbing calls for the step, so that its script does not refer to them."""
     action: str = ""
-    """The function in its rule's script, where the rule has two steps, each with its own code."""
+    """The step's function in the rule's script, where a rule has two steps with a function each."""
 
 
 def _keys(section: str, *kinds: type) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ STEPS = {name: step for phase in PHASES.values() for name, step in phase.items()
 
 
 def roots(step: str) -> tuple[str, ...]:
-    """Return where the code of a step begins: its script, and what plumbing calls for it."""
+    """Return where a step's code begins: its script, and modules that plumbing calls for it."""
     return (STEPS[step].action or f"scripts.{step}", *STEPS[step].called)
 
 
@@ -126,7 +126,7 @@ def settings(parameters: str) -> dict[str, Any]:
 
 
 def codes(store: Store) -> dict[str, str]:
-    """Return the fingerprint of the code behind each step, or the older one that it counts as."""
+    """Return the fingerprint of the code behind each step, or the older one it was accepted as."""
     accepted = store.accepted()
     return {step: accepted.get((step, code), code) for step, code in present_codes(store).items()}
 
@@ -134,15 +134,16 @@ def codes(store: Store) -> dict[str, str]:
 def present_codes(store: Store) -> dict[str, str]:
     """Return the fingerprint of the code behind each step as it is now.
 
-    They are kept in the store beside a hash of all sources, and taken from there while that is the
-    same: the workflow asks for them at every start, on a cluster in every job.
+    The store keeps the fingerprints beside a hash of all sources. While the hash is the same, they
+    are read from the store, since the workflow needs them at every start, and on a cluster in
+    every job.
     """
     path, sources = store.root / FINGERPRINTS, fingerprint.sources()
     try:
-        kept = files.read_json(path)
-        if kept["sources"] == sources:
-            return {step: str(kept["codes"][step]) for step in STEPS}
-    except (UserError, TypeError, KeyError):  # None yet, or a damaged one: it is only a copy.
+        stored = files.read_json(path)
+        if stored["sources"] == sources:
+            return {step: str(stored["codes"][step]) for step in STEPS}
+    except (UserError, TypeError, KeyError):  # The file is missing or damaged; it is only a copy.
         pass
     present = {step: fingerprint.fingerprint(roots(step)) for step in STEPS}
     if store.root.is_dir():
@@ -151,14 +152,14 @@ def present_codes(store: Store) -> dict[str, str]:
 
 
 def accept(step: str, store: Store, why: str) -> str:
-    """Let the present code of a step count as the one that last computed, and write that down.
+    """Let the present code of a step count as the code that last computed, and record this.
 
-    For a refactoring that changes no result, so that it costs no computation. It is a promise of
-    the user's: results of the old code are then taken for those of the new one.
+    It is meant for a refactoring that changes no result: nothing is then computed again. The user
+    promises that: results of the old code are taken for results of the new code.
 
     Returns
     -------
-    A sentence about what was done.
+    A sentence that tells the user what was accepted.
     """
     if step not in STEPS:
         raise UserError(f"there is no step '{step}'{did_you_mean(step, STEPS, 'steps')}")
