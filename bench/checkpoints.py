@@ -1,13 +1,14 @@
-"""What saving, stitching and archiving a checkpoint of the 730m preset takes: time, bytes, memory.
+"""Measure saving, stitching and archiving a checkpoint of the 730m preset: time, bytes, memory.
 
     python bench/checkpoints.py [--folder DIR]    DIR: on the disk to measure; 6 GB go there
 
-Weights in bf16 of the preset's shapes (1.5 GB), random, scaled as weights are; nothing is trained.
-The ratios of one run count, not the seconds of another. docs/checkpoints.md has the figures.
+The weights are random bf16 numbers in the preset's shapes (1.5 GB), scaled as weights are; nothing
+is trained. Compare the ratios within one run, and not the seconds of two runs.
+docs/checkpoints.md has the figures.
 
-Savers take turns in random order, and the fastest of their times counts, not the median: a
-virtual machine gives freed memory back to its host, so the page cache of whoever writes next waits
-for the host, up to three times as long as the writing takes.
+The ways to save take turns in random order, and the fastest time of each counts, not the median. A
+virtual machine returns freed memory to its host, so the page cache of the next writer waits for the
+host, up to three times as long as the writing takes.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ from redheart.workflow import config, plan_sizes
 ROOT = Path(__file__).parents[1]
 EPOCHS = (2, 4, 6, 8, 10)
 REPEATS, ROUNDS = 3, 7
-# What is read to find how well and how fast it is compressed, and the longest time per method.
+# So many bytes of a file are compressed to measure ratio and speed of each method; the slowest
+# method sets the limit.
 PART_BYTES = 60_000_000
 States = dict[str, dict[str, Tensor]]
 
@@ -72,7 +74,7 @@ def tensors_of(states: States) -> list[Tensor]:
 
 
 def in_turns(folder: Path, tasks: dict[str, Callable[[Path], Any]]) -> dict[str, float]:
-    """Return the least seconds of each task; each writes a file that is deleted in between."""
+    """Return the least seconds of each task; the file that a task writes is deleted after it."""
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     names = list(tasks)
     for number in range(ROUNDS):
@@ -87,7 +89,7 @@ def in_turns(folder: Path, tasks: dict[str, Callable[[Path], Any]]) -> dict[str,
 
 
 def saving(states: States, folder: Path) -> dict[str, float]:
-    """Return the seconds of the ways to save weights; all but the first know a hash at the end."""
+    """Return the seconds of each way to save weights; all but the first also compute a hash."""
 
     def raw(path: Path) -> None:
         with open(path, "wb") as stream:
@@ -134,7 +136,7 @@ def saving(states: States, folder: Path) -> dict[str, float]:
 
 
 def show_saving(states: States, folder: Path) -> None:
-    """Print what saving takes, and what a mapped reading of a part."""
+    """Print the times of all ways to save, and of a SHA-256 alone."""
     size = sum(tensor.nbytes for tensor in tensors_of(states))
     print(
         f"\n{size / 1e9:.2f} GB of bf16 in {len(tensors_of(states))} tensors; fastest of {ROUNDS}"
@@ -151,7 +153,7 @@ def show_saving(states: States, folder: Path) -> None:
 
 
 def show_loading(paths: list[Path]) -> None:
-    """Print what it takes to map a file, read 15 % of its bytes and add them up."""
+    """Print the time to map a file, read 15 % of its bytes and add them up."""
     times = []
     for _ in range(REPEATS):
         started = time.perf_counter()
@@ -183,7 +185,7 @@ print(time.perf_counter() - started, read() - read_before, memory("VmHWM") - bef
 
 
 def show_stitching(states: States, paths: list[Path], folder: Path) -> None:
-    """Print what stitching five groups takes, each from a checkpoint of its own, by a process."""
+    """Print time, read bytes and memory of a process that stitches groups from five checkpoints."""
     hashes = {epoch: {"weights": hash_modules(states)} for epoch in EPOCHS}
     by_group = groups(states)
     epochs = dict(zip(by_group, cycle(EPOCHS), strict=False))
@@ -206,7 +208,7 @@ def show_stitching(states: States, paths: list[Path], folder: Path) -> None:
 
 
 def show_archives(path: Path, folder: Path) -> None:
-    """Print size and time of ways to pack a checkpoint, from a part of it."""
+    """Print size and time of several ways to pack a checkpoint, measured on a part of it."""
     import zstandard
 
     with open(path, "rb") as stream:

@@ -1,15 +1,16 @@
-"""Measure the search for near-duplicates: against what people use instead, and as texts grow.
+"""Measure the search for near-duplicates: against other tools, and with growing corpora.
 
     python bench/dedup.py                       all parts
     python bench/dedup.py methods --threshold 0.8 --cut 500 --corpus shuffled
     python bench/dedup.py --size 1000           everything, a tenth as large, in a minute
 
-Parts: `first_use`, what the first search of a process adds; `growth`, from 0.3 to 10 times --size
-texts; `hostile`, three times --size texts that are alike in all but order; `methods`, --size texts
-by all methods. The texts are those of data/scruples.jsonl.gz where it is present, otherwise
-generated ones; beyond their number, variants are made by dropping and mixing sentences. One text
-in twenty is a planted near-duplicate. What is too slow to run in full is timed on a sample and
-scaled by the number of pairs, and the table says so. The bars are meant for the default sizes.
+Parts: `first_use`, the time that the first search of a process adds; `growth`, from 0.3 to 10 times
+--size texts; `hostile`, three times --size texts that are alike in all but order; `methods`, --size
+texts by all methods. The texts are those of data/scruples.jsonl.gz if the file exists, otherwise
+generated ones. Where more texts are needed, variants are made by dropping and mixing sentences. One
+text in twenty is a planted near-duplicate. A method that is too slow for all texts is timed on a
+sample; its time is scaled by the number of pairs, and the table says so. The bars are meant for the
+default sizes.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def timed(method: Any, texts: list[str], threshold: float) -> tuple[float, Found
 
 
 def child(action: str, options: argparse.Namespace, *more: str, **environment: str) -> Any:
-    """Do something in a process of its own, whose memory and imports are its own."""
+    """Run an action of this file in a separate process, with its own memory and imports."""
     command = [sys.executable, __file__, action, "--threshold", str(options.threshold)]
     done = subprocess.run(
         [*command, "--repeats", str(options.repeats), *more],
@@ -56,7 +57,7 @@ def child(action: str, options: argparse.Namespace, *more: str, **environment: s
     return json.loads(done.stdout)
 
 
-# What the first search of a process adds
+# The time that the first search of a process adds
 
 
 def measure_first_use(options: argparse.Namespace) -> dict[str, float]:
@@ -210,9 +211,9 @@ def print_row(name: str, taken: float, base: float, found: Found, truth: Found) 
     )
 
 
-# What `child` is asked for.
+# The actions of `child`.
 MEASUREMENTS = {"measure": measure, "measure_first_use": measure_first_use}
-# `methods` comes last: Linux counts the peak memory of a parent as its child's.
+# `methods` comes last, since Linux counts the peak memory of a parent as its child's.
 PARTS = {"first_use": first_use, "growth": growth, "hostile": hostile, "methods": methods}
 
 

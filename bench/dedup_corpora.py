@@ -1,4 +1,4 @@
-"""The texts of the benchmark: real ones where they are present, generated ones otherwise."""
+"""The texts of the benchmark: real texts if their file exists, generated texts otherwise."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def sentences_of(text: str) -> list[str]:
 
 
 def mixed(texts: list[str], size: int, rng: np.random.Generator) -> list[str]:
-    """Take texts; where they run out, halves of two texts without one sentence in four."""
+    """Take texts; when they run out, join halves of two texts, without one sentence in four."""
     chosen = [texts[i] for i in rng.permutation(len(texts))[:size]]
     while len(chosen) < size:
         left, right = (sentences_of(texts[i]) for i in rng.integers(len(texts), size=2))
@@ -50,7 +50,7 @@ def mixed(texts: list[str], size: int, rng: np.random.Generator) -> list[str]:
 
 
 def shuffled(texts: list[str], size: int, rng: np.random.Generator) -> list[str]:
-    """Deal the sentences of all texts out again: texts alike in letters and n-grams."""
+    """Make texts from the shuffled sentences of all texts: they share letters and n-grams."""
     sentences = [s for text in texts for s in sentences_of(text)]
     counts = [len(sentences_of(texts[i])) for i in rng.integers(len(texts), size=size)]
     return [". ".join(sentences[i] for i in rng.integers(len(sentences), size=n)) for n in counts]

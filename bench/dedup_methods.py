@@ -1,4 +1,4 @@
-"""The search for near-duplicates and what people use instead; each returns pairs (i, j), i < j."""
+"""The search for near-duplicates, and other tools for it; each returns pairs (i, j), i < j."""
 
 from __future__ import annotations
 

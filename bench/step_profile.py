@@ -1,11 +1,11 @@
 """Show where a training step's time goes: the demo's settings, on texts of 64 and of 256 tokens.
 
     python bench/step_profile.py           shares of a step by part, and the parts of an evaluation
-    python bench/step_profile.py --ops     and the operators of torch that take most of it
-    python bench/step_profile.py --leg     what a leg of the demo takes beside its training
+    python bench/step_profile.py --ops     and the operators of torch that take most of the time
+    python bench/step_profile.py --leg     the time of a leg of the demo beside its training
 
-CPU seconds of one thread, the median of several times, so that other work on the machine hardly
-counts. docs/performance.md tells what was made of it.
+Figures are CPU seconds of one thread, the median of several repeats, so that other work on the
+machine hardly counts. docs/performance.md tells which changes followed from the figures.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-# As the workflow sets it, and before torch is imported: docs/decisions/005-threads.md.
+# The value that the workflow sets; it must be set before torch is imported:
+# docs/decisions/005-threads.md.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import numpy as np
@@ -49,7 +50,7 @@ from redheart.workflow.config import read
 ROOT = Path(__file__).parents[1]
 EPOCHS = 5
 STORED = ("weights", "manifest", "steps")
-# What is timed, by the name under which it is shown: where it is looked up, and its name there.
+# The timed functions, by their names in the output: the module that holds each, and its name there.
 PARTS: dict[str, tuple[Any, str]] = {
     "batches": (epochs, "make_batch"),
     "forward": (Network, "forward"),
@@ -72,7 +73,7 @@ def demo_recipe() -> tuple[Recipe, dict[str, Any]]:
 def make_part(
     recipe: Recipe, config: dict[str, Any], max_tokens: int, texts: int
 ) -> tokens.Encoded:
-    """Return texts of the demo corpus, each so many of its texts one after the other."""
+    """Return texts that each join several texts of the demo corpus."""
     records, _ = corpus.generate(build(corpus.CorpusOptions, config["demo"]))
     joined = [
         {**record, "text": " ".join(r["text"] for r in records[i : i + texts])}
@@ -114,7 +115,7 @@ def timed(seconds: dict[str, float]) -> Iterator[None]:
 
 def epoch_shares(state: training_state.TrainingState, part: tokens.Encoded) -> dict[str, float]:
     """Return the median CPU seconds of an epoch by part, the `whole` first."""
-    train_epoch(state, part)  # the first one allocates
+    train_epoch(state, part)  # the first epoch allocates memory
     rows = []
     for _ in range(EPOCHS):
         seconds: dict[str, float] = defaultdict(float)
@@ -137,7 +138,7 @@ def evaluation_seconds(state: training_state.TrainingState, part: tokens.Encoded
 
 
 def leg_seconds(recipe: Recipe, part: tokens.Encoded, folder: Path) -> dict[str, float]:
-    """Return the median CPU seconds of what a leg does beside its training, by name."""
+    """Return the median CPU seconds of a leg's actions beside its training, by name."""
     data, saved, state = folder / "part.npz", folder / "leg", folder / "state"
     tokens.save_encoded(data, part)
     trained = training_state.prepare(recipe, part, 1e-2, 0)
@@ -175,7 +176,7 @@ def _run(code: str) -> None:
 
 
 def _cpu(act: Callable[[], Any]) -> float:
-    """Return the CPU seconds of this process and of those that it waits for."""
+    """Return the CPU seconds of this process and of the child processes that it waits for."""
     before = os.times()
     act()
     return sum(after - b for after, b in zip(os.times()[:4], before[:4], strict=True))

@@ -1,20 +1,21 @@
-"""Measure training against the trainers people use: whole legs, each a process of its own.
+"""Measure training against other trainers: whole legs, each in a separate process.
 
     python bench/training.py                 titles, then texts of 512 tokens: 6 to 8 minutes
     python bench/training.py texts --legs 5
     python bench/training.py --quick         some titles in under a minute: does everything run?
 
-`redheart` is a leg as the workflow runs it (scripts/train_leg.py); `plain` the PyTorch loop that a
-careful person writes, with torch's dropout and batches of similar length, `plain_own_dropout` the
-same with Red Heart's dropout, as all that follow have it; `trainer` is Hugging Face's, `lightning`
-is Lightning's, both as they come and, `_grouped`, with batches of similar length: Trainer's own
-`group_by_length`, the plain loop's for Lightning. All train the same network on the same texts by
-the same loss (R-Drop) in the same effective batch, in fp32 with fused AdamW; all go on from the
-checkpoint before, evaluate weights and moving average, and save. Legs of all contestants take
-turns, so that other work on the machine hits them alike.
+The contestant `redheart` is a leg as the workflow runs it (scripts/train_leg.py). `plain` is the
+PyTorch loop that a careful person writes, with torch's dropout and batches of similar length.
+`plain_own_dropout` is the same loop with Red Heart's dropout, which all further contestants use
+too. `trainer` is Hugging Face's trainer, and `lightning` is Lightning's, both with their default
+batches. With `_grouped`, they have batches of similar length: by Trainer's own `group_by_length`,
+and for Lightning by the sampler of the plain loop. All contestants train the same network on the
+same texts by the same loss (R-Drop) in the same effective batch, in fp32 with fused AdamW. All go
+on from the previous checkpoint, evaluate weights and moving average, and save. The legs of all
+contestants take turns, so that other work on the machine slows all of them alike.
 
-What is not installed is left out and named. It can be had without touching the environment, and
-without fetching torch anew:
+A contestant that is not installed is left out and named. These commands install the packages
+outside of the environment, and do not fetch torch again:
 
     pip install --no-deps --target DIR lightning pytorch-lightning lightning-utilities \
         torchmetrics accelerate
@@ -44,11 +45,11 @@ from redheart.storage import files
 
 PEAK = 3e-3
 WINDOW = 64
-# Texts of a rival's pass: a whole step of titles, where that is its fastest.
+# Texts of a rival's pass. For titles it is a whole step, with which the rivals are fastest.
 MICRO_BATCH = {"titles": 64, "texts": 32}
 TEXTS = {"titles": 7500, "texts": 600}
 QUICK_TEXTS = 150
-# What each contestant needs beyond the project's own packages.
+# The packages that each contestant needs beyond the project's own.
 NEEDS = {
     "redheart": (),
     "plain": (),
@@ -75,7 +76,7 @@ def run_leg(name: str, folder: Path, number: int) -> Row:
     own = name == "redheart"
     script = "training_job.py" if own else "training_rivals.py"
     command = [sys.executable, str(HERE / script), *([] if own else [name])]
-    # As the workflow sets it, for everyone: docs/decisions/005-threads.md.
+    # All contestants get the value that the workflow sets: docs/decisions/005-threads.md.
     spin = {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "10000")}
     started, before = time.perf_counter(), os.times()
     done = subprocess.run(
@@ -97,7 +98,7 @@ def run_leg(name: str, folder: Path, number: int) -> Row:
 
 
 def own_facts(folder: Path) -> Row:
-    """Return what the ledger says of the last leg, and its loss."""
+    """Return the ledger's figures of the last leg, and its loss."""
     trained, evaluated = files.read_lines(folder / "run" / "ledger.jsonl")[-2:]
     table = files.read_json(folder / "run" / "ckpt" / Path(evaluated["target"]).name)
     return {
@@ -114,12 +115,12 @@ def rival_facts(folder: Path, number: int) -> Row:
 
 
 def mean_loss(table: dict[str, Any], key: str) -> float:
-    """Return the mean over all modules and tasks: equal trainings have about equal ones."""
+    """Return the mean over all modules and tasks; equal trainings have about equal means."""
     return statistics.mean(row[key] for by_task in table.values() for row in by_task.values())
 
 
 def own_padded(settings: dict[str, Any], part: tokens.Encoded, epochs: range) -> int:
-    """Return the tokens, padding among them, that Red Heart's own epochs read."""
+    """Return the number of tokens that Red Heart's epochs read, padding included."""
     train, lengths = settings["train"], part.lengths
     return sum(
         len(rows) * int(lengths[rows].max())
@@ -137,7 +138,7 @@ def own_padded(settings: dict[str, Any], part: tokens.Encoded, epochs: range) ->
 
 
 def measure(kind: str, plan: Plan, folder: Path) -> None:
-    """Let all contestants train a corpus, and print what each took."""
+    """Let all contestants train a corpus, and print the times of each."""
     settings = training_corpora.make(kind, plan, folder)
     training_job.write_jobs(folder, settings, PEAK)
     shared = {"micro_batch": MICRO_BATCH[kind], "window": WINDOW, "peak": PEAK}
@@ -147,7 +148,7 @@ def measure(kind: str, plan: Plan, folder: Path) -> None:
     names = [name for name, needs in NEEDS.items() if not set(needs) & set(absent)]
     rows: dict[str, list[Row]] = {name: [] for name in names}
     for number in range(1, plan.legs + 1):
-        # Each begins a round in turn.
+        # Another contestant begins each round.
         first = number % len(names)
         for name in names[first:] + names[:first]:
             rows[name].append(run_leg(name, folder, number))
@@ -159,7 +160,7 @@ def measure(kind: str, plan: Plan, folder: Path) -> None:
 
 
 def print_table(rows: dict[str, list[Row]], real: int) -> None:
-    """Print medians over the legs; a ratio is the median of those of legs that took turns."""
+    """Print medians over the legs; a ratio is the median over pairs of legs of one round."""
     print(
         "| contestant | real tokens per second | redheart's, as a multiple | in training alone | "
         "of CPU time | padding | seconds of a leg | training | evaluation | all else "

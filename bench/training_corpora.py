@@ -1,7 +1,7 @@
-"""What is trained on in the benchmark of training: real texts where they are present.
+"""The corpora of the benchmark of training: real texts if their file exists.
 
-`titles` are short; of `texts` 512 tokens are kept. Both are those of data/scruples.jsonl.gz;
-where that is absent, they are texts of the demo corpus, one of them or many joined.
+`titles` are short; `texts` are cut to 512 tokens. Both come from data/scruples.jsonl.gz. If this
+file is absent, a title is one text of the demo corpus, and a text is many of them joined.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from redheart.workflow import config
 ROOT = Path(__file__).parents[1]
 SCRUPLES = ROOT / "data" / "scruples.jsonl.gz"
 MAX_TOKENS = {"titles": 64, "texts": 512}
-# The shares of a run: 0.75 of the texts train, 0.10 are val_select; of 7,500 texts that train, the
-# loss is taken on 1,000.
+# The shares of a run: 0.75 of the texts train, and 0.10 are val_select. The training loss is
+# computed on 1,000 of 7,500 training texts.
 VALIDATION_SHARE = SCORED_SHARE = 1 / 7.5
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is trained."""
+    """The amount of training."""
 
     texts: int
-    """Texts that train."""
+    """Training texts."""
     legs: int
-    """Legs, each a process."""
+    """Legs, each in its own process."""
     epochs: int
     """Epochs of a leg."""
     threads: int
@@ -85,7 +85,7 @@ def read_config(kind: str, plan: Plan, scored: int, folder: Path) -> dict[str, A
 
 
 def read_or_generate(kind: str, count: int) -> list[dict[str, Any]]:
-    """Return records whose `text` is what is read, in the order of the file or of a seed."""
+    """Return records with the `text` that is read, in the order of the file or of a seed."""
     if SCRUPLES.exists():
         with gzip.open(SCRUPLES, "rt", encoding="utf-8") as lines:
             records = [json.loads(line) for line in lines]

@@ -1,8 +1,8 @@
-"""A leg of Red Heart as the workflow runs it: the rule's script in a process of its own.
+"""A leg of Red Heart as the workflow runs it: the rule's script in a separate process.
 
     python bench/training_job.py FOLDER LEG
 
-Before the script this imports what Snakemake has a script import.
+Before the script, this program imports the modules that Snakemake makes a script import.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OF_PARENT = ("weights", "manifest", "metrics")
 
 
 def write_jobs(folder: Path, settings: Mapping[str, Any], peak: float) -> None:
-    """Write what Snakemake tells the rule `train_leg`, leg by leg."""
+    """Write the job of each leg, as Snakemake gives it to the rule `train_leg`."""
     from redheart.recipe.build import build
     from redheart.recipe.training_options import LegOptions, checkpoint_epochs
     from redheart.storage import files
@@ -69,7 +69,7 @@ def write_jobs(folder: Path, settings: Mapping[str, Any], peak: float) -> None:
 
 
 def _named(empty: Any, paths: Mapping[str, str | list[str]]) -> Any:
-    """Return a list of paths, of which some names stand for several or none."""
+    """Return a list of paths in which a name stands for one path, several or none."""
     for name, path in paths.items():
         several = isinstance(path, list)
         start = len(empty)
@@ -100,7 +100,7 @@ def read_job(folder: Path, number: int | str) -> Any:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return what rules/common.smk tells every job, and Snakemake one of one thread."""
+    """Return the environment that rules/common.smk and Snakemake set for a job of one thread."""
     return {
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",

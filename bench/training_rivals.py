@@ -1,10 +1,10 @@
-"""Legs of training as other people's tools make them, for the benchmark of training.
+"""Legs of training by other people's tools, for the benchmark of training.
 
 All train the same network from the same weights by the same loss, with torch's fused AdamW in the
 same groups, the same cosine and the same moving average; gradients are clipped by one norm. Then
-they take the losses of every module, which the five phases read: of the weights on val_select and
-on texts of train, of the average on val_select. A leg is a process that goes on from the
-checkpoint before and saves its own:
+they compute the losses of every module, which the five phases read: losses of the weights on
+val_select and on texts of train, and losses of the average on val_select. A leg is a process that
+goes on from the previous checkpoint and saves a checkpoint:
 
     python bench/training_rivals.py CONTESTANT FOLDER LEG
 """
@@ -34,12 +34,12 @@ from redheart.tasks.losses import labelled, training_losses
 from redheart.training.optimizer import build_optimizer, schedule
 
 EVALUATION_BATCH = 64
-# Batches among which texts are sorted by length: as many as Hugging Face's sampler takes.
+# Texts are sorted by length within so many batches, the number of Hugging Face's sampler.
 CHUNK = 50
 
 
 class Supervised(nn.Module):
-    """The network and its loss, from a dictionary of tensors, as Trainer and Lightning want it."""
+    """The network and its loss, from a dictionary of tensors, as Trainer and Lightning need it."""
 
     def __init__(self, recipe: Any, part: tokens.Encoded) -> None:
         super().__init__()
@@ -119,12 +119,12 @@ class Texts(torch.utils.data.Dataset):
 
 @dataclass
 class Leg:
-    """What a leg has to do, with what of it every contestant needs alike."""
+    """The task of a leg, with the parts that all contestants share."""
 
     folder: Path
-    """Its contestant's own folder."""
+    """The folder of the contestant."""
     number: int
-    """Which it is, from 1."""
+    """Number of the leg, from 1."""
     settings: dict[str, Any]
     """The config."""
     micro_batch: int
@@ -132,7 +132,7 @@ class Leg:
     accumulation: int
     """Passes of an optimizer step."""
     peak: float
-    """The learning rate at the schedule's beginning."""
+    """Learning rate at the beginning of the schedule."""
 
     def __post_init__(self) -> None:
         self.recipe = read_recipe(self.settings)
@@ -152,7 +152,7 @@ class Leg:
         self.total_steps = self.steps * self.settings["train"]["epochs"]
 
     def optimizer(self) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
-        """Return fused AdamW and the cosine, in the groups and at the rates of the recipe."""
+        """Return fused AdamW and the cosine, with the groups and rates of the recipe."""
         found = build_optimizer(self.model.network, self.recipe.train).param_groups
         groups = [
             {name: group[name] for name in ("params", "eps", "weight_decay")}
@@ -167,7 +167,7 @@ class Leg:
         return optimizer, cosine
 
     def average(self) -> torch.optim.swa_utils.AveragedModel:
-        """Return the moving average, by torch's own class."""
+        """Return the moving average, as an object of torch's own class."""
         most = self.recipe.train.ema_decay
 
         @torch.no_grad()
@@ -181,7 +181,7 @@ class Leg:
         return self.folder / f"leg_{number}.pt"
 
     def finish(self, trained: float, started: float, tables: dict[str, Any], padded: int) -> None:
-        """Write the tables, and what the leg took."""
+        """Write the tables and the times of the leg."""
         files.write_json(self.folder / f"metrics_{self.number}.json", tables)
         facts = {
             "train": trained,
@@ -192,13 +192,13 @@ class Leg:
 
 
 def plain(leg: Leg) -> None:
-    """Train by the loop that a careful person writes: batches of similar length, nothing twice."""
+    """Train by a careful person's loop: with batches of similar length, without repeated work."""
     drop_by_element(leg.model)
     plain_own_dropout(leg)
 
 
 def drop_by_element(network: nn.Module) -> None:
-    """Put torch's dropout, which draws a number for every element, where Red Heart has its own."""
+    """Replace Red Heart's dropout by torch's, which draws a number for every element."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, TextDropout):
@@ -206,7 +206,7 @@ def drop_by_element(network: nn.Module) -> None:
 
 
 def plain_own_dropout(leg: Leg) -> None:
-    """Train by the same loop with Red Heart's dropout, which draws a number a text and feature."""
+    """Train by the same loop with Red Heart's dropout: one random number per text and feature."""
     model, average = leg.model, leg.average()
     optimizer, cosine = leg.optimizer()
     owners: dict[str, Any] = {
@@ -256,13 +256,13 @@ def evaluate_by_length(model: Any, texts: Texts) -> dict[str, Any]:
 
 
 def trainer(leg: Leg, sampling: str) -> None:
-    """Train by transformers' Trainer, which saves and takes up its own checkpoints."""
+    """Train by transformers' Trainer, which saves and resumes its own checkpoints."""
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     average = leg.average()
 
     class Plan(TrainerCallback):
-        """The moving average, and the end of the leg."""
+        """Updates the moving average, and ends the leg."""
 
         def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
             average.update_parameters(leg.model)
