@@ -1,4 +1,4 @@
-"""The command line: what a person types, and what stands in the terminal then."""
+"""The command line: what a person types, and what the terminal then shows."""
 
 from __future__ import annotations
 
@@ -156,10 +156,10 @@ def test_predict_writes_a_line_for_each_text(capsys, tmp_path, model_folder):
     texts.write_text(f"{lines[0]}\n\n{lines[1]}\r\n{lines[2]}", "utf-8")
     code, output, errors = run(capsys, "predict", model_folder, texts)
     assert (code, errors) == (0, "")
-    found = [json.loads(line) for line in output.splitlines()]
-    assert len(found) == 3
-    assert set(found[0]) == {"emotion", "verdict", "tags", "regret"}
-    assert found[0] != found[1] != found[2]
+    predictions = [json.loads(line) for line in output.splitlines()]
+    assert len(predictions) == 3
+    assert set(predictions[0]) == {"emotion", "verdict", "tags", "regret"}
+    assert predictions[0] != predictions[1] != predictions[2]
 
 
 def test_predict_reads_standard_input(capsys, tmp_path, model_folder, monkeypatch):

@@ -1,4 +1,4 @@
-"""What errors say: the name that was meant, and what to change where memory is short."""
+"""Messages of errors: the name that the user meant, and what to change where memory is short."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_any_other_error_stays_what_it_is():
         ("tinny", ["tiny", "small"], "; did you mean 'tiny'?"),
         ("epochs_between", ["epochs", "rate"], "; did you mean 'epochs'?"),
         ("qqq", ["tiny", "small"], "; valid: tiny, small"),
-        # Of two numbers, neither is a name that was meant.
+        # Neither number is similar to 7.
         (7, [1, 2], "; valid: 1, 2"),
         ("qqq", [], ""),
     ],

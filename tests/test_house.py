@@ -38,14 +38,14 @@ WITHOUT_TORCH = ("recipe", "sweet_spots", "workflow", "crossover.stitch_recipe")
 
 def imported(path):
     """The modules of the library that a file imports, at any depth."""
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: a relative import; write where it is"
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return sorted(found & set(MODULES))
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return sorted(names & set(MODULES))
 
 
 def folder(module):
@@ -107,7 +107,7 @@ def test_what_only_decides_loads_no_torch(place):
 
 
 PAGES = ("README.md", "CONTRIBUTING.md", *(p.relative_to(ROOT) for p in ROOT.glob("docs/**/*.md")))
-# What a run or a user makes; what may be absent from a checkout.
+# Folders that a run or a user makes, which may be absent from a checkout.
 MADE = ("results/", "data/", ".redheart/", ".snakemake/", ".venv/")
 PATH = re.compile(r"`((?:[\w.*<>-]+/)*[\w.*<>-]*)`|\]\(([^)#:]+)\)")
 ENDINGS = (".py", ".smk", ".md", ".html", ".svg", ".sh", "/")

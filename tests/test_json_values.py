@@ -27,9 +27,9 @@ def test_a_finite_number_stays_as_it_is():
 
 def test_null_is_unknown_in_a_computation():
     assert math.isnan(number(None)) and number(2) == 2.0
-    found = numbers([1.0, None, math.inf, -2.0])
-    assert found.dtype == np.float64
-    np.testing.assert_array_equal(found, [1.0, math.nan, math.nan, -2.0])
+    array = numbers([1.0, None, math.inf, -2.0])
+    assert array.dtype == np.float64
+    np.testing.assert_array_equal(array, [1.0, math.nan, math.nan, -2.0])
 
 
 def test_an_unknown_score_ranks_below_all_others():

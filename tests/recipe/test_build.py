@@ -25,10 +25,10 @@ def test_a_dataclass_takes_its_own_keys_of_a_section():
 def test_a_recipe_leaves_out_what_does_not_change_training():
     section = {"batch_size": 9, "epochs": 7, "max_tokens": 5}
     tasks = {"regret": {"kind": "regression", "field": "r"}}
-    found = read_recipe({"tasks": tasks, "model": {"advanced": ["regret"]}, "train": section})
-    assert found.train == TrainOptions(batch_size=9)
-    assert found.model.advanced == ("regret",)
-    assert [task.name for task in found.tasks] == ["regret"]
+    recipe = read_recipe({"tasks": tasks, "model": {"advanced": ["regret"]}, "train": section})
+    assert recipe.train == TrainOptions(batch_size=9)
+    assert recipe.model.advanced == ("regret",)
+    assert [task.name for task in recipe.tasks] == ["regret"]
 
 
 @pytest.mark.parametrize(

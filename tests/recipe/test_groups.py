@@ -62,8 +62,8 @@ def test_units_are_task_by_module_and_the_trunk_has_its_heads():
 
 
 def test_on_a_frozen_trunk_every_head_is_a_unit():
-    found = units(module_names(ModelOptions(), [TAGS]), frozen_trunk=True)
-    assert found == {name: (name,) for name in ("heads.tags", "neural_tags", "lexical_tags")} | {
+    by_unit = units(module_names(ModelOptions(), [TAGS]), frozen_trunk=True)
+    assert by_unit == {name: (name,) for name in ("heads.tags", "neural_tags", "lexical_tags")} | {
         "trunk": ("backbone",)
     }
 
@@ -113,9 +113,9 @@ def test_a_group_of_several_modules_says_which():
 @pytest.mark.parametrize("tasks", [(EMOTION, REGRET), (TAGS,)], ids=["chain", "one"])
 def test_parameters_are_partitioned(preset, tasks):
     network = network_of(*tasks, preset=preset)
-    found = parameters_by_module(network)
-    assert list(found) == list(network.architecture.module_names)
-    held = [id(parameter) for part in found.values() for parameter in part.values()]
+    parameters = parameters_by_module(network)
+    assert list(parameters) == list(network.architecture.module_names)
+    held = [id(parameter) for part in parameters.values() for parameter in part.values()]
     assert sorted(held) == sorted(map(id, network.parameters()))
 
 

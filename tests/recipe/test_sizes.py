@@ -41,8 +41,8 @@ def test_sizes_are_those_of_the_network(preset, lexicon):
     recipe = replace(recipe, model=replace(recipe.model, preset=preset, lexical=True))
     corpus = plan_sizes.Corpus(10, 8, 1234, lexicon, "")
     part = plan_sizes.synthetic_part(recipe, corpus, 16, None, 1)
-    found = network_sizes(architecture_of(recipe, part.sizes), recipe.tasks)
-    assert found == counted(plan_sizes.meta_network(recipe, part))
+    sizes = network_sizes(architecture_of(recipe, part.sizes), recipe.tasks)
+    assert sizes == counted(plan_sizes.meta_network(recipe, part))
 
 
 def test_a_frozen_trunk_has_no_weights_but_its_width(recipe):
@@ -50,8 +50,8 @@ def test_a_frozen_trunk_has_no_weights_but_its_width(recipe):
     corpus = plan_sizes.Corpus(10, 8, 300, 50, "")
     part = plan_sizes.synthetic_part(recipe, corpus, 16, {"hidden_size": 48}, 1)
     assert part.sizes.features == 48
-    found = network_sizes(architecture_of(recipe, part.sizes), recipe.tasks)
-    assert found == counted(plan_sizes.meta_network(recipe, part))
+    sizes = network_sizes(architecture_of(recipe, part.sizes), recipe.tasks)
+    assert sizes == counted(plan_sizes.meta_network(recipe, part))
 
 
 def test_the_sizes_of_a_part_are_read_without_its_texts(part, recipe, tmp_path):
@@ -59,6 +59,6 @@ def test_the_sizes_of_a_part_are_read_without_its_texts(part, recipe, tmp_path):
     assert tokens.load_sizes(tmp_path / "plain.npz") == part.sizes
     frozen = replace(recipe, model=replace(recipe.model, freeze_after=0))
     corpus = plan_sizes.Corpus(10, 8, 300, 0, "")
-    known = plan_sizes.synthetic_part(frozen, corpus, 16, {"hidden_size": 48}, 2)
-    tokens.save_encoded(tmp_path / "features.npz", known, [known.features], 48)
-    assert tokens.load_sizes(tmp_path / "features.npz") == known.sizes
+    features_part = plan_sizes.synthetic_part(frozen, corpus, 16, {"hidden_size": 48}, 2)
+    tokens.save_encoded(tmp_path / "features.npz", features_part, [features_part.features], 48)
+    assert tokens.load_sizes(tmp_path / "features.npz") == features_part.sizes

@@ -1,4 +1,4 @@
-"""A run in one file and back: every byte, or one line and nothing."""
+"""A run in one file and back: every byte is restored, or one line says why nothing is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def zstandard():
 
 @pytest.fixture
 def folder(tmp_path):
-    """What a run leaves: tensors of two and of four bytes a number, text, an empty file."""
+    """The files of a run: tensors of two and of four bytes a number, text, an empty file."""
     run, generator = tmp_path / "results" / "mine", torch.Generator().manual_seed(0)
     weights = 0.02 * torch.randn(400_000, generator=generator)
     for name, dtype in (("a", torch.bfloat16), ("b", torch.float32)):
@@ -110,7 +110,7 @@ def test_a_damaged_archive_is_told_in_one_line_and_leaves_nothing(
         assert str(error).endswith("; copy it again")
         assert "\n" not in str(error)
         assert list(new.parent.iterdir()) == []
-    else:  # a bit that means nothing, as in a time stamp of the container
+    else:  # a bit without meaning, as in a time stamp of the zip container
         assert damage.startswith("flipped")
         assert {n: c for n, (c, _) in content(new).items()} == {
             n: c for n, (c, _) in content(folder).items()

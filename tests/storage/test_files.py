@@ -45,9 +45,9 @@ def test_a_read_only_target_is_replaced(tmp_path):
 
 @contextmanager
 def small_files():
-    """Limit files to 4 KB: a write behind that fails as on a full disk.
+    """Limit files to 4 KB: a write beyond the limit fails as on a full disk.
 
-    Not a fixture: pytest writes its own log, which may be a file, before fixtures end.
+    This is no fixture, since pytest writes its own log, which may be a file, before fixtures end.
     """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
@@ -179,7 +179,7 @@ def test_an_archive_that_torch_cannot_finish_is_told_as_a_full_disk(tmp_path):
     path = tmp_path / "a.pt"
     save_tensors(path, {"a": torch.zeros(3)})
     before = path.read_bytes()
-    # Many small tensors, and one that is written in a piece: they fail in different places.
+    # Many small tensors, and a large one that is written at once, fail in different places.
     for value in ({str(i): torch.zeros(100) for i in range(500)}, {"a": torch.zeros(100_000)}):
         with small_files(), pytest.raises(UserError, match="make room and run it again"):
             save_tensors(path, value)
@@ -193,7 +193,7 @@ def test_a_diary_that_takes_no_line_is_told(tmp_path):
         files.append_line(tmp_path / "a" / "ledger.jsonl", {})
 
 
-# --- what a file must hold ------------------------------------------------------------------
+# --- the hash of a file ---------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Rounded checkpoints: half the bytes, and training goes on from every bit all the same."""
+"""Rounded checkpoints take half the bytes, and training still goes on from every bit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def of(*tensors):
 
 
 def test_every_bit_comes_back_whatever_the_number():
-    """Random bits: NaN, infinities, subnormals and ties among them."""
+    """Numbers of random bits, with NaN, infinities, subnormals and ties among them."""
     generator = torch.Generator().manual_seed(0)
     bits = torch.randint(-(2**31), 2**31, (1_000_000,), generator=generator).to(torch.int32)
     ties = (torch.arange(-(2**15), 2**15, dtype=torch.int32) << 16) + 0x8000
@@ -35,9 +35,9 @@ def test_every_bit_comes_back_whatever_the_number():
 def test_a_number_goes_to_the_nearest_as_torch_has_it():
     values = torch.randn(1_000_000, generator=torch.Generator().manual_seed(0))
     tie = (values.view(torch.int32) & 0xFFFF) == 0x8000
-    found = made(rounding.rounded(of(values))["m"]["0"])
-    assert torch.equal(found[~tie], values[~tie].bfloat16())
-    assert torch.equal((found.float() - values).abs(), (values.bfloat16().float() - values).abs())
+    rounded = made(rounding.rounded(of(values))["m"]["0"])
+    assert torch.equal(rounded[~tie], values[~tie].bfloat16())
+    assert torch.equal((rounded.float() - values).abs(), (values.bfloat16().float() - values).abs())
 
 
 def test_what_is_no_float32_stays_as_it_is():
@@ -48,7 +48,7 @@ def test_what_is_no_float32_stays_as_it_is():
 
 
 def train(recipe, part, folder, ends, options):
-    """Train legs up to each of `ends`, each in a process's stead from what the one before saved."""
+    """Train legs up to the epochs `ends`; each starts from the files of the previous leg only."""
     ancestor, parent = None, None
     for start, stop in zip([0, *ends], ends, strict=False):
         state = training_state.prepare(recipe, part, 1e-2, 0)
@@ -65,7 +65,7 @@ def train(recipe, part, folder, ends, options):
 @pytest.mark.parametrize("ema", [True, False])
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_what_a_checkpoint_holds_changes_no_bit_of_training(recipe, part, tmp_path, dtype, ema):
-    """Three legs of two epochs are one of six, and both are those of whole checkpoints."""
+    """Three legs of two epochs equal one leg of six, with rounded and unrounded checkpoints."""
     options = CheckpointOptions(dtype, ema)
     whole, _, _ = train(recipe, part, tmp_path / "whole", [6], CheckpointOptions())
     one, manifest_of_one, _ = train(recipe, part, tmp_path / "one", [6], options)
@@ -78,12 +78,12 @@ def test_what_a_checkpoint_holds_changes_no_bit_of_training(recipe, part, tmp_pa
             assert hash_modules(now) == hash_modules(expected)
     for key in ("weights", "ema", "state"):
         assert manifest[key] == manifest_of_one[key], key
-    # The manifest is that of the file, and the file that of the training, rounded.
+    # The manifest has the hashes of the file, and the file has the rounded trained weights.
     expected = {"weights": module_states(three.network), "ema": three.average.state()}
     if dtype == "bf16":
         expected = {key: rounding.rounded(states) for key, states in expected.items()}
     assert ("ema" in saved) == ema
     assert manifest["ema"] == (hash_modules(saved["ema"]) if ema else {})
     for key in ("weights", "ema") if ema else ("weights",):
-        found = hash_modules(saved[key])
-        assert found == manifest[key] == hash_modules(expected[key])
+        hashes = hash_modules(saved[key])
+        assert hashes == manifest[key] == hash_modules(expected[key])

@@ -1,4 +1,4 @@
-"""The store: compute once, restore for ever, trust no damaged byte; the ledger says why."""
+"""The store computes once, restores for ever and trusts no damaged byte; the ledger says why."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Writer:
 
 
 def entries(store):
-    """All files below the store, its locks and bookkeeping aside."""
+    """All files below the store, except locks and bookkeeping."""
     return sorted(p for p in store.root.rglob("*") if p.is_file() and "locks" not in p.parts)
 
 
@@ -104,7 +104,7 @@ def test_what_a_killed_process_left_behind_is_swept_away(store, tmp_path):
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "rename", "chmod"])
 def test_a_death_at_any_call_leaves_nothing_once_it_is_run_again(store, tmp_path, call):
-    """It dies at its first such call, at its second one, and so on, until it comes through."""
+    """The process dies at its first such call, then at its second, and so on, until it ends well."""
     for number in itertools.count(1):
         action = replace(ACTION, params={"number": number})
         outputs = {"weights": tmp_path / "results" / f"{number}.pt"}
@@ -120,7 +120,7 @@ def test_a_death_at_any_call_leaves_nothing_once_it_is_run_again(store, tmp_path
 
 
 def survives(number, call, work):
-    """Run `work` in a process that dies at that call of a function of `os`; tell if none came."""
+    """Run `work` in a process that dies at a call of a function of `os`; tell if it did not die."""
     process = os.fork()
     if process:
         code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
@@ -391,7 +391,7 @@ def test_a_leg_that_finds_no_room_leaves_what_was_there_before(store, tmp_path):
     assert {path: path.read_bytes() for path in entries(store)} == before
     assert not (tmp_path / "epoch_004.pt").exists()
     assert not any((store.root / "work").iterdir())
-    # With room, the same again just works.
+    # Once there is room, the same action works.
     store.run(second, {"weights": tmp_path / "epoch_004.pt"}, save(100_000))
 
 
@@ -425,7 +425,7 @@ def test_weights_get_their_hash_beside_them_and_nothing_else_does(store, tmp_pat
 
 
 def test_a_hash_that_was_taken_while_writing_is_not_taken_again(store, tmp_path, monkeypatch):
-    """The entry has it, the file beside the output too, and only unhashed files are read."""
+    """The hash is in the entry and beside the output; only files without a hash are read."""
     read = []
     take = files.sha256_file
 

@@ -82,13 +82,13 @@ def test_deferred_tensors_are_made_one_by_one_and_give_the_same_bytes(tmp_path):
 
 def test_what_is_read_deferred_is_what_was_written(tmp_path):
     save_tensors(tmp_path / "a.pt", VALUES)
-    found = load_deferred(tmp_path / "a.pt")
-    assert found["plain"] == VALUES["plain"]
-    assert isinstance(found["large"], Deferred)
-    assert hash_modules(found["modules"]) == hash_modules(VALUES["modules"])
+    loaded = load_deferred(tmp_path / "a.pt")
+    assert loaded["plain"] == VALUES["plain"]
+    assert isinstance(loaded["large"], Deferred)
+    assert hash_modules(loaded["modules"]) == hash_modules(VALUES["modules"])
     for name in ("double", "large"):
-        assert torch.equal(tensor_files.made(found[name]), VALUES[name])
-    again = save_tensors(tmp_path / "b.pt", found)
+        assert torch.equal(tensor_files.made(loaded[name]), VALUES[name])
+    again = save_tensors(tmp_path / "b.pt", loaded)
     assert again == files.sha256_file(tmp_path / "a.pt")
 
 
@@ -100,10 +100,10 @@ def test_a_value_without_tensors_is_read_as_it_is(tmp_path):
 def test_a_file_that_is_cut_off_while_it_is_read_is_told(tmp_path):
     path = tmp_path / "a.pt"
     save_tensors(path, VALUES)
-    found = load_deferred(path)
+    loaded = load_deferred(path)
     os.truncate(path, 2000)
     with pytest.raises(UserError, match=r"a\.pt: cut off while it was read; to rebuild it, `rm "):
-        tensor_files.made(found["large"])
+        tensor_files.made(loaded["large"])
 
 
 def test_a_disk_that_fails_while_bytes_are_flushed_beside_is_told(tmp_path, monkeypatch):
@@ -111,7 +111,7 @@ def test_a_disk_that_fails_while_bytes_are_flushed_beside_is_told(tmp_path, monk
 
     def full(descriptor):
         calls.append(descriptor)
-        if len(calls) == 1:  # beside the writing; the kernel tells such an error once
+        if len(calls) == 1:  # while another thread writes; the kernel reports such an error once
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tensor_files, "FLUSHED_BYTES", 100_000)
@@ -152,8 +152,8 @@ print(kib("VmHWM") - before)
 def test_torch_reads_it_mapped_or_not(tmp_path):
     save_tensors(tmp_path / "a.pt", VALUES)
     for mapped in (True, False):
-        found = torch.load(tmp_path / "a.pt", weights_only=True, mmap=mapped)
-        assert torch.equal(found["large"], VALUES["large"])
+        loaded = torch.load(tmp_path / "a.pt", weights_only=True, mmap=mapped)
+        assert torch.equal(loaded["large"], VALUES["large"])
 
 
 @pytest.mark.slow

@@ -44,11 +44,11 @@ def test_tensors_and_plain_values_come_back(tmp_path, states):
     path = tmp_path / "a.pt"
     value = {"weights": states, "epoch": 4, "list": [1, 2.5, None, "글", torch.arange(3)]}
     save_tensors(path, value)
-    found = load_tensors(path)
-    assert found["epoch"] == 4
-    assert found["list"][:4] == [1, 2.5, None, "글"]
-    assert hash_modules(found["weights"]) == hash_modules(states)
-    assert found["weights"]["dsp"]["half"].dtype == torch.bfloat16
+    loaded = load_tensors(path)
+    assert loaded["epoch"] == 4
+    assert loaded["list"][:4] == [1, 2.5, None, "글"]
+    assert hash_modules(loaded["weights"]) == hash_modules(states)
+    assert loaded["weights"]["dsp"]["half"].dtype == torch.bfloat16
 
 
 def test_the_bytes_depend_on_the_content_and_not_on_the_name(tmp_path, states):
@@ -74,7 +74,7 @@ def test_saving_detaches_from_the_graph(tmp_path, tasks):
 
 
 class Intruder:
-    """Unpickled, it makes a file."""
+    """An object that makes a file when it is unpickled."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -92,7 +92,7 @@ def test_a_file_that_would_execute_something_is_refused_unexecuted(tmp_path, wri
     with pytest.raises(UserError, match=r"evil\.pt: not a checkpoint that can be read safely"):
         load_tensors(path)
     assert not made.exists()
-    # The trap is a real one.
+    # The trap works where a file is unpickled.
     torch.load(path, weights_only=False) if write is torch.save else pickle.loads(path.read_bytes())
     assert made.exists()
 
@@ -177,8 +177,8 @@ def test_one_modules_hash_does_not_depend_on_another(states):
 def test_statistics_equal_those_of_numpy(tasks):
     network = build(tasks)
     states = module_states(network)
-    found = parameter_statistics(states)
-    assert set(found) == set(states)
+    statistics = parameter_statistics(states)
+    assert set(statistics) == set(states)
     for module, state in states.items():
         flat = np.concatenate([value.double().numpy().ravel() for value in state.values()])
         expected = {
@@ -188,7 +188,7 @@ def test_statistics_equal_those_of_numpy(tasks):
             "sparsity": (flat == 0).mean(),
             "count": flat.size,
         }
-        assert found[module] == pytest.approx(expected, rel=1e-9, abs=1e-12), module
+        assert statistics[module] == pytest.approx(expected, rel=1e-9, abs=1e-12), module
 
 
 def test_nothing_in_the_project_unpickles():

@@ -1,4 +1,4 @@
-"""Losses: torch's own as oracles, and what a missing label must not do."""
+"""Losses: torch's losses are the oracles; a missing label must have no effect."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def test_unknown_outputs_of_a_record_do_not_count(task):
     output, target = normal(1, 3), targets(task, 1)
     target[0, 1] = nan
     narrow = Task("narrow", task.kind, "f", ("x", "z"))
-    kept = [0, 2]
-    expected = losses.record_losses(narrow, output[:, kept], target[:, kept])
+    labelled_rows = [0, 2]
+    expected = losses.record_losses(narrow, output[:, labelled_rows], target[:, labelled_rows])
     torch.testing.assert_close(losses.record_losses(task, output, target), expected)
 
 
@@ -103,10 +103,10 @@ def test_a_record_without_label_costs_nothing_and_moves_nothing(task, rdrop):
     passes = 2 if rdrop else 1
     output, target = normal(3, passes * 6, 3).requires_grad_(), targets(task)
     target[2] = nan
-    each = losses.training_losses(task, output, target, 0.1, rdrop)
-    assert each.shape == (3, 6)
-    assert each[:, 2].tolist() == [0, 0, 0]
-    each.sum().backward()
+    rows = losses.training_losses(task, output, target, 0.1, rdrop)
+    assert rows.shape == (3, 6)
+    assert rows[:, 2].tolist() == [0, 0, 0]
+    rows.sum().backward()
     assert output.grad.isfinite().all()
     moved = output.grad.abs().sum(-1) > 0
     unlabelled = torch.arange(passes * 6) % 6 == 2
@@ -125,9 +125,9 @@ def test_a_batch_without_any_label_has_loss_zero(task):
 def test_losses_are_in_full_precision_whatever_comes_in():
     output, target = normal(6, 3).bfloat16(), targets(MOOD)
     expected = F.cross_entropy(output.double(), target.double(), reduction="none")
-    found = losses.record_losses(MOOD, output, target)
-    assert found.dtype == torch.float32
-    close(found, expected)
+    rows = losses.record_losses(MOOD, output, target)
+    assert rows.dtype == torch.float32
+    close(rows, expected)
 
 
 # --- R-Drop ---------------------------------------------------------------------------------
@@ -156,9 +156,9 @@ def test_divergence_of_values_is_their_squared_distance():
 @pytest.mark.parametrize("task", ALL, ids=lambda task: task.kind)
 def test_divergence_stays_finite_between_certain_passes(task):
     first = torch.tensor([[200.0, -200.0, 0.0]]).requires_grad_()
-    found = losses.divergences(task, first, -first.detach())
-    found.sum().backward()
-    assert found.isfinite().all()
+    rows = losses.divergences(task, first, -first.detach())
+    rows.sum().backward()
+    assert rows.isfinite().all()
     assert first.grad.isfinite().all()
 
 
@@ -167,8 +167,8 @@ def test_the_training_loss_is_the_mean_of_both_passes_and_their_divergence(task)
     first, second, target = normal(2, 6, 3), normal(2, 6, 3, seed=2), targets(task)
     supervised = [losses.record_losses(task, x, target, 0.1) for x in (first, second)]
     expected = sum(supervised) / 2 + 0.7 * losses.divergences(task, first, second)
-    found = losses.training_losses(task, torch.cat([first, second], dim=1), target, 0.1, 0.7)
-    torch.testing.assert_close(found, expected)
+    rows = losses.training_losses(task, torch.cat([first, second], dim=1), target, 0.1, 0.7)
+    torch.testing.assert_close(rows, expected)
 
 
 # --- accuracy -------------------------------------------------------------------------------
@@ -190,5 +190,5 @@ def test_the_training_loss_is_the_mean_of_both_passes_and_their_divergence(task)
     ids=lambda value: getattr(value, "kind", None),
 )
 def test_accuracy_counts_what_is_right_among_what_is_known(task, output, target, expected):
-    found = losses.accuracies(task, torch.tensor(output), torch.tensor(target))
-    assert found.tolist() == pytest.approx(expected)
+    rows = losses.accuracies(task, torch.tensor(output), torch.tensor(target))
+    assert rows.tolist() == pytest.approx(expected)

@@ -22,7 +22,7 @@ TASKS = (VERDICT, TAGS, EMOTION, SCORES)
 
 
 def example(task: Task, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw predictions with many ties, and targets that they say something about."""
+    """Draw predictions with many ties, and targets that correlate with them."""
     rng = np.random.default_rng(seed)
     shape = (n, task.width)
     if task.kind == "multiclass":
@@ -141,7 +141,8 @@ def test_r2_of_a_constant_target() -> None:
     near = constant + np.array([0, 1e-3], dtype=np.float32)
     assert main_metric(SCORES, constant, constant) == 1
     assert main_metric(SCORES, near, constant) == pytest.approx((1 + 0) / 2)
-    # Constant in one resample only: far from the origin, cancellation must not invent variance.
+    # The target is constant in one resample only. Far from the origin, cancellation must not make the
+    # variance of a constant look positive.
     target = np.array([[0, 0], [1e6 + 0.1, 0.7], [1e6 + 0.1, 0.7]])
     weights = np.array([[0, 3, 0], [0, 1, 2], [1, 1, 1]])
     assert main_metric(SCORES, target, target, weights).tolist() == [1, 1, 1]

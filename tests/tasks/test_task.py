@@ -1,4 +1,4 @@
-"""Tasks: what counts as a label of each kind, and what is refused with which words."""
+"""Tasks: the valid labels of each kind, and the messages for all others."""
 
 from __future__ import annotations
 

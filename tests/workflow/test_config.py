@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = sorted([*(ROOT / "config").glob("*.yaml"), *(ROOT / "tests" / "configs").glob("*.yaml")])
 REGRET = {"regret": {"kind": "regression", "field": "regret_factor"}}
 
-# What the demo sets otherwise than the defaults, being tiny.
+# The keys that the demo sets to other values than the defaults, since it is tiny.
 DEMO_ALONE = {
     "stratify_by",
     "tokenizer.vocab_size",
@@ -30,16 +30,16 @@ DEMO_ALONE = {
 
 
 def flat(nested, path=""):
-    """Dotted path -> value, of every key but those of tasks."""
-    found = {}
+    """Dotted path -> value, for every key except those of tasks."""
+    values = {}
     for key, value in nested.items():
         if key == "tasks":
             continue
         if isinstance(value, dict):
-            found |= flat(value, f"{path}{key}.")
+            values |= flat(value, f"{path}{key}.")
         else:
-            found[path + key] = value
-    return found
+            values[path + key] = value
+    return values
 
 
 def schema_defaults(schema):
@@ -103,7 +103,7 @@ def test_no_two_dataclasses_of_a_section_share_a_key():
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_config_is_valid(path):
-    # One that is laid over another says so in the command at its head.
+    # A config that is laid over another one has a command at its head that says so.
     command = re.search(r"--configfile (.+)", path.read_text())
     files_of_it = [ROOT / name for name in command[1].split()] if command else [path]
     assert files_of_it[-1] == path
@@ -111,27 +111,27 @@ def test_every_shipped_config_is_valid(path):
 
 
 def test_defaults_fill_what_is_not_given(tmp_path):
-    found = config.read([write(tmp_path, {"tasks": REGRET, "train": {"epochs": 7}})])
+    settings = config.read([write(tmp_path, {"tasks": REGRET, "train": {"epochs": 7}})])
     expected = flat(sections.defaults()) | {"train.epochs": 7, "train.schedule_epochs": 7}
-    # What the absence of a value means is written out, for it follows from other keys.
+    # A value that follows from other keys is written out where its key is absent.
     expected["model.signal"] = False
-    assert flat(found) == expected
-    assert found["tasks"] == REGRET
+    assert flat(settings) == expected
+    assert settings["tasks"] == REGRET
 
 
 def test_the_signal_chain_serves_a_task_by_name_whatever_the_order_of_the_tasks(tmp_path):
     mood = {"kind": "distribution", "field": "m", "classes": ["x", "y"]}
     tasks = "tasks: {zeal: &mood {kind: distribution, field: m, classes: [x, y]}, anger: *mood}"
-    found = config.read([write(tmp_path, tasks)])
-    assert found["model"]["signal"] == "zeal"
-    assert found["tasks"] == {"zeal": mood, "anger": mood}
+    settings = config.read([write(tmp_path, tasks)])
+    assert settings["model"]["signal"] == "zeal"
+    assert settings["tasks"] == {"zeal": mood, "anger": mood}
 
 
 def test_nothing_of_the_demo_reaches_a_config_of_ones_own(tmp_path):
-    found = config.read([write(tmp_path, {"tasks": REGRET})])
-    assert list(found["tasks"]) == ["regret"]
-    assert found["train"]["batch_size"] == 4
-    assert found["stratify_by"] is None
+    settings = config.read([write(tmp_path, {"tasks": REGRET})])
+    assert list(settings["tasks"]) == ["regret"]
+    assert settings["train"]["batch_size"] == 4
+    assert settings["stratify_by"] is None
 
 
 def test_reading_a_config_changes_no_default(tmp_path):
@@ -146,10 +146,10 @@ def test_reading_a_config_changes_no_default(tmp_path):
 def test_later_files_lie_over_earlier_ones_key_by_key(tmp_path):
     base = write(tmp_path, {"tasks": REGRET, "train": {"epochs": 9, "rdrop": 0.5}, "seeds": [0, 1]})
     above = write(tmp_path, {"train": {"epochs": 7}, "seeds": [2]}, "above.yaml")
-    found = config.read([base, above])
-    assert (found["train"]["epochs"], found["train"]["rdrop"]) == (7, 0.5)
-    assert found["seeds"] == [2]
-    assert found["tasks"] == REGRET
+    settings = config.read([base, above])
+    assert (settings["train"]["epochs"], settings["train"]["rdrop"]) == (7, 0.5)
+    assert settings["seeds"] == [2]
+    assert settings["tasks"] == REGRET
 
 
 def test_a_problem_is_blamed_on_the_file_whose_value_counts(tmp_path):
@@ -171,14 +171,17 @@ def test_numbers_that_yaml_takes_for_text_are_read_as_numbers(tmp_path):
         train: {weight_decay: 1e-2, epochs: 2e1, batch_size: 8.0}
         model: {dropout: 1e-1}
     """
-    found = config.read([write(tmp_path, text)])
-    assert found["sweep"]["learning_rates"] == [1e-5, 3e-4, 1.5, 0.1]
-    assert found["train"]["weight_decay"] == 0.01
-    assert found["model"]["dropout"] == 0.1
-    assert found["tasks"]["regret"]["weight"] == 0.5
-    # A text stays one, where a text belongs; a whole number is one.
-    assert found["tasks"]["regret"]["field"] == "1e-5"
-    for value, expected in ((found["train"]["epochs"], 20), (found["train"]["batch_size"], 8)):
+    settings = config.read([write(tmp_path, text)])
+    assert settings["sweep"]["learning_rates"] == [1e-5, 3e-4, 1.5, 0.1]
+    assert settings["train"]["weight_decay"] == 0.01
+    assert settings["model"]["dropout"] == 0.1
+    assert settings["tasks"]["regret"]["weight"] == 0.5
+    # Where a text is expected, it stays a text; a whole number becomes an integer.
+    assert settings["tasks"]["regret"]["field"] == "1e-5"
+    for value, expected in (
+        (settings["train"]["epochs"], 20),
+        (settings["train"]["batch_size"], 8),
+    ):
         assert value == expected
         assert isinstance(value, int)
 
@@ -207,11 +210,11 @@ def test_all_mistakes_are_told_at_once_with_file_key_and_nearest_key(tmp_path):
         seeds: []
         zzz: 1
     """
-    found = problems(write(tmp_path, text))
+    lines = problems(write(tmp_path, text))
     unknown = [
-        line for line in found if "mine.yaml: zzz: unknown key; valid: checkpoints, " in line
+        line for line in lines if "mine.yaml: zzz: unknown key; valid: checkpoints, " in line
     ]
-    assert sorted(set(found) - set(unknown)) == [
+    assert sorted(set(lines) - set(unknown)) == [
         "mine.yaml: dedup: expected object, got None",
         "mine.yaml: model.dropout: expected less than 1, got 1",
         "mine.yaml: run: expected letters, digits, - and _, got 'my run'",
@@ -230,7 +233,7 @@ def test_all_mistakes_are_told_at_once_with_file_key_and_nearest_key(tmp_path):
         "mine.yaml: trian: unknown key; did you mean 'train'?",
     ]
     assert len(unknown) == 1
-    assert len(found) == len(set(found))
+    assert len(lines) == len(set(lines))
 
 
 def test_tasks_are_required_and_their_absence_hides_no_other_mistake(tmp_path):
@@ -285,9 +288,9 @@ def test_no_epoch_may_run_at_rate_zero(tmp_path, train, refused):
     if not refused:
         config.read([path])
         return
-    found = problems(path)
-    assert [line.split(": ")[1] for line in found] == refused
-    assert all("outlast the schedule of" in line for line in found)
+    lines = problems(path)
+    assert [line.split(": ")[1] for line in lines] == refused
+    assert all("outlast the schedule of" in line for line in lines)
 
 
 def test_a_trial_lasts_no_longer_than_the_schedule(tmp_path):

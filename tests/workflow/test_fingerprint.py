@@ -1,4 +1,4 @@
-"""Code fingerprints: what of a change in the library counts, and for whom."""
+"""Code fingerprints: which changes of the library count, and for which steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`redheart plan`: what a run takes, from the architecture alone, stated as what it is."""
+"""`redheart plan`: what a run needs, from the architecture alone; estimates are called so."""
 
 from __future__ import annotations
 

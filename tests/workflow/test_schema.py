@@ -62,8 +62,8 @@ def test_the_files_are_what_the_dataclasses_say():
 
 def test_every_default_is_one_that_the_schema_allows():
     tasks = {"regret": {"kind": "regression", "field": "regret_factor"}}
-    found = schema_problems({**sections.defaults(), "tasks": tasks}, schema.config_schema())
-    assert list(found) == []
+    problems = schema_problems({**sections.defaults(), "tasks": tasks}, schema.config_schema())
+    assert list(problems) == []
 
 
 def descriptions(part):
@@ -151,9 +151,9 @@ KINDS = [
 
 @pytest.mark.parametrize(("hint", "expected", "words"), KINDS, ids=[words for *_, words in KINDS])
 def test_a_type_with_its_limits_has_a_schema_and_words(hint, expected, words):
-    found = schema.value_schema(hint)
-    assert found == expected
-    assert allowed(found) == words
+    value = schema.value_schema(hint)
+    assert value == expected
+    assert allowed(value) == words
 
 
 def test_a_type_that_no_config_holds_is_an_error():

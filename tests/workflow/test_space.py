@@ -31,8 +31,8 @@ CHECKPOINTS, STATES = "checkpoints (weights, EMA)", "training states that stay"
 @pytest.fixture
 def settings():
     """Three checkpoints of one seed."""
-    found = config.read([ROOT / "tests" / "configs" / "smoke.yaml"])
-    return {**found, "store": {**found["store"], "keep_every": 2}}
+    settings = config.read([ROOT / "tests" / "configs" / "smoke.yaml"])
+    return {**settings, "store": {**settings["store"], "keep_every": 2}}
 
 
 @pytest.fixture
@@ -69,13 +69,13 @@ def test_a_file_is_as_large_as_counted(settings, recipe, part, tmp_path, tier, d
     keys, options = {"key": "k", "parent": None}, CheckpointOptions(dtype, ema)
     training_state.save_leg(state, statistics, tmp_path, tmp_path / "state", keys, options)
     save_tensors(tmp_path / "snapshot", training_state.capture(state))
-    found = load_tensors(tmp_path / "weights")
-    saved, average = found["weights"], found.get("ema", {})
+    loaded = load_tensors(tmp_path / "weights")
+    saved, average = loaded["weights"], loaded.get("ema", {})
     save_tensors(tmp_path / "soup", {"weights": saved})
     save_tensors(tmp_path / "soup_ema", {"weights": average})
     tensors = len(list(state.network.parameters()))
-    kept = tiers.keeps_of(plan.tier, state.network)
-    counted = space.kinds({**settings, "checkpoints": vars(options)}, kept)
+    footprint = tiers.keeps_of(plan.tier, state.network)
+    counted = space.kinds({**settings, "checkpoints": vars(options)}, footprint)
     for name, kind in (
         ("weights", space.CHECKPOINTS[ema]),
         ("state", STATES),
@@ -90,18 +90,18 @@ def test_a_file_is_as_large_as_counted(settings, recipe, part, tmp_path, tier, d
 
 
 def test_the_plan_of_the_document_is_counted():
-    found = planned_730m()
-    assert found[CHECKPOINTS].number == 30
-    assert found[CHECKPOINTS].bytes == 30 * 4 * PARAMETERS
-    # The last one, the one before while it is written.
-    assert found[STATES].number == 1
-    assert found["training states that come and go"].number == 1
-    assert found["training states of trials"].number == 0
-    assert found["soups, crossovers and variants"].number == 5 + 5
-    assert found["soups and crossovers of EMA"].number == 3
+    kinds = planned_730m()
+    assert kinds[CHECKPOINTS].number == 30
+    assert kinds[CHECKPOINTS].bytes == 30 * 4 * PARAMETERS
+    # The last state, and the previous one while the last is written.
+    assert kinds[STATES].number == 1
+    assert kinds["training states that come and go"].number == 1
+    assert kinds["training states of trials"].number == 0
+    assert kinds["soups, crossovers and variants"].number == 5 + 5
+    assert kinds["soups and crossovers of EMA"].number == 3
     whole = planned_730m(checkpoints={"dtype": "fp32", "ema": True}, store=DEFAULT_STORE)
     assert whole[CHECKPOINTS].bytes == 30 * 8 * PARAMETERS
-    # 5, 10, 15, 20, 25 and 30, 29, and the one that is being written.
+    # The states of legs 5, 10, 15, 20, 25, 29 and 30, and the state that is being written.
     assert whole[STATES].number == 7
     assert whole["training states that come and go"].number == 1
 
@@ -109,19 +109,19 @@ def test_the_plan_of_the_document_is_counted():
 @pytest.mark.parametrize("tier", tiers.TIERS)
 @pytest.mark.parametrize(("ema", "gigabytes"), [(True, 100), (False, 60)])
 def test_thirty_checkpoints_of_730m_and_the_state_that_stays_fit(tier, ema, gigabytes):
-    found = planned_730m(tier, checkpoints={"dtype": "bf16", "ema": ema})
-    kept = found[space.CHECKPOINTS[ema]], found[STATES]
-    assert [kind.number for kind in kept] == [30, 1]
-    assert sum(kind.bytes for kind in kept) <= gigabytes * 1e9
+    kinds = planned_730m(tier, checkpoints={"dtype": "bf16", "ema": ema})
+    together = kinds[space.CHECKPOINTS[ema]], kinds[STATES]
+    assert [kind.number for kind in together] == [30, 1]
+    assert sum(kind.bytes for kind in together) <= gigabytes * 1e9
 
 
 def planned_730m(tier=tiers.TIERS[0], **sections):
     settings = {**config.read([DOCUMENT]), **sections}
-    kept = tiers.keeps(tier, PARAMETERS, COMPACT)
-    return {kind.name: kind for kind in space.kinds(settings, kept)}
+    footprint = tiers.keeps(tier, PARAMETERS, COMPACT)
+    return {kind.name: kind for kind in space.kinds(settings, footprint)}
 
 
-# As `redheart plan` counts them, and those of large linear layers.
+# All weights as `redheart plan` counts them, and the weights of large linear layers.
 PARAMETERS, COMPACT = 739_264_826, 713_806_848
 DEFAULT_STORE = {"keep_last": 2, "keep_every": 5}
 DOCUMENT = ROOT / "config" / "redheart-730m.yaml"
@@ -189,10 +189,10 @@ def test_only_what_is_still_to_be_written_counts(settings, store, tmp_path, monk
     left = space.remaining(settings, planned, store, tmp_path, "train")
     assert number(left, CHECKPOINTS) == 0
     assert number(planned, STATES) - number(left, STATES) == 1
-    # Whole it would not fit, but it has been written for the most part.
+    # The whole run would not fit, but most of it is written already.
     limit_disk(monkeypatch, sum(kind.bytes for kind in left))
     space.check(settings, in_fp32(1_000_000), store, tmp_path, "train")
-    # Other data, settings or code: all of it comes anew, beside what is there.
+    # With other data, settings or code, all files are written again, beside the present ones.
     changed = {**settings, "train": {**settings["train"], "clip_norm": 2.0}}
     for now, train in ((changed, "train"), (settings, "other")):
         with pytest.raises(UserError, match="the run would write"):
@@ -200,7 +200,7 @@ def test_only_what_is_still_to_be_written_counts(settings, store, tmp_path, monk
 
 
 def make_checkpoint(settings, store, run, epoch):
-    """Write what a leg leaves; the state of the last one alone is kept."""
+    """Write the files of a leg; only the state of the last leg stays."""
     params = {**json.loads(steps.parameters(settings, "train_leg")), "seed": 0, "stop": epoch}
     action = Action("train_leg", params, steps.codes(store)["train_leg"], {"train": "train"})
 

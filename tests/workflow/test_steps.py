@@ -1,4 +1,4 @@
-"""The table of steps, held to the config, the rules and the scripts; and `accept`."""
+"""The table of steps agrees with the config, the rules and the scripts; and `accept`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from redheart.workflow.steps import STEPS
 
 ROOT = Path(__file__).parents[2]
 
-# Where a text is read and which jobs there are, not what comes out of one.
+# Keys that decide where a text is read, or which jobs exist, and not the result of a job.
 NO_STEPS = {
     *("seeds", "data.source", "sweep.learning_rates", "sweep.seeds", "sweep.rungs"),
     *("train.epochs", "train.checkpoint_every", "train.devices", "crossover.offsets"),
@@ -131,9 +131,9 @@ def test_the_order_of_the_config_changes_no_parameter(demo):
 
 
 def test_parameters_turn_back_into_sections(demo):
-    found = steps.settings(steps.parameters(demo, "train_leg"))
-    assert read_recipe(found).train == read_recipe(demo).train
-    assert set(read_recipe(found).tasks) == set(read_recipe(demo).tasks)
+    settings = steps.settings(steps.parameters(demo, "train_leg"))
+    assert read_recipe(settings).train == read_recipe(demo).train
+    assert set(read_recipe(settings).tasks) == set(read_recipe(demo).tasks)
     labels = steps.settings(steps.parameters(demo, "encode_part"))
     assert labels["tasks"].keys() == demo["tasks"].keys()
     assert all("weight" not in task for task in labels["tasks"].values())
@@ -207,7 +207,7 @@ def test_a_script_is_read_at_a_glance(script):
     assert script.stem == "job" or len(script.read_text("utf-8").splitlines()) <= 30
 
 
-# The phases at the end of a run read what they use, and no more.
+# The steps at the end of a run import the modules that they use, and no more.
 MODULES = {
     "find_sweet_spots": 6,  # and what null is in a computation
     "import_trunk": 4,
@@ -297,7 +297,7 @@ def test_fingerprints_are_kept_as_long_as_the_sources_are_the_same(scripts, stor
     present = steps.present_codes(store)
     assert present == codes()
     with monkeypatch.context() as patch:
-        patch.setattr(fingerprint, "fingerprint", None)  # it is not asked
+        patch.setattr(fingerprint, "fingerprint", None)  # no fingerprint is computed
         assert steps.present_codes(store) == present
     scripts.edit("split_records", "split.links", "split.links[1:]")
     changed = steps.present_codes(store)
