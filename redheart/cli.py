@@ -1,4 +1,4 @@
-"""`redheart` on the command line: what stands beside the workflow."""
+"""`redheart` on the command line: the commands beside the workflow."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
 
     ledger = commands.add_parser("ledger", help="tell what was computed or restored, and why")
     ledger.add_argument("run_folder", type=Path, help="the folder results/<run>")
-    ledger.add_argument("--epochs", action="store_true", help="and what each epoch took")
+    ledger.add_argument(
+        "--epochs", action="store_true", help="also the time and memory of each epoch"
+    )
     ledger.set_defaults(run=_ledger)
 
     tensorboard = commands.add_parser("tensorboard", help="show a run's training in TensorBoard")
@@ -91,12 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     archive.add_argument("file", help="the archive to write")
     archive.set_defaults(run=_archive)
 
-    restore = commands.add_parser("restore", help="unpack such a file into a new folder")
+    restore = commands.add_parser("restore", help="unpack an archive into a new folder")
     restore.add_argument("file", help="the archive")
     restore.add_argument("run_folder", type=Path, help="the folder to make: results/<run>")
     restore.set_defaults(run=_restore)
 
-    accept = commands.add_parser("accept", help="let a refactoring of a step cost no computation")
+    accept = commands.add_parser("accept", help="keep a step's results after a refactoring")
     accept.add_argument("steps", nargs="*", metavar="STEP", help="steps as the ledger names them")
     accept.add_argument("--all", action="store_true", help="every step, as after an upgrade")
     accept.add_argument("--why", default="", help="a reason, for the record")

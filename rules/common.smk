@@ -109,7 +109,7 @@ def every_artefact(wildcards):
 
 
 def say_results():
-    """Two lines at the end that say what came out and where to read on."""
+    """Print two lines at the end: the model that ships, and the path of the report."""
     results = Path(f"{RUN}/final_results.json")
     if results.is_file():
         content = files.read_json(results)

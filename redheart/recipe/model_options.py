@@ -44,8 +44,8 @@ class ModelOptions:
     """Whether each task has a lexical branch, a linear model on the text's n-grams; null: true but
     for the preset `730m`."""
     freeze_after: Annotated[int | None, AtLeast(0)] = None
-    """Completed epochs after which the backbone learns no more; null: never; 0: it never does, its
-    features are stored, and no weights of it are trained or saved."""
+    """Completed epochs after which the backbone learns no more. null: it always learns. 0: it never
+    learns; its features are stored, and none of its weights are trained or saved."""
 
     @property
     def frozen(self) -> bool:

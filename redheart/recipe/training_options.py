@@ -18,7 +18,7 @@ class TrainOptions:
     """Epochs over which the learning rate falls along a cosine; null: as many as `train.epochs`.
     Where it is set, a longer `train.epochs` computes only the new ones."""
     batch_size: Annotated[int, AtLeast(1)] = 4
-    """Texts per micro-batch, if they are the longest; of shorter ones it takes more."""
+    """Texts of the longest length per micro-batch; a micro-batch of shorter texts holds more."""
     grad_accumulation: Annotated[int, AtLeast(1)] = 16
     """Micro-batches per optimizer step."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -26,7 +26,7 @@ class TrainOptions:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; `auto`: a GPU where there is one."""
     cpu_threads: Annotated[int, AtLeast(1)] = 2
-    """Threads of one training process on a CPU, whatever `--cores` says; another number of them
+    """Threads of one training process on a CPU, whatever `--cores` says; another number of threads
     changes the last bits of every result."""
     deterministic: bool = False
     """Whether a GPU uses deterministic algorithms alone, which are slower; a CPU always does."""
@@ -75,9 +75,10 @@ class CheckpointOptions:
     """What a checkpoint holds. Training goes on exactly from any one: its state keeps the rest."""
 
     dtype: Literal["fp32", "bf16"] = "fp32"
-    """Type of the saved weights and average; `bf16` takes half the space and is what is scored."""
+    """Type of the saved weights and average. `bf16` takes half the space; the rounded weights are
+    the ones that are scored."""
     ema: bool = True
-    """Whether the moving average is saved; without it no candidate is made of averages."""
+    """Whether the moving average is saved; without it, there are no candidates of averages."""
 
 
 @dataclass(frozen=True)

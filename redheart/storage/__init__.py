@@ -1,1 +1,1 @@
-"""The files of a run: written completely or not at all, hashed, stored by all they follow from."""
+"""The files of a run: written completely or not at all, hashed, and stored under their keys."""

@@ -142,7 +142,7 @@ class Store:
         files.append_line(self.root / "accepted.jsonl", line)
 
     def accepted(self) -> dict[tuple[str, str], str]:
-        """Return the fingerprint that each accepted one counts as, by step and fingerprint."""
+        """Return the older fingerprint of each accepted one, by step and accepted fingerprint."""
         lines = files.read_lines(self.root / "accepted.jsonl")
         return {(line["step"], line["code"]): line["counts_as"] for line in lines}
 

@@ -22,7 +22,7 @@ from redheart.storage import files
 
 # After so many bytes, the file is flushed to the disk, which would otherwise idle until the end.
 FLUSHED_BYTES = 16_000_000
-# Fewer bytes are hashed at once: handing them to another thread would cost more.
+# The writing thread hashes fewer bytes itself: handing them to another thread would cost more.
 SMALL_BYTES = 65_536
 
 

@@ -212,7 +212,7 @@ MAIN_METRIC: dict[Kind, str] = {kind: next(iter(metrics)) for kind, metrics in M
 def _labelled(
     task: Task, prediction: np.ndarray, target: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Keep the records that carry a label, in float64, after checking what was predicted."""
+    """Keep the records that carry a label, in float64, after checking the predictions."""
     if prediction.shape != target.shape:
         raise ValueError(
             f"task '{task.name}': predictions {prediction.shape}, targets {target.shape}"

@@ -105,8 +105,8 @@ class MemoryOptions:
     budget_gb: Annotated[float, Above(0)] = 8.0
     """What training may take on its device, in 10^9 bytes."""
     tier: Annotated[str, OneOf([AUTO, *(tier.name for tier in TIERS)])] = AUTO
-    """How training keeps within `budget_gb`. `auto`: in the fastest way that fits; else in the way
-    of that name."""
+    """How training keeps within `budget_gb`. `auto`: the fastest tier that fits; otherwise the
+    tier of that name."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class StoreOptions:
     path: Annotated[str, NotEmpty()] = ".redheart/store"
     """Folder of the store, from the working folder; best on the file system of `results/`."""
     keep_last: Annotated[int, AtLeast(1)] = 2
-    """Training states that are kept, the latest ones."""
+    """Number of the latest training states that are kept."""
     keep_every: Annotated[int, AtLeast(1)] = 5
     """Every k-th training state is kept besides the latest ones."""
     snapshot_minutes: Annotated[float, AtLeast(0)] = 10.0

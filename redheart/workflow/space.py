@@ -148,7 +148,7 @@ def check(config: Json, footprint: Kept, store: Store, run: Path, train: str) ->
     Raises
     ------
     UserError
-        A file system has not enough room for what the run will write there.
+        A file system has not enough room for the files that the run will write there.
     """
     planned = kinds(config, footprint)
     if not any(disk.is_full for disk in disks(planned, store, run)):

@@ -44,7 +44,7 @@ _TRAINING = ("tasks", *_keys("model", ModelOptions), *_keys("train", TrainOption
 _OF_DEVICE = ("train.device", "train.precision", "train.cpu_threads", "train.deterministic")
 _SHARDING = ("redheart.machine.sharding",)
 
-# The steps by phase; a line each.
+# The steps of each phase.
 PHASES: dict[str, dict[str, Step]] = {
     "data": {
         "generate_corpus": Step(("demo",)),
