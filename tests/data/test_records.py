@@ -376,7 +376,8 @@ def test_one_class_is_shared_out_as_any(tmp_path: Path) -> None:
 
 PEAK = """
 import resource, sys
-from redheart.records import RecordOptions, read_source
+from redheart.data.reading import read_source
+from redheart.data.records import RecordOptions
 print(read_source(*sys.argv[1:], (), RecordOptions())["kept"])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
