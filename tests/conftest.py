@@ -17,6 +17,7 @@ if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from project import finished_project
 
 from redheart.encoding import tokens
 from redheart.encoding.lexicon import LexiconOptions, fit_lexicon, load_lexicon, save_lexicon
@@ -42,6 +43,13 @@ def pytest_collection_modifyitems(items):
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     order = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: (order.get(item.path.name, len(order)), item.path not in slow))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A project whose run is finished, the same one for all workers: to be read or copied."""
+    folder = tmp_path_factory.getbasetemp()
+    return finished_project(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
 
 
 TEXT = "she lied about the money and I told him why nobody came 그는 돈을 빌려 갔다 😀 to dinner"

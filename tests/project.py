@@ -1,5 +1,8 @@
 """A copy of the project with one run in it, for tests that run Snakemake."""
 
+from __future__ import annotations
+
+import fcntl
 import json
 import os
 import re
@@ -32,6 +35,18 @@ class Project:
                 shutil.copy(source, folder / name)
         shutil.copy(folder / "tests/configs/smoke.yaml", self.config)
         self.run = "smoke"
+
+    @classmethod
+    def opened(cls, folder: Path) -> Project:
+        """Return the project that another process has made in a folder."""
+        project = cls.__new__(cls)
+        project.folder, project.config, project.run = folder, folder / "mine.yaml", "smoke"
+        return project
+
+    def copy(self, folder: Path) -> Project:
+        """Return a copy of this project, with all that its run has made."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project.opened(folder)
 
     def default_config(self):
         """Name no config, as a newcomer would."""
@@ -82,3 +97,15 @@ class Project:
 
     def result(self, path):
         return self.folder / "results" / self.run / path
+
+
+def finished_project(folder: Path) -> Project:
+    """Return a project whose run is finished: of the workers, whichever asks first makes it."""
+    place, done = folder / "finished", folder / "finished.done"
+    with open(folder / "finished.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(place, ignore_errors=True)
+            Project(place).snakemake()
+            done.touch()
+    return Project.opened(place)
