@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -225,8 +226,8 @@ def test_a_phase_depends_on_what_it_uses(step, most):
 class Scripts:
     """A copy of the scripts, which can be edited."""
 
-    def __init__(self, folder):
-        self.folder = folder / "scripts"
+    def __init__(self, folder, monkeypatch):
+        self.folder, self.monkeypatch = folder / "scripts", monkeypatch
         shutil.copytree(ROOT / "scripts", self.folder)
 
     def edit(self, script, old, new):
@@ -234,22 +235,37 @@ class Scripts:
         source = path.read_text()
         assert old in source
         path.write_text(source.replace(old, new))
-        forget()
+        forget_scripts(self.monkeypatch)
 
 
-def forget():
-    for remembered in vars(fingerprint).values():
-        if hasattr(remembered, "cache_clear"):
-            remembered.cache_clear()
+REMEMBERED = {
+    name: function
+    for name, function in vars(fingerprint).items()
+    if hasattr(function, "cache_clear")
+}
+
+
+def forget_scripts(monkeypatch):
+    """Let what is remembered of the library stand, which takes a second to find out, and no more."""
+
+    def without_scripts(remembered):
+        anew = cache(remembered.__wrapped__)
+
+        def function(of):
+            module = getattr(of, "module", of)
+            return (anew if module.startswith("scripts.") else remembered)(of)
+
+        return function
+
+    for name, remembered in REMEMBERED.items():
+        monkeypatch.setattr(fingerprint, name, without_scripts(remembered))
 
 
 @pytest.fixture
 def scripts(tmp_path, monkeypatch):
-    copy = Scripts(tmp_path)
+    copy = Scripts(tmp_path, monkeypatch)
     monkeypatch.setattr(fingerprint, "SCRIPTS", copy.folder)
-    forget()
-    yield copy
-    forget()
+    return copy
 
 
 def codes():
