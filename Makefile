@@ -21,7 +21,7 @@ check: .venv/ready          ## format, lint, types and the millisecond tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not slow and not full and not kill" --numprocesses 2
+	$(BIN)/pytest -m "not slow and not full and not kill" --numprocesses 2 --dist loadfile
 
 format: .venv/ready         ## mend format and what the linter can mend by itself
 	$(BIN)/ruff format .

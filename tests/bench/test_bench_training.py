@@ -70,6 +70,7 @@ def test_every_rival_goes_on_from_its_checkpoint(generated, tmp_path, name):
         training.run_leg(name, tmp_path, 2)
 
 
+@pytest.mark.slow
 def test_a_job_names_what_the_rule_names(generated, tmp_path):
     plan = Plan(texts=64, legs=2, epochs=2, threads=1)
     settings = training_corpora.make("titles", plan, tmp_path)

