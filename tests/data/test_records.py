@@ -357,6 +357,7 @@ def split_of(*items: Any, tmp_path: Path) -> dict[str, list[int]]:
     return split_records(records, (), [record["label"] for record in records], SplitOptions())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [["OTHER"], ["OTHER"] * 3, ["OTHER", "AUTHOR"] * 3])
 def test_too_few_records_for_their_classes_and_parts(tmp_path: Path, labels) -> None:
     items = [good(i, text=chr(97 + i) * 30, label=label) for i, label in enumerate(labels)]

@@ -40,6 +40,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("shards")
 
 
+@pytest.mark.slow
 @quick
 @given(texts=texts_of_few_letters, threshold=thresholds, count=st.sampled_from(NUMBERS))
 def test_the_shards_hold_each_pair_of_distinct_texts_once(folder, texts, threshold, count):
@@ -49,6 +50,7 @@ def test_the_shards_hold_each_pair_of_distinct_texts_once(folder, texts, thresho
     assert listed(in_shards(texts, threshold, count, folder)) == all_pairs
 
 
+@pytest.mark.slow
 @quick
 @given(texts=texts_of_few_letters, threshold=thresholds, policy=st.sampled_from(("keep_first", "cluster")))  # fmt: skip
 def test_records_and_report_have_the_same_bytes(folder, texts, threshold, policy):

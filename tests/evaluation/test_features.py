@@ -214,6 +214,7 @@ def test_a_frozen_trunk_drops_nothing_out_and_counts_in_no_update(recipe, part):
     assert 0 < statistics["update_ratio"] < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_a_trunk_frozen_later_resumes_bit_for_bit(recipe, part, tmp_path, epochs):
     late = replace(recipe, model=replace(recipe.model, freeze_after=1))

@@ -132,6 +132,7 @@ def test_a_group_of_one_trains_bit_for_bit_as_a_process_alone(recipe, part):
     assert hash_modules(captured["weights"]) == hash_modules(module_states(alone.network))
 
 
+@pytest.mark.slow
 def test_one_device_imports_nothing_of_several():
     program = (
         "import sys, redheart.training.launch, redheart.training.epochs, redheart.training.state\n"

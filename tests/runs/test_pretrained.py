@@ -92,6 +92,7 @@ def trunk_part(imported, records, tasks):
 # --- imported -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_imported_trunk_computes_what_the_original_does(library, source, imported):
     texts = ["She lied", "nobody told him why she came and lied about the money"]
     original = library.AutoModel.from_pretrained(source)
@@ -291,6 +292,7 @@ def test_names_of_other_families_have_their_depth_too():
     assert depths == names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze_after", [None, 1])
 def test_two_legs_of_a_pretrained_trunk_equal_one(
     recipe, trunk_part, imported, tmp_path, freeze_after

@@ -173,6 +173,7 @@ def test_the_certificate_lists_every_claim() -> None:
     assert not any(claim["claim"].startswith("Kolmogorov") for claim in claims)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(60, 450), st.integers(1, 40), st.integers(0, 99), st.data())
 def test_every_split_is_certified(count, classes, seed, data) -> None:
@@ -184,6 +185,7 @@ def test_every_split_is_certified(count, classes, seed, data) -> None:
     assert all(claim["holds"] for claim in certified(records, part_of, pairs)["certificate"])
 
 
+@pytest.mark.slow
 def test_what_cannot_be_certified_is_refused_in_one_line() -> None:
     records = corpus(1000, 0)
     order = sorted(range(1000), key=lambda i: len(records[i]["text"]))

@@ -130,6 +130,7 @@ def test_a_corpus_that_grows_leaves_most_records_where_they_were() -> None:
     assert sum(last[name] != part for name, part in first.items()) < 0.2 * 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "seed"), [(1, 0), (1, 1), (3, 0), (5, 0)])
 def test_lengths_are_matched(classes, seed) -> None:
     records = corpus(2000, classes, seed)

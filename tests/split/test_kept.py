@@ -64,6 +64,7 @@ def test_a_published_test_part_stays_and_the_others_make_up_for_it() -> None:
     assert "test" in unmet and None not in unmet
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(60, 200), st.integers(0, 99), st.data())
 def test_the_kept_stay_and_what_is_linked_to_them_follows(count, seed, data) -> None:

@@ -181,6 +181,7 @@ def test_the_last_survivors_divergence_asks_for_rates_below_them_and_not_below_a
 # --- simulated sweeps -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_of_50_simulated_sweeps_nine_in_ten_choose_well_at_two_fifths_of_the_cost():
     worlds = [simulated_sweeps.World(number) for number in range(50)]
     halving, grid = (

@@ -221,6 +221,7 @@ def test_fp16_skips_a_step_that_overflows_and_lowers_its_scale(recipe, part):
     assert statistics["gradient_norm"]["all"]["max"] == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_16_bits_train_close_to_32(recipe, part, precision):
     full, half = (prepare(recipe, part, precision=name) for name in ("fp32", precision))

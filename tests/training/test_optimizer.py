@@ -108,6 +108,7 @@ def sparse():
     return features, features @ rng.normal(size=(30, 3)) + 0.5 + 0.2 * rng.normal(size=(120, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [1.0, 3.0])
 def test_a_lexical_branch_becomes_ridge_regression(sparse, weight):
     from sklearn.linear_model import Ridge
@@ -119,6 +120,7 @@ def test_a_lexical_branch_becomes_ridge_regression(sparse, weight):
     np.testing.assert_allclose(predicted, expected, atol=0.02)
 
 
+@pytest.mark.slow
 def test_a_lexical_branch_becomes_logistic_regression(sparse):
     from sklearn.linear_model import LogisticRegression
 

@@ -57,6 +57,7 @@ def uninterrupted(recipe, part, tmp_path_factory):
     return saved_leg(state, statistics, tmp_path_factory.mktemp("whole"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [(1,), (2, 1), (3,), (4, 1), (1, 1, 1, 1, 1)])
 def test_stopped_and_resumed_is_the_same_bit_for_bit(recipe, part, uninterrupted, tmp_path, steps):
     snapshots = Snapshots(tmp_path / "leg.snapshot", minutes=0)
@@ -69,6 +70,7 @@ def test_stopped_and_resumed_is_the_same_bit_for_bit(recipe, part, uninterrupted
     assert saved_leg(state, statistics, tmp_path / "leg") == uninterrupted
 
 
+@pytest.mark.slow
 def test_a_scaler_that_has_skipped_steps_goes_on_too(recipe, part, tmp_path):
     half = replace(recipe, train=replace(recipe.train, precision="fp16"))
     uninterrupted = prepare(half, part)
@@ -83,6 +85,7 @@ def test_a_scaler_that_has_skipped_steps_goes_on_too(recipe, part, tmp_path):
     assert uninterrupted.scaler.state_dict() == resumed.scaler.state_dict()
 
 
+@pytest.mark.slow
 def test_a_trial_goes_on_from_its_snapshot(recipe, part, tmp_path):
     uninterrupted = trial_training.train_rate(prepare(recipe, part), part, part.head(20), 2)
     snapshots = Snapshots(tmp_path / "trial.snapshot", minutes=0)
