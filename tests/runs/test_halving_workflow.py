@@ -2,15 +2,19 @@
 
 import csv
 import json
+import shutil
 
 import pytest
-from project import Project
 
 RATES = [1e-3, 1e-2]
 
 
-def configured(folder, **halving):
-    project = Project(folder)
+def configured(finished, folder, **halving):
+    """Return a copy of the finished run in which nothing is trained."""
+    project = finished.copy(folder)
+    shutil.rmtree(project.result("sweep"))
+    shutil.rmtree(project.folder / ".redheart/store/states")
+    project.result("ledger.jsonl").unlink()
     project.set(sweep={"learning_rates": RATES, "epochs": 3, **halving})
     return project
 
@@ -25,8 +29,8 @@ def trained(project, before):
 
 
 @pytest.mark.slow
-def test_rungs_change_no_byte_and_train_only_what_they_must(tmp_path):
-    project = configured(tmp_path / "rungs", rungs=2, reduction_factor=1.5)
+def test_rungs_change_no_byte_and_train_only_what_they_must(finished, tmp_path):
+    project = configured(finished, tmp_path / "rungs", rungs=2, reduction_factor=1.5)
     assert project.computed("sweep")["sweep_rate"] == 4
     assert trained(project, 0) == {
         **{f"sweep/rung_1/lr_{rate}/seed_0.json": [1, 2] for rate in RATES},
@@ -34,7 +38,7 @@ def test_rungs_change_no_byte_and_train_only_what_they_must(tmp_path):
     }
     assert not list((project.folder / ".redheart/store/states").rglob("*.pt")), "none is needed"
 
-    plain = configured(tmp_path / "plain")
+    plain = configured(finished, tmp_path / "plain")
     assert set(plain.computed("sweep")) >= {"sweep_rate", "join_sweep", "choose_rate"}
     assert not list(plain.result("sweep").glob("rung_*"))
     for path in sorted(plain.result("sweep").rglob("*.json")):
@@ -84,8 +88,8 @@ def test_rungs_change_no_byte_and_train_only_what_they_must(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.full
-def test_seeds_are_spared_first_and_the_report_tells_the_rung(tmp_path):
-    project = configured(tmp_path, rungs=2, reduction_factor=2, seeds=[4, 7])
+def test_seeds_are_spared_first_and_the_report_tells_the_rung(finished, tmp_path):
+    project = configured(finished, tmp_path / "seeds", rungs=2, reduction_factor=2, seeds=[4, 7])
     project.snakemake("report")
     decision = json.loads(project.result("sweep/rung_1/decision.json").read_text())
     (goes_on,), (ended,) = decision["goes_on"], decision["eliminated"]
