@@ -21,6 +21,7 @@ from redheart.model.states import load_into, module_states
 from redheart.recipe.training_options import FusionOptions
 from redheart.storage import files
 from redheart.storage.tensors import hash_modules, load_tensors, save_tensors
+from redheart.tasks import metrics
 
 
 def table(epoch, raw, ema):
@@ -45,7 +46,7 @@ def test_soups_are_means_and_the_greedy_one_is_no_worse(saved, recipe, part):
     load = candidates.loader(saved)
     states = {int(Path(path).stem[-3:]): load_tensors(path)["weights"] for path in saved}
     scores = {
-        epoch: candidates.metrics.macro(
+        epoch: metrics.macro(
             recipe.tasks,
             candidates.fit_fusion(network, states[epoch], part, recipe)[0],
             part.targets,
@@ -60,7 +61,7 @@ def test_soups_are_means_and_the_greedy_one_is_no_worse(saved, recipe, part):
             mean = (states[2][module][name] + states[4][module][name]) / 2
             torch.testing.assert_close(value, mean)
     greedy, _ = candidates.fit_fusion(network, soups["greedy"], part, recipe)
-    assert candidates.metrics.macro(recipe.tasks, greedy, part.targets) >= max(scores.values())
+    assert metrics.macro(recipe.tasks, greedy, part.targets) >= max(scores.values())
     assert recipes["uniform"]["epochs"] == [2, 4]
     assert recipes["greedy"]["epochs"][0] == max(scores, key=scores.get)
     # The averages of these checkpoints are their weights, but were ranked otherwise.
