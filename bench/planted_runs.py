@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from redheart.crossover import candidate_sources, candidates, recombination
+from redheart.crossover import candidate_predictions, candidate_sources, recombination
 from redheart.crossover.search import START, Option
 from redheart.crossover.soups import make_soups
 from redheart.encoding.batch import Batch
@@ -171,7 +171,7 @@ def run(plan: Plan, parts: Mapping[str, Encoded], seed: int) -> Run:
     }
     held_out = {name: parts[name] for name in HELD_OUT}
     predicted = {
-        name: candidates.predict_parts(network, states, held_out, recipe)[0]
+        name: candidate_predictions.predict_parts(network, states, held_out, recipe)[0]
         for name, states in models.items()
     }
     return Run(predicted, tables, found)

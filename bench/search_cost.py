@@ -19,7 +19,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 import numpy as np
 import torch
 
-from redheart.crossover import candidates, recombination, soups
+from redheart.crossover import candidate_predictions, recombination, soups
 from redheart.crossover.search import START
 from redheart.encoding.tokens import Encoded, PartSizes
 from redheart.evaluation import inference
@@ -80,7 +80,7 @@ def main() -> None:
     epochs = [option for option in saved if isinstance(option, int)]
     began = time.perf_counter()
     for epoch in epochs:
-        predicted, _ = candidates.fit_fusion(network, saved[epoch], part, RECIPE)
+        predicted, _ = candidate_predictions.fit_fusion(network, saved[epoch], part, RECIPE)
         metrics.macro(TASKS, predicted, part.targets)
     evaluation = time.perf_counter() - began
     began = time.perf_counter()

@@ -157,7 +157,7 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from redheart.selection.shipping import ShippedModel
+    from redheart.selection.shipped_model import ShippedModel
 
     lines = sys.stdin if arguments.texts == "-" else _open(arguments.texts)
     texts = [_text(line, number) for number, line in enumerate(lines, 1) if line.strip()]

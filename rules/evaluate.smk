@@ -1,5 +1,5 @@
 # The end: every candidate on held-out data, the decision, the model that ships, the report.
-from redheart.crossover.candidate_table import stitched_files
+from redheart.crossover.candidates import stitched_files
 from redheart.report.page import FILES as REPORT_FILES
 from redheart.report.page import TEMPLATE as REPORT_TEMPLATE
 

@@ -2,7 +2,7 @@
 
 from job import Job
 
-from redheart.crossover.candidate_table import sources_of_candidates
+from redheart.crossover.candidates import sources_of_candidates
 from redheart.machine import device
 from redheart.recipe.build import read_recipe
 from redheart.storage import files
@@ -13,7 +13,7 @@ READ = ("metrics", "soup_recipe", "spots", "variant_recipes", "search")
 
 
 def compute(folder):
-    from redheart.crossover.candidates import paths_of_members, predict_candidates
+    from redheart.crossover.candidate_predictions import paths_of_members, predict_candidates
     from redheart.encoding.tokens import load_encoded
     from redheart.evaluation import inference, predictions
 

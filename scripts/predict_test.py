@@ -10,7 +10,7 @@ recipe = read_recipe(job.settings)
 
 
 def compute(folder):
-    from redheart.crossover.candidates import paths_of_members, predict_fused
+    from redheart.crossover.candidate_predictions import paths_of_members, predict_fused
     from redheart.encoding.tokens import load_encoded
     from redheart.evaluation import inference, predictions
 

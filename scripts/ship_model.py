@@ -15,7 +15,7 @@ copied = [name for name in shipping.AS_THEY_ARE if name in dict(job.output.items
 
 
 def compute(folder):
-    from redheart.crossover.candidates import load_members
+    from redheart.crossover.candidate_predictions import load_members
     from redheart.storage.tensors import save_tensors
 
     for name in copied:

@@ -1,163 +1,221 @@
-"""The candidates of phase 4: their members, their fusion and their predictions."""
+"""Phase 4: the table of all candidates. A new candidate is a new entry here.
+
+Every file, table and figure lists the candidates in the order of this table.
+`config/schemas/results.schema.json` and the table in `docs/crossover.md` repeat the entries; a test
+compares them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
+from redheart.crossover.candidate_sources import (
+    OFFSET,
+    Candidate,
+    Findings,
+    Source,
+    all_variants,
+    at_offset,
+    best_epoch,
+    each_task_from_its_best,
+    each_variant,
+    one_epoch,
+    own_file,
+    single_by_rule,
+)
+from redheart.json_values import Json
+from redheart.storage import run_files
+from redheart.tasks.task import Task
 
-from redheart.crossover.candidate_sources import Source, member_paths
-from redheart.encoding.tokens import Encoded
-from redheart.evaluation.fusion import Weights, choose_weights, fused_predictions
-from redheart.evaluation.inference import contributions
-from redheart.model.network import Network
-from redheart.model.states import load_into
-from redheart.recipe.training_options import Recipe
-from redheart.storage import files, run_files
-from redheart.storage.tensors import MaybeDeferred, hash_modules, load_verified
+BEST_SINGLE = "best_single"
+GREEDY_SOUP = "greedy_soup"
+# The yardstick of every report: a linear model, which never ships.
+BASELINE = "tfidf_linear"
+# Ships unless held-out data support another candidate.
+DEFAULT = GREEDY_SOUP
+# Every candidate is compared with these on test.
+REFERENCES = (BEST_SINGLE, GREEDY_SOUP)
 
-Load = Callable[[int], Mapping[str, MaybeDeferred]]
+CANDIDATES = (
+    Candidate(
+        "last",
+        "the last checkpoint",
+        "the last checkpoint",
+        one_epoch(lambda findings: int(findings.tables[-1]["epoch"])),
+    ),
+    Candidate(
+        BEST_SINGLE,
+        "the best single checkpoint",
+        "the checkpoint with the best macro score on val_select",
+        one_epoch(lambda findings: best_epoch(findings.tables, "raw")),
+    ),
+    Candidate(
+        "single_by_loss",
+        "the best single checkpoint by loss",
+        "control: the checkpoint that the rule of `crossover` chooses for all groups at once",
+        one_epoch(lambda findings: single_by_rule(findings.spots["groups"])),
+    ),
+    Candidate(
+        "single_by_units",
+        "the single checkpoint by units",
+        "control: the checkpoint that the rule of `crossover_units` chooses for all at once",
+        one_epoch(lambda findings: single_by_rule(findings.spots["units"])),
+    ),
+    Candidate(
+        "ema_last",
+        "the last EMA weights",
+        "the moving average at the last checkpoint",
+        one_epoch(lambda findings: int(findings.tables[-1]["epoch"])),
+        of_averages=True,
+    ),
+    Candidate(
+        "ema",
+        "the EMA weights",
+        "the moving average at its best on val_select",
+        one_epoch(lambda findings: best_epoch(findings.tables, "ema")),
+        of_averages=True,
+    ),
+    Candidate(
+        "uniform_soup",
+        "the uniform soup",
+        "the mean of all checkpoints",
+        own_file(lambda findings: {"epochs": findings.soups["uniform"]["epochs"]}),
+        file=run_files.soup("uniform"),
+    ),
+    Candidate(
+        GREEDY_SOUP,
+        "the greedy soup",
+        "the mean of checkpoints, best first, each kept unless val_select gets worse",
+        own_file(lambda findings: {"epochs": findings.soups["greedy"]["epochs"]}),
+        file=run_files.soup("greedy"),
+    ),
+    Candidate(
+        "uniform_soup_ema",
+        "the uniform soup of EMA weights",
+        "the mean of the moving averages of all checkpoints",
+        own_file(lambda findings: {"epochs": findings.soups["uniform_ema"]["epochs"]}),
+        file=run_files.soup("uniform_ema"),
+        of_averages=True,
+    ),
+    Candidate(
+        "greedy_soup_ema",
+        "the greedy soup of EMA weights",
+        "as the greedy soup, of the moving averages",
+        own_file(lambda findings: {"epochs": findings.soups["greedy_ema"]["epochs"]}),
+        file=run_files.soup("greedy_ema"),
+        of_averages=True,
+    ),
+    Candidate(
+        "per_task_best",
+        "the best checkpoint of each task",
+        "several models: every task from the checkpoint that is best at it",
+        each_task_from_its_best,
+        several_models=True,
+    ),
+    Candidate(
+        "crossover",
+        "the crossover",
+        "every module group from its own epoch, all stitched into one model",
+        own_file(lambda findings: {"epochs": findings.chosen("groups")}),
+        file=run_files.stitched("optimal"),
+        control="single_by_loss",
+    ),
+    Candidate(
+        "crossover_units",
+        "the crossover by units",
+        "every unit task x module from the epoch of its own best metric",
+        own_file(lambda findings: {"epochs": findings.chosen("units")}),
+        file=run_files.stitched("units"),
+        control="single_by_units",
+    ),
+    Candidate(
+        "crossover_units_ema",
+        "the crossover by units of EMA weights",
+        "the same of the moving averages, by their own metrics",
+        own_file(lambda findings: {"epochs": findings.chosen("units_ema")}),
+        file=run_files.stitched("units_ema"),
+        of_averages=True,
+    ),
+    Candidate(
+        "ascent",
+        "the ascent",
+        "the greedy soup, units exchanged for an epoch's one by one while a task gains",
+        own_file(
+            lambda findings: {
+                "base": findings.search["trunk"]["source"],
+                "epochs": dict(findings.search["chosen"]),
+            }
+        ),
+        file=run_files.stitched("ascent"),
+        control=GREEDY_SOUP,
+    ),
+    Candidate(
+        f"variant_{OFFSET}",
+        "",
+        f"the crossover with all epochs shifted by {OFFSET}",
+        each_variant,
+        file=run_files.variant(OFFSET),
+    ),
+    Candidate(
+        "variants_ensemble",
+        "the variants' ensemble",
+        "several models: the mean prediction of the variants that differ",
+        all_variants,
+        several_models=True,
+    ),
+    Candidate(
+        BASELINE,
+        "TF-IDF + linear",
+        "a linear model per task on TF-IDF; a yardstick that never ships",
+        sources=None,
+    ),
+)
 
-Predictions = dict[str, np.ndarray]
+NAMES_IN_WORDS = {candidate.name: candidate.words for candidate in CANDIDATES if candidate.words}
+OF_AVERAGES = tuple(candidate.name for candidate in CANDIDATES if candidate.of_averages)
+NOTES = {candidate.name: candidate.note for candidate in CANDIDATES}
 
 
-def predict(
-    network: Network, states: MaybeDeferred, part: Encoded, recipe: Recipe, weights: Weights
-) -> Predictions:
-    """Return a model's predictions for a part: task -> float32 [n, width]."""
-    load_into(network, states)
-    contributed = contributions(network, part, recipe.train)
-    return fused_predictions(recipe.tasks, contributed, weights)
+def sources_of_candidates(
+    tasks: Sequence[Task],
+    tables: Sequence[Json],
+    soups: Mapping[str, Json],
+    spots: Json,
+    variants: Sequence[Json],
+    search: Json,
+) -> dict[str, Source]:
+    """Return the source of every candidate of a seed: its weights; in the order of the table.
 
-
-def fit_fusion(
-    network: Network, states: MaybeDeferred, validation: Encoded, recipe: Recipe
-) -> tuple[Predictions, Weights]:
-    """Return a model's predictions for val_select, and the fusion's weights fitted on it."""
-    load_into(network, states)
-    contributed = contributions(network, validation, recipe.train)
-    weights = choose_weights(recipe.tasks, contributed, validation.targets, recipe.fusion)
-    return fused_predictions(recipe.tasks, contributed, weights), weights
-
-
-def loader(paths: Sequence[str]) -> Load:
-    """Return a function that loads the checkpoint of an epoch, from the checkpoints' paths.
-
-    Each checkpoint is read and checked once, at the first call with its epoch.
+    Candidates of moving averages are left out if the checkpoints hold no averages. The parameters
+    are those of `Findings`.
     """
-    by_name = {Path(path).name: path for path in paths}
-    load = cache(load_verified)
-    return lambda epoch: load(by_name[Path(run_files.checkpoint(epoch)).name])
-
-
-def paths_of_members(
-    sources: Mapping[str, Source], paths: Sequence[str]
-) -> dict[str, list[tuple[str, str]]]:
-    """Return the path and the kind of each candidate's members, from one seed's file paths."""
-    return {name: member_paths(source, paths) for name, source in sources.items()}
-
-
-def load_members(members: Sequence[tuple[str, str]]) -> list[MaybeDeferred]:
-    """Return the weights of each member of a candidate: (path, `weights` or `ema`)."""
-    return [load_verified(path)[which] for path, which in members]
-
-
-def predict_candidates(
-    network: Network,
-    sources: Mapping[str, Source],
-    members: Mapping[str, Sequence[tuple[str, str]]],
-    parts: Mapping[str, Encoded],
-    recipe: Recipe,
-) -> tuple[dict[str, dict[str, Predictions]], dict[str, Source]]:
-    """Let every candidate predict every part, also val_select; equal weights predict once.
-
-    Parameters
-    ----------
-    members
-        Where the members of each candidate lie: (path, `weights` or `ema`).
-
-    Returns
-    -------
-    Candidate -> part -> predictions; and the sources, each with `fusion`, the fusion's weights of
-    each member. A source also has `same_as` if an earlier candidate has the very same weights.
-    """
-    by_hash: dict[str, tuple[dict[str, Predictions], Weights]] = {}
-    first: dict[tuple[tuple[str, ...], ...], str] = {}
-    predicted, named = {}, {}
-    for name, source in sources.items():
-        hashes = []
-        for states in load_members(members[name]):
-            hashes.append(files.canonical(hash_modules(states)))
-            if hashes[-1] not in by_hash:
-                by_hash[hashes[-1]] = predict_parts(network, states, parts, recipe)
-        predictions, fusion = zip(*(by_hash[digest] for digest in hashes), strict=True)
-        member_of = source.get("tasks")
-        predicted[name] = {
-            part: combine([by_part[part] for by_part in predictions], member_of) for part in parts
-        }
-        named[name] = {**source, "fusion": list(fusion)}
-        made_of = tuple(
-            (hashes[member_of[task.name]],) if member_of else tuple(sorted(hashes))
-            for task in recipe.tasks
-        )
-        if first.setdefault(made_of, name) != name:
-            named[name]["same_as"] = first[made_of]
-    return predicted, named
-
-
-def predict_fused(
-    network: Network,
-    sources: Mapping[str, Source],
-    members: Mapping[str, Sequence[tuple[str, str]]],
-    part: Encoded,
-    recipe: Recipe,
-) -> dict[str, Predictions]:
-    """Let every candidate predict a part without fitting to it; equal weights predict once.
-
-    Parameters
-    ----------
-    sources
-        The sources that `predict_candidates` returned, with the fusion's weights.
-    members
-        Where the members of each candidate lie: (path, `weights` or `ema`).
-    """
-    by_member: dict[tuple[str, str], Predictions] = {}
-    predicted: dict[str, Predictions] = {}
-    for name, source in sources.items():
-        if "same_as" in source:
-            predicted[name] = predicted[source["same_as"]]
-            continue
-        for (path, which), weights in zip(members[name], source["fusion"], strict=True):
-            if (path, which) not in by_member:
-                (states,) = load_members([(path, which)])
-                by_member[path, which] = predict(network, states, part, recipe, weights)
-        predictions = [by_member[member] for member in members[name]]
-        predicted[name] = combine(predictions, source.get("tasks"))
-    return predicted
-
-
-def predict_parts(
-    network: Network, states: MaybeDeferred, parts: Mapping[str, Encoded], recipe: Recipe
-) -> tuple[dict[str, Predictions], Weights]:
-    """Return a model's predictions by part, also for val_select, and the fusion's weights."""
-    on_val_select, weights = fit_fusion(network, states, parts["val_select"], recipe)
-    on_other_parts = {
-        part: predict(network, states, data, recipe, weights)
-        for part, data in parts.items()
-        if part != "val_select"
-    }
-    return {"val_select": on_val_select, **on_other_parts}, weights
-
-
-def combine(
-    members: Sequence[Predictions], member_of_task: Mapping[str, int] | None = None
-) -> Predictions:
-    """Return the mean prediction of several models, or each task from the member named for it."""
-    if member_of_task:
-        return {task: members[index][task] for task, index in member_of_task.items()}
+    findings = Findings(tasks, tables, soups, spots, variants, search)
     return {
-        task: np.stack([member[task] for member in members]).mean(axis=0, dtype=np.float32)
-        for task in members[0]
+        name: source
+        for candidate in CANDIDATES
+        if candidate.sources and (findings.averages or not candidate.of_averages)
+        for name, source in candidate.sources(candidate, findings)
     }
+
+
+def stitched_files(averages: bool, offsets: Iterable[int]) -> list[str]:
+    """Return the files below a seed's folder that phase 4 makes for candidates.
+
+    Parameters
+    ----------
+    averages
+        Whether the checkpoints hold moving averages.
+    offsets
+        The offsets of the variants.
+    """
+    patterns = [
+        candidate.file
+        for candidate in CANDIDATES
+        if candidate.file and (averages or not candidate.of_averages)
+    ]
+    offsets = list(offsets)
+    return [
+        file
+        for pattern in patterns
+        for file in ([at_offset(pattern, o) for o in offsets] if OFFSET in pattern else [pattern])
+    ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from redheart.crossover import search
-from redheart.crossover.candidates import loader
+from redheart.crossover.candidate_predictions import loader
 from redheart.crossover.search import START, Option
 from redheart.encoding.tokens import Encoded, load_encoded
 from redheart.evaluation.fusion import choose_weights, fused_predictions

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from redheart.crossover.candidate_table import GREEDY_SOUP
+from redheart.crossover.candidates import GREEDY_SOUP
 from redheart.json_values import or_lowest, or_null
 from redheart.recipe.groups import TRUNK
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from redheart.crossover import candidates
+from redheart.crossover import candidate_predictions
 from redheart.crossover.candidate_sources import ranked_epochs
 from redheart.crossover.stitch_recipe import Load, State, Tensor
 from redheart.encoding.tokens import Encoded
@@ -179,13 +179,13 @@ def write_soups(
     def save(name: str, states: MaybeDeferred) -> None:
         hashes[name] = save_tensors(folder / name, {"weights": states})
 
-    network, load = network_for(recipe, validation), candidates.loader(checkpoints)
+    network, load = network_for(recipe, validation), candidate_predictions.loader(checkpoints)
     return make_soups(network, load, tables, validation, recipe, save), hashes
 
 
 def make_soups(
     network: Network,
-    load: candidates.Load,
+    load: candidate_predictions.Load,
     tables: Sequence[Mapping[str, Any]],
     validation: Encoded,
     recipe: Recipe,
@@ -207,7 +207,7 @@ def make_soups(
     """
 
     def score(states: MaybeDeferred) -> float:
-        predicted, _ = candidates.fit_fusion(network, states, validation, recipe)
+        predicted, _ = candidate_predictions.fit_fusion(network, states, validation, recipe)
         return float(metrics.macro(recipe.tasks, predicted, validation.targets))
 
     epochs_by_soup: dict[str, Any] = {}

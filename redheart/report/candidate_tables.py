@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from redheart.crossover.candidate_table import BASELINE, NAMES_IN_WORDS, NOTES, REFERENCES
+from redheart.crossover.candidates import BASELINE, NAMES_IN_WORDS, NOTES, REFERENCES
 from redheart.json_values import Json
 from redheart.report.tables import Table, make_table
 from redheart.tasks.metrics import MAIN_METRIC

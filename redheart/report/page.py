@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from redheart.crossover.candidate_table import (
+from redheart.crossover.candidates import (
     BASELINE,
     BEST_SINGLE,
     NAMES_IN_WORDS,

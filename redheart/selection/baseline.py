@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from redheart.crossover.candidate_table import BASELINE
+from redheart.crossover.candidates import BASELINE
 from redheart.tasks.class_balance import balancing_offsets
 from redheart.tasks.metrics import main_metric
 from redheart.tasks.task import Kind, Task

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from redheart.crossover.candidate_table import BASELINE, DEFAULT, REFERENCES
+from redheart.crossover.candidates import BASELINE, DEFAULT, REFERENCES
 from redheart.json_values import with_nulls
 from redheart.selection.bootstrap import Interval, Predictions, bootstrap_scores, interval
 from redheart.selection.comparison import (

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from redheart.crossover.candidate_table import BASELINE, DEFAULT, NAMES_IN_WORDS, REFERENCES
+from redheart.crossover.candidates import BASELINE, DEFAULT, NAMES_IN_WORDS, REFERENCES
 from redheart.json_values import or_lowest, with_nulls
 from redheart.selection.bootstrap import (
     Interval,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from redheart.crossover.candidate_table import stitched_files
+from redheart.crossover.candidates import stitched_files
 from redheart.errors import UserError
 from redheart.json_values import Json
 from redheart.machine.tiers import Kept

@@ -1,235 +1,218 @@
-"""The candidates: soups and stitched files, and predictions that follow from their members."""
+"""The table of candidates, and the files that make each of them."""
 
 from __future__ import annotations
 
-import pickle
-import shutil
-from dataclasses import replace
+import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
-from redheart.crossover import candidates, stitching
-from redheart.crossover.soups import make_soups
-from redheart.crossover.stitch_recipe import make_recipe
-from redheart.errors import UserError
-from redheart.evaluation import fusion, inference
-from redheart.evaluation.inference import contributions, predictions
-from redheart.model.states import load_into, module_states
-from redheart.recipe.training_options import FusionOptions
-from redheart.storage import files
-from redheart.storage.tensors import hash_modules, load_tensors, save_tensors
-from redheart.tasks import metrics
+from redheart.crossover.candidate_sources import (
+    OFFSET,
+    at_offset,
+    best_epoch,
+    ranked_epochs,
+    single_by_rule,
+)
+from redheart.crossover.candidates import (
+    BASELINE,
+    CANDIDATES,
+    DEFAULT,
+    OF_AVERAGES,
+    REFERENCES,
+    sources_of_candidates,
+    stitched_files,
+)
+from redheart.tasks.task import Task
+
+TASKS = (
+    Task("verdict", "multiclass", "label", ("a", "b")),
+    Task("regret", "regression", "regret"),
+)
 
 
-def table(epoch, raw, ema):
-    return {"epoch": epoch, "fused": {"raw": {"macro": raw}, "ema": {"macro": ema}}}
+def table(epoch, raw, ema, f1=0.5, r2=0.5):
+    tasks = {"verdict": {"macro_f1": f1, "accuracy": 1 - f1}, "regret": {"r2": r2}}
+    return {"epoch": epoch, "fused": {"raw": {"macro": raw, "tasks": tasks}, "ema": {"macro": ema}}}
+
+
+EPOCHS = (2, 4, 6, 8)
+TABLES = [
+    table(2, 0.4, 0.1, f1=0.7, r2=None),
+    table(4, 0.6, 0.3, f1=0.6, r2=0.2),
+    table(6, 0.6, 0.2, f1=0.7, r2=0.4),
+    table(8, None, 0.3, f1=0.1, r2=0.3),
+]
+
+
+def spots(**scores):
+    """Return sweet spots at the lowest score of each group; a null score is never chosen."""
+    spots_by_name = {}
+    for name, row in scores.items():
+        scored = [
+            (score, epoch) for epoch, score in zip(EPOCHS, row, strict=True) if score is not None
+        ]
+        curve = {"epochs": [2, 4, 6, 8], "score": row}
+        spots_by_name[name] = {"epoch": min(scored)[1], "curve": curve, "modules": [name]}
+    return spots_by_name
+
+
+SPOTS = {
+    "groups": spots(A=[5, 1, 4, 9], B=[5, 9, 2, 1]),
+    "units": spots(trunk=[3, 2, 1, 0], neural_x=[0, 5, None, 6]),
+    "units_ema": spots(trunk=[3, 2, 1, 0], neural_x=[0, 5, None, 6]),
+}
+SOUPS = {name: {"epochs": [4, 6]} for name in ("uniform", "greedy", "uniform_ema", "greedy_ema")}
+VARIANTS = [
+    {"offset": offset, "same_as": same, "epochs": {"A": 4 + offset, "B": 8}}
+    for offset, same in ((-4, -2), (-2, None), (0, None))
+]
+SEARCH = {
+    "trunk": {"source": "greedy_soup"},
+    "chosen": {"neural_x": 2, "signal": "greedy_soup"},
+}
+NAMES = [
+    *("last", "best_single", "single_by_loss", "single_by_units", "ema_last", "ema"),
+    *("uniform_soup", "greedy_soup", "uniform_soup_ema", "greedy_soup_ema", "per_task_best"),
+    *("crossover", "crossover_units", "crossover_units_ema", "ascent"),
+    *("variant_0", "variant_-2", "variant_-4", "variants_ensemble"),
+]
+
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def saved(members, tmp_path):
-    """Two checkpoints of two networks, at epochs 2 and 4."""
-    paths = []
-    for epoch, network in zip((2, 4), members, strict=True):
-        states = module_states(network)
-        paths.append(str(tmp_path / f"epoch_{epoch:03d}.pt"))
-        save_tensors(paths[-1], {"epoch": epoch, "weights": states, "ema": states})
-        files.write_hash(paths[-1], files.sha256_file(paths[-1]))
-    return paths
+def sources():
+    return sources_of_candidates(TASKS, TABLES, SOUPS, SPOTS, VARIANTS, SEARCH)
 
 
-@pytest.mark.slow
-def test_soups_are_means_and_the_greedy_one_is_no_worse(saved, recipe, part):
-    network = inference.network_for(recipe, part)
-    load = candidates.loader(saved)
-    states = {int(Path(path).stem[-3:]): load_tensors(path)["weights"] for path in saved}
-    scores = {
-        epoch: metrics.macro(
-            recipe.tasks,
-            candidates.fit_fusion(network, states[epoch], part, recipe)[0],
-            part.targets,
-        )
-        for epoch in states
+def test_the_table_is_complete_and_every_candidate_says_how_it_was_chosen(sources):
+    assert list(sources) == NAMES
+    for name, source in sources.items():
+        assert source["note"], name
+        assert source["forward_passes"] == len(source["members"]), name
+
+
+def test_every_candidate_names_its_members(sources):
+    several = {"per_task_best", "variants_ensemble"}
+    assert {n: s["members"][0] for n, s in sources.items() if n not in several} == {
+        "last": ["ckpt/epoch_008.pt", "weights"],
+        "best_single": ["ckpt/epoch_004.pt", "weights"],
+        "single_by_loss": ["ckpt/epoch_006.pt", "weights"],
+        "single_by_units": ["ckpt/epoch_002.pt", "weights"],
+        "ema_last": ["ckpt/epoch_008.pt", "ema"],
+        "ema": ["ckpt/epoch_004.pt", "ema"],
+        "uniform_soup": ["soups/uniform.pt", "weights"],
+        "greedy_soup": ["soups/greedy.pt", "weights"],
+        "uniform_soup_ema": ["soups/uniform_ema.pt", "weights"],
+        "greedy_soup_ema": ["soups/greedy_ema.pt", "weights"],
+        "crossover": ["crossover/optimal.pt", "weights"],
+        "crossover_units": ["crossover/units.pt", "weights"],
+        "crossover_units_ema": ["crossover/units_ema.pt", "weights"],
+        "ascent": ["crossover/ascent.pt", "weights"],
+        **{f"variant_{o}": [f"variants/offset_{o}.pt", "weights"] for o in (0, -2, -4)},
     }
-    tables = [table(epoch, score, 0.0) for epoch, score in scores.items()]
-    soups = {}
-    recipes = make_soups(network, load, tables, part, recipe, soups.__setitem__)
-    for module, parameters in soups["uniform"].items():
-        for name, value in parameters.items():
-            mean = (states[2][module][name] + states[4][module][name]) / 2
-            torch.testing.assert_close(value, mean)
-    greedy, _ = candidates.fit_fusion(network, soups["greedy"], part, recipe)
-    assert metrics.macro(recipe.tasks, greedy, part.targets) >= max(scores.values())
-    assert recipes["uniform"]["epochs"] == [2, 4]
-    assert recipes["greedy"]["epochs"][0] == max(scores, key=scores.get)
-    # The averages of these checkpoints are their weights, but were ranked otherwise.
-    assert hash_modules(soups["uniform_ema"]) == hash_modules(soups["uniform"])
-    assert recipes["greedy_ema"]["epochs"][0] == 2
+    assert sources["crossover"]["epochs"] == {"A": 4, "B": 8}
+    assert sources["crossover_units"]["epochs"] == {"trunk": 8, "neural_x": 2}
+    assert sources["ascent"]["epochs"] == SEARCH["chosen"]
 
 
-def predict(network, paths, parts, recipe, **facts):
-    """Let candidates predict, from their members' paths; `facts` add to a candidate's source."""
-    sources = {
-        name: {"members": [[path, "weights"] for path in member_files], **facts.get(name, {})}
-        for name, member_files in paths.items()
+def test_variants_that_coincide_count_once_in_the_ensemble(sources):
+    files = [["variants/offset_-2.pt", "weights"], ["variants/offset_0.pt", "weights"]]
+    assert sources["variants_ensemble"]["members"] == files
+    assert sources["variants_ensemble"]["forward_passes"] == 2
+
+
+def test_every_task_has_the_checkpoint_that_is_best_at_it(sources):
+    """The main metric decides; the first of equal epochs wins, an epoch without a score never."""
+    best = sources["per_task_best"]
+    assert best["epochs"] == {"verdict": 2, "regret": 6}
+    assert best["members"] == [["ckpt/epoch_002.pt", "weights"], ["ckpt/epoch_006.pt", "weights"]]
+    assert best["tasks"] == {"verdict": 0, "regret": 1}
+
+
+def test_one_checkpoint_and_one_task_give_every_candidate():
+    spots_of_a = {"A": {"epoch": 2, "curve": {"epochs": [2], "score": [None]}, "modules": []}}
+    all_spots = dict.fromkeys(("groups", "units", "units_ema"), spots_of_a)
+    sources = sources_of_candidates(
+        TASKS[:1], TABLES[:1], SOUPS, all_spots, VARIANTS[2:], {**SEARCH, "chosen": {}}
+    )
+    assert [name for name in NAMES if name not in ("variant_-2", "variant_-4")] == list(sources)
+    assert sources["per_task_best"]["forward_passes"] == 1
+
+
+def test_epochs_are_ranked_by_macro_and_earlier_ones_first():
+    assert ranked_epochs(TABLES) == [4, 6, 2, 8]
+    assert best_epoch(TABLES, "ema") == 4
+
+
+def test_the_control_of_a_crossover_is_the_one_epoch_with_the_best_mean_of_its_scores():
+    # Means 5, 5, 3, 5; and 1.5, 3.5, unknown, 3.
+    assert single_by_rule(SPOTS["groups"]) == 6
+    assert single_by_rule(SPOTS["units"]) == 2
+
+
+def test_without_averages_their_candidates_are_left_out_and_all_others_stay(sources):
+    tables = [{**t, "fused": {"raw": t["fused"]["raw"]}} for t in TABLES]
+    spots = {key: value for key, value in SPOTS.items() if key != "units_ema"}
+    soups = {name: SOUPS[name] for name in ("uniform", "greedy")}
+    raw_only = sources_of_candidates(TASKS, tables, soups, spots, VARIANTS, SEARCH)
+    assert raw_only == {name: sources[name] for name in NAMES if name not in OF_AVERAGES}
+    assert {name for name in NAMES if "ema" in name} == set(OF_AVERAGES)
+
+
+def test_a_name_stands_for_one_candidate_and_every_reference_is_one():
+    names = [candidate.name for candidate in CANDIDATES]
+    assert len(set(names)) == len(names)
+    assert {DEFAULT, BASELINE, *REFERENCES} <= set(names)
+    assert {candidate.control for candidate in CANDIDATES if candidate.control} <= set(names)
+    assert [candidate.name for candidate in CANDIDATES if not candidate.sources] == [BASELINE]
+
+
+def test_only_a_candidate_of_several_models_takes_several_passes(sources):
+    several = {candidate.name for candidate in CANDIDATES if candidate.several_models}
+    assert {name for name, source in sources.items() if source["forward_passes"] > 1} == several
+    assert not {DEFAULT, *REFERENCES} & several
+
+
+@pytest.mark.parametrize("averages", [False, True])
+def test_what_phase_4_makes_are_the_members_of_candidates(sources, averages):
+    files = stitched_files(averages, [0, -2, -4])
+    members = {
+        file
+        for name, source in sources.items()
+        for file, _ in source["members"]
+        if not file.startswith("ckpt/") and (averages or name not in OF_AVERAGES)
     }
-    members = {name: [tuple(m) for m in source["members"]] for name, source in sources.items()}
-    return candidates.predict_candidates(network, sources, members, parts, recipe)
+    assert len(files) == len(members) and set(files) == members
 
 
-def test_several_models_may_each_predict_tasks_of_their_own(saved, recipe, part):
-    network = inference.network_for(recipe, part)
-    parts = {"val_select": part}
-    paths = {"first": saved[:1], "second": saved[1:], "best": saved}
-    member = {task.name: i % 2 for i, task in enumerate(recipe.tasks)}
-    predicted, _ = predict(network, paths, parts, recipe, best={"tasks": member})
-    for name, i in member.items():
-        expected = predicted[("first", "second")[i]]["val_select"][name]
-        np.testing.assert_array_equal(predicted["best"]["val_select"][name], expected)
+# --- files that repeat the table ----------------------------------------------------------------
 
 
-def test_the_same_weights_predict_once_and_are_named(saved, recipe, part, monkeypatch):
-    network = inference.network_for(recipe, part)
-    fused = []
-    original = candidates.fit_fusion
-    monkeypatch.setattr(
-        candidates, "fit_fusion", lambda *given: fused.append(1) or original(*given)
+def test_the_schema_of_the_results_asks_for_every_candidate_of_the_table():
+    path = ROOT / "config" / "schemas" / "results.schema.json"
+    schema = json.loads(path.read_text("utf-8"))["properties"]["candidates"]
+    fixed = [candidate.name for candidate in CANDIDATES if OFFSET not in candidate.name]
+    assert schema["required"] == [name for name in fixed if name not in OF_AVERAGES]
+    other_averages = [name for name in OF_AVERAGES if name != "ema"]
+    required = {"ema": other_averages, **{name: ["ema"] for name in other_averages}}
+    assert schema["dependentRequired"] == required
+
+
+def row(candidate):
+    name, note = (
+        at_offset(f"`{candidate.name}`", "<offset>"),
+        at_offset(candidate.note, "`<offset>`"),
     )
-    second_member = {"tasks": {task.name: 1 for task in recipe.tasks}}
-    paths = {"a": saved[:1], "b": saved, "again": saved[:1], "turned": saved[::-1], "c": saved}
-    predicted, sources = predict(network, paths, {"val_select": part}, recipe, c=second_member)
-    assert len(fused) == 2
-    named = {name: source.get("same_as") for name, source in sources.items()}
-    assert named == {"a": None, "b": None, "again": "a", "turned": "b", "c": None}
-    for task in recipe.tasks:
-        again, a = (predicted[name]["val_select"][task.name] for name in ("again", "a"))
-        np.testing.assert_array_equal(again, a)
+    control = f" `{candidate.control}`" if candidate.control else ""
+    words = f" {candidate.words}" if candidate.words else ""
+    return f"| {name} |{words} | {note} |{control} |"
 
 
-def test_an_ensemble_predicts_the_mean_of_its_members(saved, recipe, part):
-    network = inference.network_for(recipe, part)
-    parts = {"val_select": part, "test": part.head(30)}
-    members = {"one": saved[:1], "both": saved}
-    predicted, sources = predict(network, members, parts, recipe)
-    states = load_tensors(saved[1])["weights"]
-    second = candidates.predict(
-        network, states, parts["test"], recipe, sources["both"]["fusion"][1]
-    )
-    for task in recipe.tasks:
-        mean = (predicted["one"]["test"][task.name] + second[task.name]) / 2
-        np.testing.assert_allclose(predicted["both"]["test"][task.name], mean, atol=1e-6)
-
-
-def test_all_parts_are_predicted_with_the_weights_that_val_select_decides(saved, recipe, part):
-    network = inference.network_for(recipe, part)
-    parts = {"val_select": part.head(20), "test": part}
-    predicted, sources = predict(network, {"one": saved[:1]}, parts, recipe)
-    load_into(network, load_tensors(saved[0])["weights"])
-    on_validation = contributions(network, parts["val_select"], recipe.train)
-    expected = fusion.choose_weights(
-        recipe.tasks, on_validation, parts["val_select"].targets, recipe.fusion
-    )
-    assert sources["one"]["fusion"] == [expected]
-    for task in recipe.tasks:
-        both = (predicted["one"][name][task.name] for name in ("test", "val_select"))
-        test, validation = both
-        np.testing.assert_allclose(test[:20], validation, rtol=1e-4, atol=1e-6)
-
-
-def test_by_config_all_modules_count_the_same(saved, recipe, part):
-    equal = replace(recipe, fusion=FusionOptions("equal", balance=False))
-    network = inference.network_for(recipe, part)
-    states = load_tensors(saved[0])["weights"]
-    predicted, _ = candidates.fit_fusion(network, states, part, equal)
-    expected = predictions(recipe.tasks, contributions(network, part, recipe.train))
-    for task in recipe.tasks:
-        np.testing.assert_allclose(predicted[task.name], expected[task.name], rtol=1e-5, atol=1e-6)
-
-
-def stitch_recipe(saved):
-    manifests = {
-        epoch: {"weights": hash_modules(load_tensors(path)["weights"])}
-        for epoch, path in zip((2, 4), saved, strict=True)
-    }
-    modules = list(manifests[2]["weights"])
-    groups = {"A": [m for m in modules if m == "backbone" or m.startswith("heads.")]}
-    groups["rest"] = [m for m in modules if m not in groups["A"]]
-    return make_recipe({"A": 2, "rest": 4}, groups, manifests)
-
-
-def test_a_stitched_file_holds_each_module_of_its_epoch(saved, tmp_path):
-    recipe = stitch_recipe(saved)
-    stitching.write_stitched(tmp_path / "optimal.pt", recipe, saved)
-    hashes = hash_modules(load_tensors(tmp_path / "optimal.pt")["weights"])
-    assert hashes == {name: source["sha256"] for name, source in recipe["modules"].items()}
-
-
-def test_a_damaged_module_is_not_stitched(saved, tmp_path):
-    recipe = stitch_recipe(saved)
-    damaged = load_tensors(saved[0])
-    damaged["weights"]["backbone"] = {
-        name: value + 1 for name, value in damaged["weights"]["backbone"].items()
-    }
-    save_tensors(saved[0], damaged)
-    with pytest.raises(UserError, match=r"epoch_002\.pt: module backbone is damaged"):
-        stitching.write_stitched(tmp_path / "optimal.pt", recipe, saved)
-    assert not (tmp_path / "optimal.pt").exists()
-
-
-# --- files that the run did not make --------------------------------------------------------
-
-
-class Intruder:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (Path.touch, (self.path,))
-
-
-def flip(path):
-    content = bytearray(path.read_bytes())
-    weight = load_tensors(path)["weights"]["backbone"]["layers.0.feedforward.widen.weight"]
-    content[content.index(weight.numpy().tobytes()) + 7] ^= 1
-    path.write_bytes(content)
-
-
-DAMAGES = {
-    "flipped": flip,
-    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-100]),
-    "foreign": lambda path: torch.save({"weights": {}}, path),
-    "another": lambda path: shutil.copy(path.with_name("epoch_004.pt"), path),
-    "malicious": lambda path: torch.save(Intruder(path.with_name("made")), path),
-    "pickle": lambda path: path.write_bytes(pickle.dumps(Intruder(path.with_name("made")))),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_no_reader_takes_another_file_for_a_checkpoint(saved, tmp_path, damage):
-    recipe, path = stitch_recipe(saved), Path(saved[0])
-    damage(path)
-    readers = (
-        lambda: candidates.loader(saved)(2),
-        lambda: candidates.load_members([(saved[1], "ema"), (saved[0], "weights")]),
-        lambda: stitching.write_stitched(tmp_path / "optimal.pt", recipe, saved),
-    )
-    for read in readers:
-        with pytest.raises(UserError) as error:
-            read()
-        assert str(error.value).startswith(f"{path}: ")
-        assert f"`rm {path}` and run the same command again" in str(error.value)
-        assert "\n" not in str(error.value)
-    assert not (tmp_path / "made").exists()
-    assert not (tmp_path / "optimal.pt").exists()
-
-
-def test_a_pickle_with_the_right_hash_is_not_executed_either(saved, tmp_path):
-    torch.save({"weights": Intruder(tmp_path / "made")}, saved[0])
-    files.write_hash(saved[0], files.sha256_file(saved[0]))
-    with pytest.raises(UserError, match="not a checkpoint that can be read safely"):
-        candidates.loader(saved)(2)
-    assert not (tmp_path / "made").exists()
+def test_the_table_in_the_docs_is_the_table_of_candidates():
+    page = (ROOT / "docs" / "crossover.md").read_text("utf-8")
+    head = "| candidate | in words | how its weights are chosen | control |\n|---|---|---|---|\n"
+    rows = page.partition(head)[2].partition("\n\n")[0]
+    assert rows.splitlines() == [row(candidate) for candidate in CANDIDATES]

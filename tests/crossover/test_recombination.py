@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from redheart.crossover import candidates, soups
+from redheart.crossover import candidate_predictions, soups
 from redheart.crossover.recombination import contributions_on, search_checkpoints
 from redheart.crossover.search import START
 from redheart.encoding.tokens import evaluation_batches
@@ -108,7 +108,7 @@ def test_the_scores_are_those_of_the_stitched_models(searched, network, saved, r
     members = units(saved[START])
 
     def main_metrics(states):
-        predicted, _ = candidates.fit_fusion(network, states, part, recipe)
+        predicted, _ = candidate_predictions.fit_fusion(network, states, part, recipe)
         return {
             task.name: metrics.main_metric(task, predicted[task.name], part.targets[task.name])
             for task in recipe.tasks

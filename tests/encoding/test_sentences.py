@@ -13,7 +13,7 @@ from project import ROOT, Project
 
 from redheart.encoding import sentences, tokens, trunk
 from redheart.errors import UserError
-from redheart.selection import shipping
+from redheart.selection.shipped_model import ShippedModel
 from redheart.workflow import config, plan
 
 needs_package = pytest.mark.skipif(
@@ -150,7 +150,7 @@ def test_a_run_on_sentences_ships_what_it_measured(tmp_path):
     part = tokens.load_encoded(project.result("data/features/test.npz"))
     assert part.features is not None
     assert part.features[0].shape[1] == sentences.DIMENSION
-    model = shipping.ShippedModel(project.result("model"))
+    model = ShippedModel(project.result("model"))
     alone, beside = model.predict([MIXED]), model.predict(["Nobody came.", MIXED])
     assert alone[0]["regret"] == pytest.approx(beside[1]["regret"], rel=1e-5)
     assert not project.computed()

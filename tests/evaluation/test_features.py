@@ -184,7 +184,7 @@ def test_a_live_frozen_trunk_predicts_as_its_stored_features_do(frozen_recipe, p
 def test_training_on_stored_features_loads_no_transformers():
     program = (
         "import sys, redheart.training.epochs, redheart.evaluation.scoring\n"
-        "import redheart.crossover.candidates, redheart.encoding.trunk\n"
+        "import redheart.crossover.candidate_predictions, redheart.encoding.trunk\n"
         "print('transformers' in sys.modules)"
     )
     done = subprocess.run(

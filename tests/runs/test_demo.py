@@ -135,7 +135,7 @@ def test_the_manifest_names_its_weights(demo):
 
 
 def test_what_shipped_predicts(demo):
-    from redheart.selection.shipping import ShippedModel
+    from redheart.selection.shipped_model import ShippedModel
 
     (prediction,) = ShippedModel(demo.result("model")).predict(["My sister took my last umbrella."])
     assert sum(prediction["verdict"].values()) == pytest.approx(1, abs=1e-5)

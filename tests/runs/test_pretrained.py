@@ -20,7 +20,7 @@ from redheart.errors import UserError
 from redheart.machine.memory_plan import MemoryPlan
 from redheart.machine.tiers import TIERS
 from redheart.model import pretrained
-from redheart.selection import shipping
+from redheart.selection.shipped_model import ShippedModel
 from redheart.storage import files
 from redheart.storage.tensors import hash_modules, load_tensors
 from redheart.training import launch
@@ -331,7 +331,7 @@ TEXTS = ["she lied about the money", "nobody came"]
 
 
 def predict(project):
-    return shipping.ShippedModel(project.result("model")).predict(TEXTS)
+    return ShippedModel(project.result("model")).predict(TEXTS)
 
 
 @pytest.mark.slow

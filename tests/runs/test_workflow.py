@@ -9,7 +9,7 @@ import torch
 import yaml
 from project import Project
 
-from redheart.crossover.candidate_table import OF_AVERAGES
+from redheart.crossover.candidates import OF_AVERAGES
 
 
 @pytest.mark.slow

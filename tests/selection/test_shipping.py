@@ -12,13 +12,14 @@ from redheart.encoding.tokens import encode_part
 from redheart.evaluation.fusion import fused_predictions
 from redheart.evaluation.inference import contributions
 from redheart.selection import shipping
+from redheart.selection.shipped_model import ShippedModel
 from redheart.storage import files
 
 TEXTS = ["she lied about the money", "그는 돈을 빌려 갔다", "why? 😀", "to dinner " * 30]
 
 
 def test_a_prediction_names_every_task_and_output(model_folder):
-    predictions = shipping.ShippedModel(model_folder).predict(TEXTS)
+    predictions = ShippedModel(model_folder).predict(TEXTS)
     assert len(predictions) == len(TEXTS)
     for prediction in predictions:
         assert {task: list(outputs) for task, outputs in prediction.items()} == {
@@ -42,7 +43,7 @@ def test_several_members_predict_their_mean(
         fused_predictions(tasks, contributions(network, encoded, recipe.train), weights)
         for network, weights in zip(members, member_weights, strict=True)
     ]
-    predictions = shipping.ShippedModel(model_folder).predict(TEXTS)
+    predictions = ShippedModel(model_folder).predict(TEXTS)
     for task in tasks:
         expected = np.mean([member[task.name] for member in by_member], axis=0)
         rows = [list(prediction[task.name].values()) for prediction in predictions]
@@ -57,17 +58,17 @@ def test_models_that_ship_together_may_each_have_tasks_of_their_own(
         folder = shutil.copytree(model_folder, tmp_path / str(len(alone)))
         source = {"fusion": member_weights, "tasks": tasks}
         files.write_json(folder / "recipe.json", source)
-        alone.append(shipping.ShippedModel(folder).predict(TEXTS))
+        alone.append(ShippedModel(folder).predict(TEXTS))
     folder = shutil.copytree(model_folder, tmp_path / "both")
     tasks = {"emotion": 0, "verdict": 1, "tags": 1, "regret": 0}
     files.write_json(folder / "recipe.json", {"fusion": member_weights, "tasks": tasks})
-    for row, prediction in enumerate(shipping.ShippedModel(folder).predict(TEXTS)):
+    for row, prediction in enumerate(ShippedModel(folder).predict(TEXTS)):
         assert prediction == {task: alone[member][row][task] for task, member in tasks.items()}
     assert alone[0] != alone[1]
 
 
 def test_a_text_is_predicted_the_same_alone_and_among_others(model_folder):
-    model = shipping.ShippedModel(model_folder)
+    model = ShippedModel(model_folder)
     for text, among in zip(TEXTS, model.predict(TEXTS), strict=True):
         (alone,) = model.predict([text])
         for task, outputs in alone.items():
@@ -80,7 +81,7 @@ def test_the_order_of_the_tasks_in_the_config_changes_no_prediction(model_folder
     files.write_json(
         folder / "config.json", {**config, "tasks": dict(reversed(config["tasks"].items()))}
     )
-    original, reordered = (shipping.ShippedModel(f).predict(TEXTS) for f in (model_folder, folder))
+    original, reordered = (ShippedModel(f).predict(TEXTS) for f in (model_folder, folder))
     assert original == reordered
 
 
