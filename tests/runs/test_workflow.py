@@ -223,7 +223,7 @@ def test_a_wrong_config_stops_before_any_rule_and_tells_all(tmp_path):
 
 
 # The first step refuses what it cannot read, the last one what it cannot split; all that the first
-# refuses is in tests/data/test_records.py.
+# refuses is in tests/data/test_reading.py.
 BAD_CORPORA = {
     "line 2: broken JSON": '{"text": "one", "x": 1}\n{"text": "two\n',
     "too few records": '{"text": "one", "x": 1}\n{"text": "two b", "x": 1}\n{"text": "c 3", "x": 0}\n',
