@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from redheart.split.dealing import split_records
+from redheart.split.parts import PARTS, SplitOptions
 from redheart.tasks.task import Task
 
 TAGS = Task("tags", "multilabel", "tags", tuple(f"t{k}" for k in range(10)))
-
-
 RATING = Task("rating", "regression", "rating")
-
-
 MOOD = Task("mood", "distribution", "mood", ("calm", "glad", "tense"))
 
 
@@ -36,3 +34,18 @@ def corpus(count: int, seed: int, classes: int = 3, prefix: str = "r") -> list[d
         }
         for i in range(count)
     ]
+
+
+def split(records, seed: int = 0, tasks=(TAGS, RATING), links=()) -> np.ndarray:
+    """Return each record's part as a number."""
+    strata = [record["label"] for record in records]
+    parts = split_records(records, links, strata, SplitOptions(seed=seed), tasks)
+    part_of = np.empty(len(records), dtype=int)
+    for number, part in enumerate(PARTS):
+        part_of[parts[part]] = number
+    return part_of
+
+
+def label_deviations(part_of: np.ndarray, tags: np.ndarray) -> np.ndarray:
+    """Return how far each label's share in each part is from its share of the corpus."""
+    return np.abs([tags[part_of == part].mean(axis=0) - tags.mean(axis=0) for part in range(4)])

@@ -9,29 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from iterstrat.ml_stratifiers import IterativeStratification
+from scipy import stats
 from sklearn.model_selection import train_test_split
-from split_corpus import MOOD, RATING, TAGS, corpus
+from split_corpus import MOOD, RATING, TAGS, corpus, label_deviations, split
 
-from redheart.errors import UserError
-from redheart.split import report
 from redheart.split.balance import balance, indicators, ks_distance
-from redheart.split.dealing import split_records
-from redheart.split.parts import PARTS, SplitOptions
+from redheart.split.parts import SplitOptions
 from redheart.tasks.task import Task, target_matrix
 
 FRACTIONS = np.array(SplitOptions().fractions)
 # Other seeds than 0 to 19, on which the weights of the imbalance were set.
 SEEDS = range(1000, 1020)
-
-
-def split(records, seed: int = 0, tasks=(TAGS, RATING), links=()) -> np.ndarray:
-    """Return each record's part as a number."""
-    strata = [record["label"] for record in records]
-    parts = split_records(records, links, strata, SplitOptions(seed=seed), tasks)
-    part_of = np.empty(len(records), dtype=int)
-    for number, part in enumerate(PARTS):
-        part_of[parts[part]] = number
-    return part_of
 
 
 def facts(records, tasks):
@@ -54,10 +42,6 @@ def stratified(values: np.ndarray, seed: int) -> np.ndarray:
         rest, taken = train_test_split(rest, test_size=size, stratify=bins[rest], random_state=seed)
         part_of[taken] = part
     return part_of
-
-
-def label_deviations(part_of: np.ndarray, tags: np.ndarray) -> np.ndarray:
-    return np.abs([tags[part_of == part].mean(axis=0) - tags.mean(axis=0) for part in range(4)])
 
 
 def distances(part_of: np.ndarray, values: np.ndarray) -> list[float]:
@@ -153,96 +137,12 @@ def test_indicators_are_told_once_and_never_constant() -> None:
     assert tuple(int(3 <= i < 6) for i in range(12)) in columns  # whether it reaches its middle
 
 
-def certified(records, part_of, pairs=(), **options):
-    parts = {part: np.flatnonzero(part_of == p).tolist() for p, part in enumerate(PARTS)}
-    strata = [record["label"] for record in records]
-    return report.split_report(
-        records, parts, strata, pairs, SplitOptions(**options), (TAGS, RATING)
-    )
-
-
-def test_the_certificate_lists_every_claim() -> None:
-    records = corpus(600, 0)
-    claims = certified(records, split(records))["certificate"]
-    assert all(claim["holds"] and claim["measured"] <= claim["bound"] for claim in claims)
-    assert [claim["part"] for claim in claims] == [None] * 4 + [p for p in PARTS for _ in range(2)]
-    bounds = {c["part"]: c["bound"] for c in claims if c["claim"].startswith("Kolmogorov")}
-    assert bounds == dict.fromkeys(PARTS, 0.05)
-    few = corpus(300, 0)
-    claims = certified(few, split(few))["certificate"]
-    assert not any(claim["claim"].startswith("Kolmogorov") for claim in claims)
-
-
-@pytest.mark.slow
-@settings(max_examples=20, deadline=None)
-@given(st.integers(60, 450), st.integers(1, 40), st.integers(0, 99), st.data())
-def test_every_split_is_certified(count, classes, seed, data) -> None:
-    records = corpus(count, seed, classes)
-    index = st.integers(0, count - 1)
-    linked = data.draw(st.lists(st.tuples(index, index), max_size=count // 2))
-    pairs = [(min(pair), max(pair), 0.9) for pair in linked if pair[0] != pair[1]]
-    part_of = split(records, seed, (), [pair[:2] for pair in pairs])
-    assert all(claim["holds"] for claim in certified(records, part_of, pairs)["certificate"])
-
-
-@pytest.mark.slow
-def test_what_cannot_be_certified_is_refused_in_one_line() -> None:
-    records = corpus(1000, 0)
-    order = sorted(range(1000), key=lambda i: len(records[i]["text"]))
-    part_of = split(records)
-    by_length = part_of.copy()
-    by_length[order] = np.repeat(range(4), np.bincount(part_of))
-    for record in records:
-        record["label"] = "all"
-    with pytest.raises(
-        UserError, match=r"certified: Kolmogorov.* in train: 0\.\d+, at most 0\.05 is"
-    ):
-        certified(records, by_length)
-    for i, record in enumerate(records):
-        record["label"] = "a" if part_of[i] == 3 else "b"
-    with pytest.raises(
-        UserError, match=r"largest deviation of a class's share in train: .*; raise"
-    ):
-        certified(records, part_of)
-    records[0]["label"] = "alone"
-    part_of[0] = 1
-    with pytest.raises(
-        UserError, match="classes of 1 to 3 records outside their parts: 1, at most 0"
-    ):
-        certified(records, part_of)
-
-
-def test_the_report_compares_targets_part_by_part() -> None:
-    records = corpus(400, 0)
-    for record in records[:40]:
-        record["rating"] = None
-    part_of = split(records)
-    found = certified(records, part_of)
-    assert found["tasks"]["rating"]["labelled"] == 360
-    tags = np.array([record["tags"] for record in records])
-    ratings = np.array([record["rating"] for record in records], dtype=float)
-    for number, part in enumerate(PARTS):
-        of = part_of == number
-        tasks = found["parts"][part]["tasks"]
-        shares = [entry["share"] for entry in tasks["tags"]["outputs"].values()]
-        assert shares == pytest.approx(tags[of].mean(axis=0))
-        worst = label_deviations(part_of, tags)[number].max()
-        assert abs(tasks["tags"]["largest_deviation"]["difference"]) == pytest.approx(worst)
-        known = ratings[of & ~np.isnan(ratings)]
-        assert tasks["rating"]["labelled"] == len(known)
-        entry = tasks["rating"]["outputs"]["rating"]
-        assert (entry["mean"], entry["std"]) == pytest.approx((known.mean(), known.std()), rel=1e-5)
-        assert entry["ks_distance"] == pytest.approx(
-            ks_distance(known, ratings[~np.isnan(ratings)]), abs=1e-6
-        )
-
-
-def test_a_task_without_labels_in_a_part_is_shown_as_unknown() -> None:
-    records = corpus(100, 0)
-    for record in records[1:]:
-        record["rating"] = None
-    found = certified(records, split(records))
-    known = [found["parts"][part]["tasks"]["rating"]["labelled"] for part in PARTS]
-    assert sorted(known) == [0, 0, 0, 1]
-    empty = found["parts"][PARTS[known.index(0)]]["tasks"]["rating"]
-    assert empty == {"labelled": 0, "outputs": {"rating": None}, "largest_deviation": None}
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of scipy's p-value
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.integers(0, 20), min_size=1, max_size=40),
+    st.lists(st.integers(0, 20), min_size=1, max_size=40),
+)
+def test_ks_distance_equals_scipys(sample, whole) -> None:
+    expected = stats.ks_2samp(sample, whole, method="asymp").statistic
+    assert ks_distance(sample, whole) == pytest.approx(expected)
