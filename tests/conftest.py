@@ -175,3 +175,64 @@ def model_folder(
     files.write_json(folder / "config.json", shipped_config)
     files.write_json(folder / "recipe.json", {"fusion": member_weights})
     return folder
+
+
+BERT_TOKENS = 64
+WORDS = ["she", "lied", "about", "the", "money", "and", "i", "told", "him", "why", "nobody", "came"]
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+
+
+@pytest.fixture(scope="session")
+def transformers():
+    return pytest.importorskip("transformers", reason="the extra `pretrained` is not installed")
+
+
+@pytest.fixture(scope="session")
+def bert(transformers, tmp_path_factory):
+    """The folder of a random BERT of two layers with its tokenizer, as `save_pretrained` writes it."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    folder = tmp_path_factory.mktemp("bert")
+    vocabulary = {word: number for number, word in enumerate([*SPECIAL, *WORDS])}
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    words.normalizer = normalizers.Lowercase()
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    # As in published models, whose tokenizers cut and pad unasked.
+    words.enable_padding(length=20)
+    words.enable_truncation(10)
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="[PAD]", model_max_length=BERT_TOKENS
+    ).save_pretrained(folder)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    settings = transformers.BertConfig(
+        vocab_size=len(vocabulary),
+        intermediate_size=32,
+        max_position_embeddings=BERT_TOKENS,
+        **sizes,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.BertModel(settings).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def imported_bert(bert, tmp_path_factory):
+    """The trunk of this folder, imported into a run."""
+    from redheart.encoding import trunk
+
+    folder = tmp_path_factory.mktemp("trunk")
+    trunk.import_trunk(str(bert), BERT_TOKENS, folder)
+    files.write_hash(folder / "weights", files.sha256_file(folder / "weights"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trunk_part(imported_bert, records, tasks):
+    """The forty records as a trunk that learns reads them."""
+    settings = files.read_json(imported_bert / "config")
+    return tokens.encode_part(records, tasks, imported_bert / "tokenizer", 24, trunk=settings)
