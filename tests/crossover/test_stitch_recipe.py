@@ -1,20 +1,16 @@
-"""Crossover: recipes, shifted variants, stitched states and soups, on arrays of numpy."""
+"""Recipes of a crossover: shifted variants, and states stitched by them, on arrays of numpy."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
+from filled_states import GROUPS, MODULES, Loader
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redheart.crossover.soups import average, greedy_soup
 from redheart.crossover.stitch_recipe import CrossoverOptions, make_recipe, shift, stitch, variants
 from redheart.errors import UserError
 
-GROUPS = {"A": ["backbone", "heads.x"], "B": ["neural_x"]}
-MODULES = [module for members in GROUPS.values() for module in members]
 SAVED = list(range(2, 62, 2))
 
 
@@ -24,27 +20,6 @@ def manifest(epoch):
 
 
 MANIFESTS = {epoch: manifest(epoch) for epoch in SAVED}
-
-
-def state(number, dtype="float32"):
-    """Return a state of all modules, filled with one number."""
-    return {module: {"w": np.full((2, 2), number, dtype=dtype)} for module in MODULES}
-
-
-def value(soup):
-    """Return the number that a state is filled with."""
-    return float(soup["backbone"]["w"][0, 0])
-
-
-class Loader:
-    """Loads states filled with their epoch, and remembers the epochs that were loaded."""
-
-    def __init__(self):
-        self.asked = []
-
-    def __call__(self, epoch):
-        self.asked.append(epoch)
-        return state(epoch)
 
 
 def test_recipe_names_epoch_checkpoint_and_hash_of_each_module():
@@ -138,75 +113,3 @@ def test_stitch_names_a_missing_module():
     recipe = make_recipe({"A": 14, "B": 6}, GROUPS, MANIFESTS)
     with pytest.raises(UserError, match=r"epoch 6 has no module 'neural_x' \(it has backbone\)"):
         stitch(recipe, lambda epoch: {"backbone": {"w": np.zeros(1)}})
-
-
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_average_is_the_mean_in_the_same_dtype(dtype):
-    soup = average(state(number, dtype) for number in (1, 2, 6))
-    assert value(soup) == 3
-    assert soup["neural_x"]["w"].dtype == dtype
-    assert soup["neural_x"]["w"].shape == (2, 2)
-
-
-def test_average_of_half_precision_is_summed_in_single():
-    # In float16, 3 x 60000 overflows and 2048 + 1 is 2048.
-    assert value(average([state(60000, "float16")] * 3)) == 60000
-    assert value(average([state(number, "float16") for number in (2048, 1, 1, 2)])) == 513
-
-
-def test_average_leaves_its_inputs_alone():
-    states = [state(1), state(3)]
-    average(states)
-    assert [value(item) for item in states] == [1, 3]
-
-
-def test_average_refuses_nothing_and_unequal_states():
-    with pytest.raises(UserError, match="no state to average"):
-        average([])
-    other_state = {**state(1), "dsp": {"filter": np.zeros(1)}}
-    with pytest.raises(UserError, match=r"\(dsp\.filter is in one alone\)"):
-        average([state(1), other_state])
-
-
-def test_greedy_soup_keeps_what_does_not_lower_its_score():
-    # The target is 5: 8 alone is 3 off, 8 and 4 are 1 off, 16 would be worse, 3 makes it exact.
-    load = Loader()
-    soup, members, trace = greedy_soup([8, 4, 16, 3], load, lambda soup: -abs(value(soup) - 5))
-    assert members == [8, 4, 3]
-    assert value(soup) == 5
-    assert load.asked == [8, 4, 16, 3]
-    assert [step["kept"] for step in trace] == [True, True, False, True]
-    assert [step["epoch"] for step in trace] == [8, 4, 16, 3]
-    assert trace[0]["score"] == -3 and trace[1]["score"] == -1
-
-
-def test_greedy_soup_keeps_an_equal_score_and_never_nan():
-    soup, members, _ = greedy_soup([2, 4], Loader(), lambda soup: 1.0)
-    assert (value(soup), members) == (3, [2, 4])
-    scores = iter([1.0, math.nan, 2.0])
-    soup, members, trace = greedy_soup([2, 4, 6], Loader(), lambda soup: next(scores))
-    assert (value(soup), members) == (4, [2, 6])
-    assert trace[1] == {"epoch": 4, "score": None, "kept": False}
-
-
-def test_greedy_soup_of_one_and_of_none():
-    soup, members, trace = greedy_soup([6], Loader(), value)
-    assert (value(soup), members, len(trace)) == (6, [6], 1)
-    with pytest.raises(UserError, match="no checkpoint to begin with"):
-        greedy_soup([], Loader(), value)
-
-
-@given(st.lists(st.integers(1, 60), min_size=1, max_size=8, unique=True), st.integers(0, 60))
-def test_greedy_soup_is_the_average_of_its_members_and_never_worse_than_the_first(epochs, target):
-    soup, members, _ = greedy_soup(epochs, state, lambda soup: -abs(value(soup) - target))
-    assert value(soup) == pytest.approx(np.mean(members), rel=1e-6)
-    assert abs(value(soup) - target) <= abs(epochs[0] - target) + 1e-5
-
-
-@pytest.mark.slow
-def test_soups_take_tensors_of_torch():
-    torch = pytest.importorskip("torch")
-    states = [{"dsp": {"w": torch.full((2,), x, dtype=torch.bfloat16)}} for x in (256.0, 1.0, 1.0)]
-    soup = average(states)["dsp"]["w"]
-    assert soup.dtype == torch.bfloat16
-    assert soup.tolist() == [86.0, 86.0]  # summed in bfloat16, where 256 + 1 is 256: 85.5
