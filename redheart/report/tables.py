@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 # Spreadsheets read a cell that begins with one of these as a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-# A single underscore inside a word is no Markdown mark, so `best_single` stays readable.
-MARKDOWN_MARKS = re.compile(r"[\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w)")
+# A single underscore between letters is no Markdown mark, so `best_single` stays readable.
+MARKDOWN_MARKS = re.compile(r"[\\`*\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_])")
 
 Cell = str | float | None
 
@@ -78,15 +78,19 @@ def to_markdown(table: Table) -> str:
 
 def to_csv(table: Table) -> str:
     """Return a table as CSV, numbers in full precision; no text acts as a spreadsheet formula."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([column.title for column in table.columns])
-    writer.writerows([_csv_cell(cell) for cell in row] for row in table.rows)
-    return stream.getvalue()
+    head = [column.title for column in table.columns]
+    return "".join(map(_csv_line, (head, *table.rows)))
 
 
 def _markdown_text(text: str) -> str:
     return MARKDOWN_MARKS.sub(r"\\\g<0>", " ".join(text.split()))
+
+
+def _csv_line(row: Sequence[Cell]) -> str:
+    stream = io.StringIO()
+    # With both characters in the end of a line, a cell that holds either of them is quoted.
+    csv.writer(stream, lineterminator="\r\n").writerow(map(_csv_cell, row))
+    return stream.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _csv_cell(cell: Cell) -> Cell:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import html.parser
-import io
 import os
 import re
 import subprocess
@@ -17,8 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from redheart.duplicates.removal import DedupOptions, deduplicate
 from redheart.duplicates.report import label_agreement
@@ -35,7 +31,6 @@ from redheart.report.page import (
     tiles,
     without_clock,
 )
-from redheart.report.tables import Column, Table, shown, to_csv, to_markdown
 from redheart.selection import bootstrap, comparison
 from redheart.split import parts as quotas
 from redheart.split import report as split_report
@@ -477,42 +472,7 @@ def test_the_main_metric_of_every_task_is_marked():
     ]
 
 
-def test_a_cell_without_a_value_is_a_dash_in_any_column():
-    assert shown(None, Column("loss", ".3f")) == shown("", Column("remark")) == "–"
-    assert shown(0.12345, Column("loss", ".3f")) == "0.123"
-    assert shown(0.0, Column("loss", ".3f")) == "0.000"
-
-
 # --- Markdown and CSV -------------------------------------------------------------------------
-
-
-@given(st.lists(st.text(), min_size=2, max_size=2))
-def test_any_text_stays_in_its_markdown_cell(cells):
-    table = Table((Column("a"), Column("b")), (tuple(cells),))
-    lines = to_markdown(table).split("\n")
-    assert len(lines) == 4 and lines[-1] == ""
-    assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", lines[2])) == 3
-
-
-def test_text_is_no_markup_in_markdown():
-    text = to_markdown(Table((Column("best_single"),), ((HOSTILE,),)))
-    assert text.splitlines()[0] == "| best_single |"
-    assert text.splitlines()[2] == (
-        r'| \<script\>alert("x")\</script\> a\|b \*c\* \_d\_ \`e\` \[f\](http://g) |'
-    )
-
-
-def test_csv_keeps_numbers_in_full_and_text_as_it_is():
-    table = Table((Column("a"), Column("b", ".1f"), Column("c")), ((HOSTILE, -1 / 3, None),))
-    rows = list(csv.reader(io.StringIO(to_csv(table), newline="")))
-    assert rows == [["a", "b", "c"], [HOSTILE, repr(-1 / 3), ""]]
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum(a)", "\t=1"])
-def test_csv_has_no_formulas(text):
-    assert next(csv.reader([to_csv(Table((Column("a"),), ((text,),))).split("\n")[1]])) == [
-        f"'{text}"
-    ]
 
 
 # --- what the page says -----------------------------------------------------------------------
