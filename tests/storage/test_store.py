@@ -15,7 +15,6 @@ import pytest
 
 from redheart.errors import UserError
 from redheart.storage import files
-from redheart.storage.ledger import Ledger, differences
 from redheart.storage.store import Action, Store
 
 ACTION = Action(
@@ -282,84 +281,6 @@ def test_a_second_process_waits_for_the_first_and_takes_its_result(store, tmp_pa
     output, errors = others[0].communicate(timeout=300)
     assert (output.strip(), errors) == ("restored", "")
     assert (tmp_path / "b").read_bytes() == b"result"
-
-
-# --- the ledger -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    return Ledger(tmp_path / "results" / "ledger.jsonl")
-
-
-def build(store, ledger, tmp_path, action=ACTION, target="ckpt/epoch_002.pt", **facts):
-    outcome = store.run(action, {"weights": tmp_path / target}, Writer())
-    ledger.add(outcome, target, store, **facts)
-    return ledger.lines()[-1]
-
-
-def test_a_line_tells_what_became_of_a_target(store, ledger, tmp_path):
-    line = build(store, ledger, tmp_path, peak_memory_bytes=7)
-    assert line.pop("seconds") >= 0
-    assert line == {
-        "step": "train_leg",
-        "target": "ckpt/epoch_002.pt",
-        "outcome": "computed",
-        "why": "first time in this run",
-        "key": ACTION.key,
-        "peak_memory_bytes": 7,
-    }
-
-
-def test_the_ledger_says_why(store, ledger, tmp_path):
-    assert build(store, ledger, tmp_path)["why"] == "first time in this run"
-    assert build(store, ledger, tmp_path)["why"] == "nothing changed"
-    assert build(store, ledger, tmp_path, target="b")["why"] == "first time in this run"
-    changed = replace(ACTION, params={"train": {"rate": 0.2}, "seed": 0}, code="f00d")
-    line = build(store, ledger, tmp_path, changed)
-    assert (line["outcome"], line["why"]) == ("computed", "changed: code, params.train.rate")
-    line = build(store, ledger, tmp_path)
-    assert (line["outcome"], line["why"]) == ("restored", "changed: code, params.train.rate")
-    (store.folder(ACTION.key) / "weights").unlink()
-    line = build(store, ledger, tmp_path)
-    assert (line["outcome"], line["why"]) == ("computed", "its result had left the store")
-
-
-def test_a_change_from_an_entry_that_is_gone_is_called_unknown(store, ledger, tmp_path):
-    build(store, ledger, tmp_path)
-    (store.folder(ACTION.key) / "entry.json").unlink()
-    assert build(store, ledger, tmp_path, replace(ACTION, code="f00d"))["why"] == "changed: unknown"
-
-
-def test_a_line_that_a_crash_cut_short_is_passed_over(store, ledger, tmp_path):
-    build(store, ledger, tmp_path)
-    with open(ledger.path, "a") as stream:
-        stream.write('{"step": "train_l\n')
-    assert build(store, ledger, tmp_path)["why"] == "nothing changed"
-    assert len(ledger.lines()) == 2
-
-
-def test_a_line_may_hold_any_character(store, ledger, tmp_path):
-    line = build(store, ledger, tmp_path, remark="one\u2028two\nthree\x85")
-    assert line["remark"] == "one\u2028two\nthree\x85"
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [
-        ({"a": 1}, {"a": 1}, []),
-        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}, ["a.c"]),
-        ({"a": {"b": 1}}, {"a": {}}, ["a.b"]),
-        ({"a": {"b": {"c": 1, "d": 2}}}, {"a": {}}, ["a.b"]),
-        ({"b": 1}, {"a": 1}, ["a", "b"]),
-        ({"a": [1, 2]}, {"a": [2, 1]}, ["a"]),
-        ({"a": None}, {"a": {"b": 1}}, ["a"]),
-        ({}, {"a": None}, ["a"]),
-    ],
-)
-def test_differences_are_named_by_their_paths(before, after, expected):
-    assert differences(before, after) == expected
-    assert differences(after, before) == expected
 
 
 # --- no room, no permission, no memory ------------------------------------------------------

@@ -9,42 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from sweep_rows import repeat
 
 from redheart.errors import UserError
 from redheart.sweep.choice import ChoiceOptions, choose_rate, learning_curves, weighted_score
-from redheart.sweep.trials import derive, join_repeats, summarise
+from redheart.sweep.trials import join_repeats
 
 WEIGHTED = ChoiceOptions(criterion="weighted")
-
-
-def epoch_row(epoch, train_loss, val_loss, *, deviation=1.0):
-    return {
-        "epoch": epoch,
-        "train_loss": train_loss,
-        "val_loss": val_loss,
-        "val_loss_se": 0.01,
-        "gradient_norm": {"mean": 1.0, "std": deviation, "max": 2.0, "min": 0.0},
-    }
-
-
-def spread(loss, error, place):
-    """Return the losses of 64 records with a mean, such that of two places their mean difference
-    has the standard error `error`: waves of different length are independent of each other."""
-    amplitude = error * math.sqrt(63 / 2)
-    return [loss + amplitude * (1 if (i >> place) & 1 else -1) for i in range(64)]
-
-
-def repeat(rate, seed, val_losses, *, diverged=None, error=0.01, place=0):
-    rows = [epoch_row(i, 2 / i, loss) for i, loss in enumerate(val_losses, start=1)]
-    epochs = derive(rows)
-    return {
-        "learning_rate": rate,
-        "seed": seed,
-        "diverged": diverged,
-        "epochs": epochs,
-        "summary": summarise(epochs),
-        "record_losses": spread(val_losses[-1] or 0.0, error, place) if val_losses else [],
-    }
 
 
 def sweep(losses_by_rate, error=0.01):
@@ -58,75 +29,6 @@ def sweep(losses_by_rate, error=0.01):
         )
         for place, (rate, row) in enumerate(losses_by_rate.items())
     ]
-
-
-def test_derive_adds_the_documents_columns():
-    rows = [epoch_row(1, 4.0, 5.0, deviation=3.0), epoch_row(2, 1.0, 2.0, deviation=0.0)]
-    first, second = derive(rows)
-    assert (first["learning_efficiency"], second["learning_efficiency"]) == (0.0, 0.75)
-    assert (first["convergence_speed"], second["convergence_speed"]) == (None, 3.0)
-    assert (first["stability"], second["stability"]) == (0.25, 1.0)
-    assert "stability" not in rows[0], "the input is left alone"
-
-
-def test_derive_of_a_perfect_start_does_not_divide_by_zero():
-    assert derive([epoch_row(1, 0.0, 1.0)])[0]["learning_efficiency"] == 0.0
-
-
-def test_summary_of_a_run():
-    losses = [(4.0, 5.0), (3.0, 4.0), (2.0, 3.0), (1.0, 3.5)]
-    rows = [epoch_row(i, *pair) for i, pair in enumerate(losses, start=1)]
-    assert summarise(derive(rows)) == {
-        "mean_val_loss_last3": 3.5,
-        "overfit_gap": 2.5,
-        "total_improvement": 1.5,
-        "overall_stability": 0.5,
-        "convergence_rate": 1.0,
-    }
-
-
-def test_summary_says_null_where_nothing_is_known():
-    assert summarise([]) is None
-    single = summarise(derive([epoch_row(1, 1.0, 2.0)]))
-    assert single is not None and single["convergence_rate"] is None
-    broken = summarise(derive([epoch_row(1, 1.0, 2.0), epoch_row(2, math.inf, None)]))
-    assert broken is not None
-    assert broken["mean_val_loss_last3"] is None and broken["overfit_gap"] is None
-    json.dumps(broken, allow_nan=False)
-
-
-def test_join_averages_the_repeats_that_did_not_diverge():
-    diverged = {"epoch": 2, "reason": "loss is nan"}
-    joined = join_repeats(
-        [
-            repeat(0.1, 2, [9.0], diverged=diverged),
-            repeat(0.1, 1, [4.0, 2.0]),
-            repeat(0.1, 0, [6.0, 4.0]),
-        ]
-    )
-    assert joined["learning_rate"] == 0.1
-    assert joined["seeds"] == [0, 1, 2]
-    assert joined["diverged"] == [{"seed": 2, **diverged}]
-    assert list(joined["repeats"]) == ["0", "1", "2"]
-    assert [row["epoch"] for row in joined["mean"]] == [1, 2]
-    assert [row["val_loss"] for row in joined["mean"]] == [5.0, 3.0]
-    assert joined["mean"][0]["gradient_norm"]["std"] == 1.0
-    assert joined["mean"][0]["convergence_speed"] is None
-    assert joined["val_loss"] == 4.0  # the mean of 5 and 3
-    assert joined["standard_error"] == pytest.approx(1.0)  # of 5 and 3: sqrt(2) / sqrt(2)
-    assert len(joined["record_losses"]) == 64
-
-
-def test_join_of_one_seed_and_of_none_left():
-    assert join_repeats([repeat(0.1, 0, [1.0])])["standard_error"] is None
-    lost = join_repeats([repeat(0.1, 0, [], diverged={"epoch": 1, "reason": "loss is nan"})])
-    assert (lost["val_loss"], lost["mean"], lost["repeats"]) == (None, [], {"0": None})
-    json.dumps(lost, allow_nan=False)
-
-
-def test_join_refuses_several_rates():
-    with pytest.raises(UserError, match=r"one learning rate, got those of \[0.1, 0.2\]"):
-        join_repeats([repeat(0.2, 0, [1.0]), repeat(0.1, 0, [1.0])])
 
 
 def test_the_smallest_of_the_tied_rates_is_taken():
