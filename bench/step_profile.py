@@ -39,7 +39,7 @@ from redheart.model.network import Network
 from redheart.recipe.build import build, read_recipe
 from redheart.recipe.training_options import Recipe, ScoringOptions
 from redheart.storage import files
-from redheart.training import epochs, optimizer
+from redheart.training import epochs
 from redheart.training import state as training_state
 from redheart.training.adamw import AdamW
 from redheart.training.epochs import train_epoch, train_leg
@@ -56,10 +56,10 @@ PARTS: dict[str, tuple[Any, str]] = {
     "forward": (Network, "forward"),
     "losses": (epochs, "training_losses"),
     "backward": (torch.Tensor, "backward"),
-    "clipping": (optimizer, "clip"),
+    "clipping": (epochs, "clip"),
     "AdamW": (AdamW, "step"),
     "average": (MovingAverage, "update"),
-    "update ratios, once an epoch": (optimizer, "update_ratios"),
+    "update ratios, once an epoch": (epochs, "update_ratios"),
 }
 
 
