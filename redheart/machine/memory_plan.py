@@ -167,6 +167,11 @@ def _refusal(smallest: MemoryPlan, options: TrainOptions) -> str:
     )
 
 
+# What cuBLAS keeps for the two threads that multiply (forward and backward pass), in bytes:
+# read off an H100 with torch 2.11 (docs/results-gpu.md). Older GPUs get a quarter of it from torch.
+WORKSPACES = 68_157_440
+
+
 def predict(recipe: Recipe, part: PartSizes, tier: Tier, devices: int = 1) -> dict[str, int]:
     """Return the bytes of each part of training on its device; their sum is the peak.
 
@@ -193,6 +198,7 @@ def predict(recipe: Recipe, part: PartSizes, tier: Tier, devices: int = 1) -> di
         "optimizer": 0 if tier.states_on_cpu and moved else training.states,
         "average": 0 if tier.average_on_cpu and moved else 4 * sizes.total,
     }
+    workspaces = WORKSPACES if moved else 0
     casts = _casts(sizes, tier, options)
     rows = options.batch_size * (2 if options.rdrop > 0 else 1)
     acting = _activations(architecture, part, rows, precision(options) != "fp32", tier.recompute)
@@ -203,7 +209,12 @@ def predict(recipe: Recipe, part: PartSizes, tier: Tier, devices: int = 1) -> di
     step = max(casts + acting, updating, ratios, trunk)
     copies = min(casts, step)
     parts = {name: -(-size // devices) for name, size in parts.items()}
-    return {**parts, "16-bit copies": copies, "activations and temporaries": step - copies}
+    return {
+        **parts,
+        "16-bit copies": copies,
+        "activations and temporaries": step - copies,
+        "workspaces": workspaces,
+    }
 
 
 def architecture_of(recipe: Recipe, part: PartSizes) -> Architecture:
