@@ -56,6 +56,10 @@ LEARNING_TRUNK = [f"{RUN}/{file}" for file in TRUNK.values() if PRETRAINED and n
 TOKENIZER = f"{RUN}/{run_files.TRUNK_TOKENIZER if PRETRAINED else run_files.TOKENIZER}"
 ENCODED = f"{RUN}/data/features" if FROZEN else f"{RUN}/data/encoded"
 
+# The targets of regressions are learned without their unit. Without a regression there is no scale.
+HAS_REGRESSION = any(task["kind"] == "regression" for task in CONFIG["tasks"].values())
+SCALES = {"scales": f"{RUN}/{run_files.SCALES}"} if HAS_REGRESSION else {}
+
 PARTS = ["train", "val_select", "val_confirm", "test"]
 SHARDS = CONFIG["dedup"]["shards"]
 SEEDS = CONFIG["seeds"]

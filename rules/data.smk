@@ -116,8 +116,22 @@ rule fit_lexicon:
         "../scripts/fit_lexicon.py"
 
 
+rule fit_scales:
+    input:
+        train=f"{RUN}/data/split/train.json",
+    output:
+        scales=f"{RUN}/{run_files.SCALES}",
+    log:
+        f"{RUN}/logs/fit_scales.log",
+    params:
+        **shared("fit_scales"),
+    script:
+        "../scripts/fit_scales.py"
+
+
 rule encode_part:
     input:
+        **SCALES,
         records=f"{RUN}/data/split/{{part}}.json",
         tokenizer=TOKENIZER,
         lexicon=f"{RUN}/data/lexicon.npz",

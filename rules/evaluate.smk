@@ -92,6 +92,7 @@ rule fit_baseline:
     input:
         access=f"{RUN}/test_access.json",
         **{part: f"{RUN}/data/split/{part}.json" for part in PARTS},
+        **SCALES,
     output:
         predictions=f"{RUN}/baseline/predictions.npz",
         report=f"{RUN}/baseline/report.json",
@@ -136,6 +137,7 @@ rule ship_model:
         tokenizer=TOKENIZER,
         lexicon=f"{RUN}/data/lexicon.npz",
         config=f"{RUN}/config.json",
+        **SCALES,
         **{name: f"{RUN}/{file}" for name, file in SHIPPED_TRUNK.items()},
     output:
         weights=f"{RUN}/model/weights.pt",
@@ -144,6 +146,7 @@ rule ship_model:
         config=f"{RUN}/model/config.json",
         recipe=f"{RUN}/model/recipe.json",
         card=f"{RUN}/model/README.md",
+        **{name: f"{RUN}/model/scales.json" for name in SCALES},
         **{name: f"{RUN}/model/{file}" for name, file in SHIPPED_TRUNK.items()},
     log:
         f"{RUN}/logs/ship_model.log",

@@ -18,7 +18,7 @@ def compute(folder):
         job.read("choice"),
         dict(zip(job.params.seeds, (predictions.joined(*pair) for pair in pairs), strict=True)),
         predictions.load(job.input.baseline),
-        {p: load_encoded(job.input[p]).targets for p in ("val_select", "val_confirm", "test")},
+        {p: load_encoded(job.input[p]) for p in ("val_select", "val_confirm", "test")},
         read_clusters(job.input.clusters)["test"],
         count_passes(job.read("sources")),
         job.settings["evaluation"]["resamples"],

@@ -4,6 +4,7 @@ from job import Job
 
 from redheart.encoding import lexicon, tokens
 from redheart.storage import files
+from redheart.tasks import scale
 from redheart.tasks.task import parse_tasks
 
 job = Job(snakemake)
@@ -17,6 +18,7 @@ def compute(folder):
         job.settings["train"]["max_tokens"],
         lexicon.load_lexicon(job.input.lexicon),
         next(map(files.read_json, job.input.trunk), None),
+        scale.from_json(job.optional("scales", {})),
     )
     tokens.save_encoded(folder / "encoded", part)
 

@@ -111,6 +111,10 @@ class Job:
         value = self.input[name]
         return files.read_json(value) if isinstance(value, str) else [*map(files.read_json, value)]
 
+    def optional(self, name: str, default: Any) -> Any:
+        """Return the content of a JSON input, or the default where the rule has no such input."""
+        return self.read(name) if name in self.input.keys() else default  # noqa: SIM118
+
     def weights(self) -> list[list[dict[str, str]]]:
         """Return the hashes of all checkpoints' modules: of the weights and of the averages."""
         return [[manifest["weights"], manifest["ema"]] for manifest in self.read("manifests")]

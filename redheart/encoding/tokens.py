@@ -7,7 +7,7 @@ import math
 import struct
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ import numpy as np
 
 from redheart.encoding.lexicon import Lexicon, Ngrams
 from redheart.storage import files
-from redheart.tasks.task import Task, target_matrix
+from redheart.tasks.scale import Scale, standardized_targets
+from redheart.tasks.task import Task
 
 PADDING = "[PAD]"
 PADDING_ID = 0
@@ -93,7 +94,7 @@ class Encoded:
     ids: tuple[np.ndarray, ...]
     """Token ids of each text: int32, at least one."""
     targets: Mapping[str, np.ndarray]
-    """Task -> float32 [n, width], NaN where unlabelled."""
+    """Task -> float32 [n, width], NaN where unlabelled; of a regression without its unit."""
     vocab_size: int
     """Number of tokens of the tokenizer."""
     max_tokens: int
@@ -104,6 +105,8 @@ class Encoded:
     """Config of the pretrained trunk that reads these tokens, where it learns; else None."""
     features: tuple[np.ndarray, ...] | None = None
     """A frozen trunk's features of each text: float16 [tokens, dimension]; None: there are none."""
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+    """The scale of each regression's targets, by task."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -142,6 +145,7 @@ def encode_part(
     max_tokens: int,
     lexicon: Lexicon | None = None,
     trunk: Mapping[str, Any] | None = None,
+    scales: Mapping[str, Scale] | None = None,
 ) -> Encoded:
     """Encode the texts and targets of one part; n-grams are counted in the uncut texts.
 
@@ -149,15 +153,18 @@ def encode_part(
     ----------
     trunk
         Config of the pretrained trunk that learns on the part; None: there is none.
+    scales
+        The scale of each regression, fitted to *train*; one that is missing keeps its unit.
     """
     texts = [record["text"] for record in records]
     return Encoded(
         tuple(encode(tokenizer_path, texts, max_tokens)),
-        {task.name: target_matrix(task, records) for task in tasks},
+        standardized_targets(tasks, records, scales or {}),
         vocabulary_size(tokenizer_path),
         max_tokens,
         lexicon.transform(texts) if lexicon else None,
         trunk,
+        scales=scales or {},
     )
 
 
@@ -167,7 +174,7 @@ def save_encoded(
     features: Iterable[Sequence[np.ndarray]] = (),
     dimension: int = 0,
 ) -> None:
-    """Write a part as .npz: flat ids, the offset of each text, n-grams, and a matrix a task.
+    """Write a part as .npz: flat ids, offsets of the texts, n-grams, a matrix a task, scales.
 
     Parameters
     ----------
@@ -181,6 +188,7 @@ def save_encoded(
         "offsets": np.concatenate([[0], np.cumsum(part.lengths)]),
         "sizes": np.array([part.vocab_size, part.max_tokens]),
         **{f"target.{name}": rows for name, rows in sorted(part.targets.items())},
+        **{f"scale.{name}": s.as_array() for name, s in sorted(part.scales.items())},
         **({"trunk": np.array(files.canonical(part.trunk))} if part.trunk else {}),
     }
     if part.ngrams:
@@ -208,11 +216,8 @@ def load_encoded(path: str | Path) -> Encoded:
     with np.load(path, allow_pickle=False) as archive:
         offsets = archive["offsets"]
         flat = archive["ids"]
-        targets = {
-            name.removeprefix("target."): archive[name]
-            for name in archive.files
-            if name.startswith("target.")
-        }
+        targets = _by_task(archive, "target.")
+        scales = {name: Scale(*rows) for name, rows in _by_task(archive, "scale.").items()}
         vocab_size, max_tokens = archive["sizes"].tolist()
         ngrams = _load_ngrams(archive) if "ngrams.size" in archive.files else None
         trunk = json.loads(str(archive["trunk"])) if "trunk" in archive.files else None
@@ -222,7 +227,12 @@ def load_encoded(path: str | Path) -> Encoded:
     if has_features:
         mapped = _map_member(path, FEATURES)
         features = tuple(mapped[a:b] for a, b in pairwise(offsets))
-    return Encoded(ids, targets, vocab_size, max_tokens, ngrams, trunk, features)
+    return Encoded(ids, targets, vocab_size, max_tokens, ngrams, trunk, features, scales)
+
+
+def _by_task(archive: Any, prefix: str) -> dict[str, np.ndarray]:
+    names = [name for name in archive.files if name.startswith(prefix)]
+    return {name.removeprefix(prefix): archive[name] for name in names}
 
 
 def load_sizes(path: str | Path) -> PartSizes:

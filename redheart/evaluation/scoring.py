@@ -123,7 +123,9 @@ def _fused(
         "val_loss": float(part_losses(tasks, outputs, part)[0].mean()),
         "macro": or_null(metrics.macro(tasks, predicted, part.targets)),
         "tasks": {
-            task.name: metrics.task_metrics(task, predicted[task.name], part.targets[task.name])
+            task.name: metrics.task_metrics(
+                task, predicted[task.name], part.targets[task.name], part.scales.get(task.name)
+            )
             for task in tasks
         },
         "weights": weights,

@@ -206,7 +206,7 @@ def activate(task: Task, fused: Tensor) -> Tensor:
     """Turn fused contributions into predictions.
 
     Softmax for a distribution and for classes, sigmoid for a multilabel task; the values of a
-    regression stay as they are.
+    regression stay as they are, without their unit.
     """
     if task.kind in ("distribution", "multiclass"):
         return fused.softmax(dim=-1)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from redheart.crossover.candidates import BASELINE, DEFAULT, REFERENCES
+from redheart.encoding.tokens import Encoded
 from redheart.json_values import with_nulls
 from redheart.selection.bootstrap import Interval, Predictions, bootstrap_scores, interval
 from redheart.selection.comparison import (
@@ -97,7 +98,7 @@ def compare(
     choice: Mapping[str, Any],
     tables: Mapping[int, Table],
     baseline: Table,
-    targets: Mapping[str, Predictions],
+    parts: Mapping[str, Encoded],
     clusters: np.ndarray,
     forward_passes: Mapping[str, int],
     resamples: int,
@@ -112,8 +113,8 @@ def compare(
         The predictions of each training seed, also for test.
     baseline
         The predictions of the linear baseline, which has no seed.
-    targets
-        The targets by part and task.
+    parts
+        The parts val_select, val_confirm and test, whose targets count.
     clusters
         Each test record's cluster of near-duplicates.
     forward_passes
@@ -123,6 +124,7 @@ def compare(
     -------
     `candidates`, `shipped` and `baseline_sentence` of `final_results.json`.
     """
+    targets = {name: part.targets for name, part in parts.items()}
     predictions: dict[str, dict[int, Mapping[str, Predictions]]] = {
         name: {seed: tables[seed][name] for seed in sorted(tables)} for name in forward_passes
     }
@@ -142,7 +144,9 @@ def compare(
     return {
         "shipped": {key: choice[key] for key in ("candidate", "reason", "seed")},
         "baseline_sentence": sentence,
-        "candidates": candidate_results(tasks, all_predictions, targets, resampled, passes),
+        "candidates": candidate_results(
+            tasks, all_predictions, targets, resampled, passes, parts["test"].scales
+        ),
     }
 
 

@@ -19,6 +19,7 @@ from redheart.selection.bootstrap import (
     p_value,
 )
 from redheart.tasks.metrics import macro, task_metrics
+from redheart.tasks.scale import Scale
 from redheart.tasks.task import Task
 
 
@@ -116,6 +117,7 @@ def candidate_results(
     targets: Mapping[str, Predictions],
     resampled: Mapping[str, np.ndarray],
     forward_passes: Mapping[str, int],
+    scales: Mapping[str, Scale],
 ) -> dict[str, dict[str, Any]]:
     """Return the `candidates` part of final_results.json.
 
@@ -129,6 +131,8 @@ def candidate_results(
         By candidate: its `bootstrap_scores` on test.
     forward_passes
         By candidate: the network passes of one prediction.
+    scales
+        The scale of each regression, for the metrics in its unit.
 
     Returns
     -------
@@ -138,7 +142,7 @@ def candidate_results(
     compared = {name: _compared(resampled, name) for name in REFERENCES}
     results = {}
     for name, runs in predictions.items():
-        per_seed = {str(s): _scores(tasks, run, targets) for s, run in sorted(runs.items())}
+        per_seed = {str(s): _scores(tasks, run, targets, scales) for s, run in sorted(runs.items())}
         result = _mean_tree(list(per_seed.values()))
         result["test"] |= {
             f"versus_{reference}": rows[name] for reference, rows in compared.items()
@@ -161,13 +165,21 @@ def _compared(
 
 
 def _scores(
-    tasks: Sequence[Task], parts: Mapping[str, Predictions], targets: Mapping[str, Predictions]
+    tasks: Sequence[Task],
+    parts: Mapping[str, Predictions],
+    targets: Mapping[str, Predictions],
+    scales: Mapping[str, Scale],
 ) -> dict[str, Any]:
     """Score one trained candidate on the parts that are not used for training."""
     macros = with_nulls(
         {part: macro(tasks, parts[part], targets[part]) for part in ("val_select", "val_confirm")}
     )
-    test = {t.name: task_metrics(t, parts["test"][t.name], targets["test"][t.name]) for t in tasks}
+    test = {
+        task.name: task_metrics(
+            task, parts["test"][task.name], targets["test"][task.name], scales.get(task.name)
+        )
+        for task in tasks
+    }
     overall = with_nulls({"macro": macro(tasks, parts["test"], targets["test"])})
     return {**macros, "test": {**overall, "tasks": test}}
 

@@ -13,6 +13,7 @@ from redheart.encoding.lexicon import load_lexicon
 from redheart.encoding.tokens import Encoded, encode_part
 from redheart.recipe.build import read_recipe
 from redheart.storage import files, run_files
+from redheart.tasks import scale
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,11 @@ class ShippedModel:
     """The folder `model/` of a run."""
 
     def predict(self, texts: Sequence[str]) -> list[dict[str, dict[str, float]]]:
-        """Return for each text: task -> output -> probability, or the value of a regression."""
+        """Return for each text: task -> output -> probability, or the value of a regression.
+
+        Values have the unit of the training data. A folder without scales shipped before targets
+        were standardised: its network predicts values with their unit.
+        """
         from redheart.crossover import candidate_predictions
         from redheart.evaluation import inference
         from redheart.model.pretrained import read_trunk
@@ -47,6 +52,8 @@ class ShippedModel:
             ],
             source.get("tasks"),
         )
+        for name, fitted in self._scales().items():
+            predicted[name] = fitted.restored(predicted[name])
         return [
             {
                 task.name: dict(
@@ -56,6 +63,10 @@ class ShippedModel:
             }
             for row in range(len(texts))
         ]
+
+    def _scales(self) -> dict[str, scale.Scale]:
+        path = self.folder / "scales.json"
+        return scale.from_json(files.read_json(path)) if path.is_file() else {}
 
     def _sentence_features(self, texts: Sequence[str], max_tokens: int) -> tuple[np.ndarray, ...]:
         tokenizer = self.folder / "tokenizer.json"

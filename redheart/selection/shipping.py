@@ -11,7 +11,7 @@ from redheart.selection.comparison import noise_sentence
 from redheart.storage import run_files
 
 # The run's files that ship unchanged, by their names in the rule.
-AS_THEY_ARE = ("tokenizer", "lexicon", "trunk_config", "trunk_weights")
+AS_THEY_ARE = ("tokenizer", "lexicon", "scales", "trunk_config", "trunk_weights")
 
 
 def shipped_members(

@@ -12,6 +12,7 @@ CONFIG = "config.json"
 LEDGER = "ledger.jsonl"
 TOKENIZER = "data/tokenizer.json"
 LEXICON = "data/lexicon.npz"
+SCALES = "data/scales.json"
 
 # The files of a pretrained trunk, which brings its own tokenizer. The folder of a model that ships
 # holds the first two under the same names.

@@ -29,8 +29,9 @@ def record_losses(
     Returns
     -------
     [..., n] in float32; 0 where a record has no label. The loss is cross-entropy for multiclass and
-    distribution, binary cross-entropy for multilabel, and squared error for regression. The last
-    two are means over the record's known outputs. Only multiclass and multilabel are smoothed.
+    distribution, binary cross-entropy for multilabel, and squared error for regression, whose
+    targets have no unit (`redheart.tasks.scale`). The last two are means over the record's known
+    outputs. Only multiclass and multilabel are smoothed.
     """
     output = output.float()
     is_known = ~target.isnan()
@@ -91,7 +92,8 @@ def accuracies(task: Task, output: Tensor, target: Tensor) -> Tensor:
     """Return the accuracy of each record, 0 to 1; 0 where unlabelled; shapes as in `record_losses`.
 
     multiclass and distribution: whether the largest output is the target's largest; multilabel:
-    the share of labels on the right side of one half; regression: the share of values within 0.1.
+    the share of labels on the right side of one half; regression: the share of values within a
+    tenth of the deviation.
     """
     is_known = ~target.isnan()
     filled = target.nan_to_num(0.0)

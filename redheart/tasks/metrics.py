@@ -8,6 +8,7 @@ from typing import overload
 import numpy as np
 
 from redheart.json_values import or_null
+from redheart.tasks.scale import Scale
 from redheart.tasks.task import Kind, Task
 
 # A metric takes a prediction and a target, both [n, width], and weights [B, n] that say how often
@@ -95,8 +96,16 @@ def main_metric(
     return scores if weights is not None else float(scores[0])
 
 
-def task_metrics(task: Task, prediction: np.ndarray, target: np.ndarray) -> dict[str, float | None]:
+def task_metrics(
+    task: Task, prediction: np.ndarray, target: np.ndarray, scale: Scale | None = None
+) -> dict[str, float | None]:
     """Return all metrics of a task, the main one first; None where one is undefined.
+
+    Parameters
+    ----------
+    scale
+        The scale of a regression that is learned without its unit. Its absolute error is told in
+        the unit; no other metric depends on it. None: prediction and target have their unit.
 
     Raises
     ------
@@ -105,6 +114,10 @@ def task_metrics(task: Task, prediction: np.ndarray, target: np.ndarray) -> dict
     """
     labelled = _labelled(task, prediction, target, _weight_rows(None, len(target)))
     scores = {name: float(metric(*labelled)[0]) for name, metric in METRICS[task.kind].items()}
+    if scale and "mean_absolute_error" in scores:
+        predicted, true, rows = labelled
+        errors = mean_absolute_error(predicted * scale.deviation, true * scale.deviation, rows)
+        scores["mean_absolute_error"] = float(errors[0])
     return {name: or_null(score) for name, score in scores.items()}
 
 

@@ -16,7 +16,7 @@ Record = Mapping[str, Any]
 
 # How far a distribution's sum may be from 1 before its record is refused.
 SUM_TOLERANCE = 0.05
-# The largest number that float32, the type of targets, can hold.
+# The largest number that float32 can hold; the square of a larger one may not fit float64.
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -75,7 +75,7 @@ def read_target(task: Task, record: Record) -> np.ndarray | None:
 
     Returns
     -------
-    float32 array of shape (width,), or None where the field is missing or null.
+    float64 array of shape (width,), or None where the field is missing or null.
         distribution: sums to 1; multiclass: one-hot; multilabel: 0 or 1, NaN where unknown;
         regression: the values, NaN where unknown.
 
@@ -91,12 +91,17 @@ def read_target(task: Task, record: Record) -> np.ndarray | None:
         row = _READERS[task.kind](task, value)
     except ValueError as error:
         raise ValueError(f"field '{task.field}': {error}") from None
-    return None if np.isnan(row).all() else row.astype(np.float32)
+    return None if np.isnan(row).all() else row.astype(np.float64)
 
 
 def target_matrix(task: Task, records: Sequence[Record]) -> np.ndarray:
-    """Return the targets of many records: float32 of shape (n, width), NaN where unlabelled."""
-    rows = np.full((len(records), task.width), np.nan, dtype=np.float32)
+    """Return the targets of many records: shape (n, width), NaN where unlabelled.
+
+    The values of a regression are float64, since float32 would lose those that differ little from
+    one another beside their size (times in milliseconds); all other targets are float32.
+    """
+    dtype = np.float64 if task.kind == "regression" else np.float32
+    rows = np.full((len(records), task.width), np.nan, dtype=dtype)
     for i, record in enumerate(records):
         row = read_target(task, record)
         if row is not None:

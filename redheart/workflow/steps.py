@@ -55,6 +55,7 @@ PHASES: dict[str, dict[str, Step]] = {
         "train_tokenizer": Step(("tokenizer",)),
         "import_trunk": Step(("model.pretrained", "train.max_tokens")),
         "fit_lexicon": Step(("lexicon",)),
+        "fit_scales": Step(("labels",)),
         "encode_part": Step(("labels", "train.max_tokens")),
         "extract_features": Step(_OF_DEVICE),
     },

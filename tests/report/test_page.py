@@ -220,7 +220,7 @@ def results_file(tasks, parts, seeds, generator, noise):
     alone = np.arange(len(parts["test"]))
     resampled = bootstrap.bootstrap_scores(tasks, on_test, targets["test"], alone, 100)
     candidates = comparison.candidate_results(
-        tasks, predictions, targets, resampled, dict.fromkeys(noise, 1) | passes
+        tasks, predictions, targets, resampled, dict.fromkeys(noise, 1) | passes, {}
     )
     macro = {name: candidates[name]["test"]["macro"] for name in noise}
     against = bootstrap.Interval(0.021, 0.004, 0.039)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from redheart.encoding.tokens import Encoded
 from redheart.selection.choice import choose, compare, count_passes
 from redheart.tasks.task import Task
 
@@ -47,8 +48,9 @@ def run(accuracies, baseline=0.5, seeds=(0,), passes=None):
     }
     choice = choose([TASK], without_test, truths, clusters, passes, resamples=200)
     yardstick = {"tfidf_linear": predict(targets, baseline, 99)}
+    parts = {name: Encoded((), targets, 1, 1) for name, targets in truths.items()}
     compared = compare(
-        [TASK], choice, tables, yardstick, truths, clusters["test"], passes, resamples=200
+        [TASK], choice, tables, yardstick, parts, clusters["test"], passes, resamples=200
     )
     return {**compared, "choice": choice}
 

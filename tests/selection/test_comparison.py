@@ -135,7 +135,7 @@ def resampled(predictions: dict, corpus: dict, resamples: int) -> dict[str, np.n
 
 def table(predictions: dict, corpus: dict, passes: dict, resamples: int) -> dict:
     scores = resampled(predictions, corpus, resamples)
-    return candidate_results(TASKS, predictions, corpus, scores, passes)
+    return candidate_results(TASKS, predictions, corpus, scores, passes, {})
 
 
 def test_candidate_results_of_one_seed(corpus: dict) -> None:

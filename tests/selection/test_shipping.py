@@ -50,6 +50,19 @@ def test_several_members_predict_their_mean(
         np.testing.assert_allclose(rows, expected, rtol=1e-5)
 
 
+def test_a_regression_is_predicted_in_its_unit_or_as_the_network_says_without_scales(
+    model_folder, tmp_path
+):
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    learned = [p["regret"]["regret"] for p in ShippedModel(model_folder).predict(TEXTS)]
+    assert not (folder / "scales.json").exists()  # as a folder that shipped before there were any
+    files.write_json(folder / "scales.json", {"regret": {"mean": [2003.0], "deviation": [7.5]}})
+    years = ShippedModel(folder).predict(TEXTS)
+    np.testing.assert_allclose(
+        [p["regret"]["regret"] for p in years], 2003 + 7.5 * np.array(learned), rtol=1e-12
+    )
+
+
 def test_models_that_ship_together_may_each_have_tasks_of_their_own(
     model_folder, member_weights, tmp_path
 ):

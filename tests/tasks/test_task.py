@@ -42,7 +42,7 @@ nan = math.nan
 )
 def test_labels_of_every_kind_are_read(task, record, expected):
     row = read_target(task, record)
-    assert row.dtype == np.float32
+    assert row.dtype == np.float64
     np.testing.assert_allclose(row, expected, atol=1e-7)
 
 
