@@ -138,11 +138,13 @@ def _import(arguments: argparse.Namespace) -> None:
     from redheart.data.reading import read_source
     from redheart.data.records import RecordOptions
     from redheart.recipe.build import build
+    from redheart.storage import files
     from redheart.tasks.task import parse_tasks
     from redheart.workflow import config
 
     if not arguments.target.endswith(".jsonl"):
         raise UserError(f"{arguments.target}: JSON Lines are written; give it a name in .jsonl")
+    files.refuse_overwriting(arguments.source, arguments.target)
     settings = config.read(arguments.config) if arguments.config else {"data": {}, "tasks": {}}
     options = build(RecordOptions, settings["data"])
     options = replace(options, columns={**(options.columns or {}), **dict(arguments.column)})

@@ -139,6 +139,28 @@ def test_import_to_a_place_that_will_not_do(capsys, tmp_path, target, message):
     assert done == (1, "", f"error: {tmp_path}/{message}\n")
 
 
+def test_import_never_writes_over_its_source(capsys, tmp_path, monkeypatch):
+    """Not by another spelling, a symbolic link, a hard link or a link to its folder."""
+    monkeypatch.chdir(tmp_path)
+    source = Path("data/in.jsonl")
+    source.parent.mkdir()
+    source.write_text('{"text": "a"}\n' * 30 + "no record\n")
+    Path("folder").symlink_to("data")
+    Path("symbolic.jsonl").symlink_to(source)
+    Path("hard.jsonl").hardlink_to(source)
+    before = source.read_bytes()
+    names = (str(source), "data/../data/in.jsonl", "folder/in.jsonl")
+    for target in (*names, str(source.resolve()), "symbolic.jsonl", "hard.jsonl"):
+        said = f"error: {Path(target)}: is the source itself, {source}, which would be lost; name "
+        assert run(capsys, "import", source, target) == (1, "", f"{said}another file\n")
+        assert run(capsys, "import", target, source)[0] == 1
+    for target in ("data/new.jsonl", "folder/new.jsonl"):
+        code, _, errors = run(capsys, "import", "data", target)
+        assert (code, errors.partition("lies in the source, data")[1] != "") == (1, True)
+    assert source.read_bytes() == before
+    assert sorted(path.name for path in source.parent.iterdir()) == ["in.jsonl"]
+
+
 @pytest.mark.parametrize("column", ["text", "=body", "text="])
 def test_a_column_needs_both_names(capsys, column):
     with pytest.raises(SystemExit):

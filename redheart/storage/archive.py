@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import struct
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -84,8 +83,8 @@ def restore_run(source: str | Path, folder: Path) -> int:
     if folder.exists():
         raise UserError(f"{folder}: is there already; name a new folder, or move it away")
     with files.writable(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        work = files.unused_name(folder)
+        work.mkdir(parents=True)
     damaged = (
         *(zipfile.BadZipFile, zstandard.ZstdError, struct.error, EOFError, OSError),
         *(LookupError, ValueError, TypeError, NotImplementedError, RuntimeError),
@@ -97,7 +96,6 @@ def restore_run(source: str | Path, folder: Path) -> int:
                 with archive.open(entry["path"]) as member:
                     _unpack(member, work, entry, zstandard)
         with files.writable(folder):
-            work.chmod(0o755)
             work.rename(folder)
     except damaged as error:
         raise UserError(

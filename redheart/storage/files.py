@@ -8,8 +8,8 @@ import gzip
 import hashlib
 import json
 import os
+import secrets
 import shlex
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -74,9 +74,13 @@ def atomic(path: str | Path) -> Iterator[IO[bytes]]:
     path = Path(path)
     if path.is_dir():
         raise UserError(f"{path}: is a directory; name a file")
+    if path.exists() and not path.is_file():  # renaming a file over /dev/null would replace it
+        raise UserError(f"{path}: is no regular file, such as a device; name a file")
+    temporary = unused_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        # Its mode is what the umask allows.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror}); choose another folder"
@@ -86,15 +90,42 @@ def atomic(path: str | Path) -> Iterator[IO[bytes]]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         if full := _full(error):
             raise UserError(
                 f"{path}: cannot be written ({full.strerror}); make room and run it again"
             ) from None
         raise
+
+
+def unused_name(path: Path) -> Path:
+    """Return a hidden name beside `path`, for what gets its true name once it is complete.
+
+    A name of `tempfile` would bring the mode 0600, and a rename would keep it.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+
+def refuse_overwriting(source: str | Path, target: str | Path) -> None:
+    """Refuse a target that is the source itself, or a file of the folder that is the source.
+
+    Other names and links of the same file count as the same file.
+
+    Raises
+    ------
+    UserError
+        Writing the target would destroy the source.
+    """
+    source, target = Path(source), Path(target)
+    if not source.exists():
+        return
+    true_source, true_target = (Path(os.path.realpath(path)) for path in (source, target))
+    inside = source.is_dir() and true_target.is_relative_to(true_source)
+    if inside or (target.exists() and target.samefile(source)):
+        lies = "lies in the source" if inside else "is the source itself"
+        raise UserError(f"{target}: {lies}, {source}, which would be lost; name another file")
 
 
 def _full(error: BaseException | None) -> OSError | None:
