@@ -2,6 +2,7 @@
 from redheart.crossover.candidates import stitched_files
 from redheart.report.page import FILES as REPORT_FILES
 from redheart.report.page import TEMPLATE as REPORT_TEMPLATE
+from redheart.storage.checksums import CHECKSUMS
 
 # The weights of a trunk that learned ship with all other weights, so only its config is added.
 SHIPPED_TRUNK = {**TRUNK} if FROZEN else {"trunk_config": TRUNK["trunk_config"]} if PRETRAINED else {}
@@ -147,6 +148,7 @@ rule ship_model:
         recipe=f"{RUN}/model/recipe.json",
         card=f"{RUN}/model/README.md",
         **{name: f"{RUN}/model/scales.json" for name in SCALES},
+        checksums=f"{RUN}/model/{CHECKSUMS}",
         **{name: f"{RUN}/model/{file}" for name, file in SHIPPED_TRUNK.items()},
     log:
         f"{RUN}/logs/ship_model.log",

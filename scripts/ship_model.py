@@ -5,13 +5,14 @@ import shutil
 from job import Job
 
 from redheart.selection import shipping
-from redheart.storage import files
+from redheart.storage import checksums, files
 
 job = Job(snakemake)
 comparison, config = job.read("comparison"), job.read("config")
 made_of = (job.params.seeds, job.read("sources"), [*job.input.weights, *job.input.stitched])
 source, members = shipping.shipped_members(comparison, *made_of)
-copied = [name for name in shipping.AS_THEY_ARE if name in dict(job.output.items())]
+shipped = {name: path for name, path in job.output.items() if name != "checksums"}
+copied = [name for name in shipping.AS_THEY_ARE if name in shipped]
 
 
 def compute(folder):
@@ -20,11 +21,10 @@ def compute(folder):
 
     for name in copied:
         shutil.copyfile(job.input[name], folder / name)
-    files.write_json(folder / "config", config)
-    files.write_json(folder / "recipe", {**comparison["shipped"], **source})
-    files.write_text(folder / "card", shipping.model_card(job.params.run, config, comparison))
+    shipping.write_words(folder, job.params.run, config, comparison, source)
     return {"weights": save_tensors(folder / "weights", {"members": load_members(members)})}
 
 
 used = {"members": [[files.sha256_file(path), which] for path, which in members], "recipe": source}
-job.build(compute, uses={**job.content("comparison", "config", *copied), **used})
+job.build(compute, names=[*shipped], uses={**job.content("comparison", "config", *copied), **used})
+checksums.write_checksums(job.output.checksums, shipped.values())

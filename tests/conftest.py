@@ -23,7 +23,7 @@ from redheart.encoding import tokens
 from redheart.encoding.lexicon import LexiconOptions, fit_lexicon, load_lexicon, save_lexicon
 from redheart.recipe.model_options import ModelOptions
 from redheart.recipe.training_options import Recipe, TrainOptions
-from redheart.storage import files
+from redheart.storage import checksums, files
 from redheart.tasks.task import Task
 
 # An example that takes long on a busy machine is no failure, and neither is one that is slowly made.
@@ -174,6 +174,8 @@ def model_folder(
     shutil.copy(lexicon_path, folder / "lexicon.npz")
     files.write_json(folder / "config.json", shipped_config)
     files.write_json(folder / "recipe.json", {"fusion": member_weights})
+    (folder / "README.md").write_text("# demo\n")
+    checksums.write_checksums(folder / checksums.CHECKSUMS, folder.iterdir())
     return folder
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from redheart.crossover.candidate_sources import Source, member_paths
 from redheart.crossover.candidates import REFERENCES
 from redheart.selection.comparison import noise_sentence
-from redheart.storage import run_files
+from redheart.storage import files, run_files
 
 # The run's files that ship unchanged, by their names in the rule.
 AS_THEY_ARE = ("tokenizer", "lexicon", "scales", "trunk_config", "trunk_weights")
@@ -33,6 +34,19 @@ def shipped_members(
     source = sources[list(seeds).index(shipped["seed"])][shipped["candidate"]]
     of_seed = [path for path in paths if f"/{run_files.seed_folder(shipped['seed'])}/" in path]
     return source, member_paths(source, of_seed)
+
+
+def write_words(
+    folder: Path,
+    run: str,
+    config: Mapping[str, Any],
+    comparison: Mapping[str, Any],
+    source: Source,
+) -> None:
+    """Write what is no weights: `config`, `recipe` (the shipped candidate's source) and `card`."""
+    files.write_json(folder / "config", config)
+    files.write_json(folder / "recipe", {**comparison["shipped"], **source})
+    files.write_text(folder / "card", model_card(run, config, comparison))
 
 
 def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:

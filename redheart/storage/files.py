@@ -46,10 +46,11 @@ def opened(path: str | Path) -> Iterator[IO[bytes]]:
             f"{path}: the gzip file is cut off or damaged ({error}); copy it again"
         ) from None
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
-def _unreadable(path: str | Path, error: OSError) -> UserError:
+def unreadable(path: str | Path, error: OSError) -> UserError:
+    """Return what to tell the user of a file that cannot be read."""
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path}: the file is missing; check the path")
     if isinstance(error, IsADirectoryError):
@@ -193,13 +194,17 @@ def read_json(path: str | Path) -> Any:
     Raises
     ------
     UserError
-        The file is missing or is no JSON.
+        The file is missing, cannot be read or is no JSON.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: the file is missing") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply; delete it to rebuild it") from None
+    except ValueError as error:  # no UTF-8, no JSON, or a number of thousands of digits
         raise UserError(f"{path}: no valid JSON ({error}); delete it to rebuild it") from None
 
 
@@ -236,9 +241,18 @@ def canonical(value: Any) -> str:
 
 
 def sha256_file(path: str | Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hex."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Return the SHA-256 of a file's bytes, in hex.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read.
+    """
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def hash_file(path: str | Path) -> Path:
@@ -260,8 +274,9 @@ def recorded_hash(path: str | Path) -> str | None:
 
 
 def how_to_rebuild(path: str | Path) -> str:
-    """Return the end of a message about a file of a run that cannot be used."""
-    return f"to rebuild it, `rm {shlex.quote(str(path))}` and run the same command again"
+    """Return the end of a message about a file or folder of a run that cannot be used."""
+    remove = "rm -r" if Path(path).is_dir() else "rm"
+    return f"to rebuild it, `{remove} {shlex.quote(str(path))}` and run the same command again"
 
 
 def check_hash(path: str | Path) -> None:

@@ -168,6 +168,8 @@ class Store:
         try:
             with explained():
                 early_hashes = compute(work) or {}
+            if forgotten := sorted(name for name in outputs if not (work / name).is_file()):
+                raise FileNotFoundError(f"the step {action.step} wrote no {forgotten}")
             hashes = {
                 name: early_hashes.get(name) or files.sha256_file(work / name)
                 for name in sorted(outputs)

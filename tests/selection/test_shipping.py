@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
 
 from redheart.encoding.lexicon import load_lexicon
 from redheart.encoding.tokens import encode_part
+from redheart.errors import UserError
 from redheart.evaluation.fusion import fused_predictions
 from redheart.evaluation.inference import contributions
 from redheart.selection import shipping
-from redheart.selection.shipped_model import ShippedModel
-from redheart.storage import files
+from redheart.selection.shipped_model import NEEDED, WEIGHTS, ShippedModel
+from redheart.storage import checksums, files
 
 TEXTS = ["she lied about the money", "그는 돈을 빌려 갔다", "why? 😀", "to dinner " * 30]
 
@@ -50,14 +52,22 @@ def test_several_members_predict_their_mean(
         np.testing.assert_allclose(rows, expected, rtol=1e-5)
 
 
+def shipped_with(model_folder, folder, name, content):
+    """Return a copy of a model's folder that shipped with another content of one JSON file."""
+    shutil.copytree(model_folder, folder)
+    files.write_json(folder / name, content)
+    listed = {*checksums.read_checksums(folder), name}
+    checksums.write_checksums(folder / checksums.CHECKSUMS, [folder / name for name in listed])
+    return ShippedModel(folder)
+
+
 def test_a_regression_is_predicted_in_its_unit_or_as_the_network_says_without_scales(
     model_folder, tmp_path
 ):
-    folder = shutil.copytree(model_folder, tmp_path / "model")
+    assert not (model_folder / "scales.json").exists()  # as one that shipped before there were any
     learned = [p["regret"]["regret"] for p in ShippedModel(model_folder).predict(TEXTS)]
-    assert not (folder / "scales.json").exists()  # as a folder that shipped before there were any
-    files.write_json(folder / "scales.json", {"regret": {"mean": [2003.0], "deviation": [7.5]}})
-    years = ShippedModel(folder).predict(TEXTS)
+    scales = {"regret": {"mean": [2003.0], "deviation": [7.5]}}
+    years = shipped_with(model_folder, tmp_path / "model", "scales.json", scales).predict(TEXTS)
     np.testing.assert_allclose(
         [p["regret"]["regret"] for p in years], 2003 + 7.5 * np.array(learned), rtol=1e-12
     )
@@ -68,14 +78,13 @@ def test_models_that_ship_together_may_each_have_tasks_of_their_own(
 ):
     alone = []
     for tasks in (dict.fromkeys(member_weights[0], 0), dict.fromkeys(member_weights[0], 1)):
-        folder = shutil.copytree(model_folder, tmp_path / str(len(alone)))
         source = {"fusion": member_weights, "tasks": tasks}
-        files.write_json(folder / "recipe.json", source)
-        alone.append(ShippedModel(folder).predict(TEXTS))
-    folder = shutil.copytree(model_folder, tmp_path / "both")
+        model = shipped_with(model_folder, tmp_path / str(len(alone)), "recipe.json", source)
+        alone.append(model.predict(TEXTS))
     tasks = {"emotion": 0, "verdict": 1, "tags": 1, "regret": 0}
-    files.write_json(folder / "recipe.json", {"fusion": member_weights, "tasks": tasks})
-    for row, prediction in enumerate(ShippedModel(folder).predict(TEXTS)):
+    source = {"fusion": member_weights, "tasks": tasks}
+    both = shipped_with(model_folder, tmp_path / "both", "recipe.json", source)
+    for row, prediction in enumerate(both.predict(TEXTS)):
         assert prediction == {task: alone[member][row][task] for task, member in tasks.items()}
     assert alone[0] != alone[1]
 
@@ -89,13 +98,100 @@ def test_a_text_is_predicted_the_same_alone_and_among_others(model_folder):
 
 
 def test_the_order_of_the_tasks_in_the_config_changes_no_prediction(model_folder, tmp_path):
-    folder = shutil.copytree(model_folder, tmp_path / "model")
-    config = files.read_json(folder / "config.json")
-    files.write_json(
-        folder / "config.json", {**config, "tasks": dict(reversed(config["tasks"].items()))}
-    )
-    original, reordered = (ShippedModel(f).predict(TEXTS) for f in (model_folder, folder))
-    assert original == reordered
+    config = files.read_json(model_folder / "config.json")
+    backwards = {**config, "tasks": dict(reversed(config["tasks"].items()))}
+    model = shipped_with(model_folder, tmp_path / "model", "config.json", backwards)
+    assert model.predict(TEXTS) == ShippedModel(model_folder).predict(TEXTS)
+
+
+# --- a folder that is not as it shipped -------------------------------------------------------
+
+
+@pytest.fixture
+def copied(model_folder, tmp_path):
+    """A copy of a model's folder, to be damaged."""
+    return shutil.copytree(model_folder, tmp_path / "model")
+
+
+def test_the_systems_own_tool_checks_the_folder_too(model_folder):
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=model_folder, check=True)
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_changed_or_missing_file_is_named_with_what_its_receiver_can_do(copied, name):
+    path = copied / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    for what in ("changed", "missing"):
+        with pytest.raises(UserError) as error:
+            ShippedModel(copied).predict(TEXTS)
+        assert str(error.value) == (
+            f"{copied}: not as it shipped, by its SHA256SUMS: {name} ({what}); copy the whole "
+            "folder again from where it came from; where its run was made, to rebuild it, "
+            f"`rm -r {copied}` and run the same command again"
+        )
+        path.unlink(missing_ok=True)
+
+
+def test_a_file_whose_hash_was_taken_out_is_not_believed(copied):
+    listed = copied / "SHA256SUMS"
+    lines = listed.read_text().splitlines(keepends=True)
+    listed.write_text("".join(line for line in lines if "recipe.json" not in line))
+    with pytest.raises(UserError, match=r"SHA256SUMS: recipe\.json \(not listed\); copy"):
+        ShippedModel(copied).predict(TEXTS)
+
+
+@pytest.mark.parametrize("content", ["rubbish\n", f"{'0' * 64}  ../x\n", "\n", "\udcff"])
+def test_hashes_that_cannot_be_read_are_told(copied, content):
+    (copied / "SHA256SUMS").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UserError, match=r"SHA256SUMS: .+; copy (it|the folder) again"):
+        ShippedModel(copied).predict(TEXTS)
+
+
+def test_a_changed_card_is_told_and_its_model_predicts(copied, model_folder, capsys):
+    (copied / "README.md").write_text("# mine")
+    assert ShippedModel(copied).predict(TEXTS) == ShippedModel(model_folder).predict(TEXTS)
+    said = "README.md: changed since the model shipped; no prediction depends on it, but"
+    assert f"warning: {copied}/{said} what it says may be wrong\n" == capsys.readouterr().err
+
+
+def test_a_folder_of_an_older_version_is_told_to_have_no_hashes_and_predicts(
+    copied, model_folder, capsys
+):
+    (copied / "SHA256SUMS").unlink()
+    assert ShippedModel(copied).predict(TEXTS) == ShippedModel(model_folder).predict(TEXTS)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {copied}: has no SHA256SUMS, as in older versions, so ")
+    assert line.endswith("; where its run was made, the command of that run adds it")
+
+
+RUBBISH = [
+    b"",
+    b"rubbish",
+    b"[]",
+    b"{}",
+    b"null",
+    b'{"tasks": 3}',
+    b"[" * 10_000,
+    b"\xff\xfe",
+    b"PK",
+]
+
+
+@pytest.mark.parametrize("name", NEEDED)
+@pytest.mark.parametrize("content", RUBBISH, ids=lambda content: repr(content)[:12])
+def test_rubbish_in_any_file_is_told_even_with_the_hash_of_rubbish(copied, name, content):
+    (copied / name).write_bytes(content)
+    files.write_hash(copied / WEIGHTS, files.sha256_file(copied / WEIGHTS))
+    listed = [path for path in copied.iterdir() if path.name in NEEDED]
+    for hashed in (True, False):
+        checksums.write_checksums(copied / checksums.CHECKSUMS, listed)
+        if not hashed:
+            (copied / checksums.CHECKSUMS).unlink()
+        with pytest.raises(UserError) as error:
+            ShippedModel(copied).predict(TEXTS)
+        assert str(copied) in str(error.value)
+        assert "\n" not in str(error.value)
 
 
 # --- the model card -------------------------------------------------------------------------

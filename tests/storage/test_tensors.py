@@ -18,7 +18,7 @@ from redheart.model.network import build_network
 from redheart.model.states import module_states
 from redheart.recipe.model_options import ModelOptions
 from redheart.selection.shipped_model import ShippedModel
-from redheart.storage import files
+from redheart.storage import checksums, files
 from redheart.storage.tensors import hash_modules, load_tensors, parameter_statistics, save_tensors
 
 SIZES = ModelOptions(dimension=8, layers=1, attention_heads=2, feedforward=8)
@@ -208,9 +208,11 @@ def test_nothing_in_the_project_unpickles():
 def test_a_model_folder_with_a_malicious_file_is_refused_unexecuted(model_folder, tmp_path):
     folder, made = shutil.copytree(model_folder, tmp_path / "model"), tmp_path / "made"
     torch.save({"members": Intruder(made)}, folder / "weights.pt")
-    with pytest.raises(UserError, match=r"weights\.pt: damaged, or another file"):
+    with pytest.raises(UserError, match=r"SHA256SUMS: weights\.pt \(changed\)"):
         ShippedModel(folder).predict(["a text"])
     files.write_hash(folder / "weights.pt", files.sha256_file(folder / "weights.pt"))
+    names = checksums.read_checksums(folder)
+    checksums.write_checksums(folder / checksums.CHECKSUMS, [folder / name for name in names])
     with pytest.raises(UserError, match=r"weights\.pt: not a checkpoint that can be read safely"):
         ShippedModel(folder).predict(["a text"])
     assert not made.exists()
