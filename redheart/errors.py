@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,8 +19,14 @@ class UserError(Exception):
 
 def nearest(word: Any, names: Iterable[Any]) -> str | None:
     """Return the valid name that is most like an unknown word, or None where no name is like it."""
-    matches = difflib.get_close_matches(str(word), map(str, names), n=1, cutoff=SIMILAR)
-    return matches[0] if matches else None
+    spelled = {_folded(name): str(name) for name in reversed(list(names))}
+    matches = difflib.get_close_matches(_folded(word), spelled, n=1, cutoff=SIMILAR)
+    return spelled[matches[0]] if matches else None
+
+
+def _folded(name: Any) -> str:
+    """Return a name as it is compared: upper case and NFD make no name unlike another."""
+    return unicodedata.normalize("NFC", str(name)).casefold()
 
 
 def did_you_mean(word: Any, names: Iterable[Any], all_of_them: str = "valid") -> str:

@@ -9,6 +9,14 @@ from typing import IO, Any
 Item = tuple[str, Any]
 
 
+class LostRows(ValueError):
+    """What is wrong with an item that takes several rows of a table, and how many."""
+
+    def __init__(self, reason: str, count: int) -> None:
+        super().__init__(reason)
+        self.count = count
+
+
 def tried(parse: Callable[..., Any], *arguments: Any) -> Any:
     """Return the result of `parse`, or the ValueError that it raised."""
     try:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from redheart.data.decoding import Item, decoded, refuse_undecoded, tried
+from redheart.data.decoding import Item, LostRows, decoded, refuse_undecoded, tried
+from redheart.data.quoting import Unclosed, is_plain, rows
 from redheart.errors import UserError
 
-# Characters. A quote that is never closed makes the rest of a table one cell.
-LARGEST_CELL = 1 << 24
 # The separator of a table, by the suffix of its name; a CSV's may be another.
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
@@ -30,34 +28,21 @@ def row_items(
     path: Path, stream: IO[bytes], separator: str, as_text: Container[str]
 ) -> Iterator[Item]:
     """Yield the place and the content of each row of a table."""
-    # The limit holds for the whole process; the default would refuse long texts.
-    csv.field_size_limit(LARGEST_CELL)
-    rows = _rows(path, csv.reader(decoded(stream), delimiter=separator, strict=True))
-    first, header = next(rows)
-    names = tried(_column_names, header)
+    text = decoded(stream)
+    every_row = rows(text, separator, is_plain(path, text, separator))
+    first = next(every_row)
+    names = tried(_column_names, first.cells)
     if isinstance(names, ValueError):
-        raise UserError(f"{path}: {first}: the header: {names}; mend it")
-    for place, cells in rows:
-        yield place, tried(_row, names, cells, as_text)
-
-
-def _rows(path: Path, reader: Any) -> Iterator[tuple[str, Sequence[str] | ValueError]]:
-    """Yield the first line of each row, and its cells or a ValueError that says what is wrong."""
-    while True:
-        place = f"line {reader.line_num + 1}"
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            if "unexpected end" in str(error) or "field larger" in str(error):
-                raise UserError(
-                    f"{path}: {place}: a quote is opened and not closed ({error}); close it"
-                ) from None
-            yield place, ValueError(f"broken CSV ({error})")
-            continue
-        if cells:
-            yield place, cells
+        raise UserError(f"{path}: line {first.line}: the header: {names}; mend it")
+    for row in every_row:
+        if isinstance(row.cells, Unclosed):
+            raise UserError(
+                f"{path}: line {row.line}: a quote is opened and not closed ({row.cells}); close it"
+            )
+        item = tried(_row, names, row.cells, as_text)
+        if isinstance(item, ValueError) and len(row.lines) > 1:
+            item = LostRows(str(item), len(row.lines))
+        yield f"line {row.line}", item
 
 
 def _column_names(header: Sequence[str] | ValueError) -> list[str]:

@@ -8,11 +8,12 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from source_items import error
 
-from redheart.data import tables
+from redheart.data import quoting
+from redheart.data.sources import read_items
 from redheart.data.tables import SEPARATORS, put, row_items, separator_of
 
 
@@ -93,7 +94,7 @@ def test_a_table_that_cannot_be_told_apart_stops(items, content, message) -> Non
 
 
 def test_an_open_quote_does_not_fill_the_memory(items, monkeypatch) -> None:
-    monkeypatch.setattr(tables, "LARGEST_CELL", 100)
+    monkeypatch.setattr(quoting, "LARGEST_CELL", 100)
     expected = ".csv: line 2: a quote is opened and not closed (field larger than field limit (100)); close it"
     assert error(items, b'a\n"' + b"x\n" * 100 + b'"\n', "in.csv") == expected
 
@@ -117,6 +118,8 @@ CELLS = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
 @given(st.lists(st.tuples(CELLS, CELLS), max_size=5), st.sampled_from([*SEPARATORS]))
 def test_what_csv_writes_is_read_back(rows, suffix) -> None:
     separator = SEPARATORS[suffix]
+    # Such a cell can look like two rows.
+    assume(not any({"\n", "\r"} & {*cell} and separator in cell for row in rows for cell in row))
     stream = io.StringIO(newline="")
     csv.writer(stream, delimiter=separator).writerows([("one", "two"), *rows])
     content = io.BytesIO(stream.getvalue().encode())
@@ -134,3 +137,89 @@ def test_what_csv_writes_is_read_back(rows, suffix) -> None:
 )  # fmt: skip
 def test_the_header_alone_tells_the_separator_of_a_csv(suffix, header, separator) -> None:
     assert separator_of(suffix, header) == separator
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"two',
+        'two"',
+        '"two"',
+        'a "b" c',
+        '"two" and more',
+        '"',
+        '""',
+        '"a""b',
+        '5" and 6"',
+        '"two""',
+    ],
+)
+def test_the_marks_of_a_tsv_without_quoting_are_text(items, text, newline) -> None:
+    rows = ["id\ttext\tlabel", f"1\t{text}\ta", "2\tb\tb", f"3\t{text}\ta", '4\t"x\tb', '5\t"y\ta']
+    read = items(newline.join(rows).encode(), "in.tsv", as_text={"text", "label"})
+    assert [row["text"] for _, row in read] == [text, "b", text, '"x', '"y']
+    assert [place for place, _ in read] == [f"line {n}" for n in range(2, 7)]
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        (b'text\tx\n"a ""b"" c"\t1\n"d"\t2\n', ['a "b" c', "d"]),
+        (b'"text"\t"x"\n"a"\t1\n', ["a"]),
+        (b'text\tx\n"a\tb"\t1\nc\t2\n', ["a\tb", "c"]),
+        (b'text\tx\n"a\nb"\t1\nc\t2\n', ["a\nb", "c"]),
+        (b'text\tx\n"a"\t1\nb\t2\n', ['"a"', "b"]),
+        (b'text\tx\n"a\nb"\t1\n"c\nd"\t2\n"e\tf\ng"\t3\n', ["a\nb", "c\nd", "e\tf\ng"]),
+    ],
+)  # fmt: skip
+def test_the_quotes_of_a_tsv_count_where_they_must_be_quotes(items, content, texts) -> None:
+    assert [row["text"] for _, row in items(content, "in.tsv", as_text={"text"})] == texts
+
+
+def table(separator, *texts):
+    """A table of 40 rows whose last rows have these texts."""
+    texts = [*(f"text {i}" for i in range(40 - len(texts))), *texts]
+    rows = (separator.join((f"r{i}", text, "ab"[i % 2])) for i, text in enumerate(texts))
+    return "\n".join((separator.join(("id", "text", "label")), *rows)).encode()
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_cell_that_swallows_rows_is_refused_with_its_place(items, separator) -> None:
+    content = table(separator, '"begins', "lost", "lost too", 'ends"', "last")
+    assert error(items, content, "in.csv") == (
+        ".csv: line 37: a cell that begins with a quotation mark goes on to line 40, but the lines "
+        "by themselves are rows; if they are rows, double the mark and enclose the cell in marks; "
+        "if they are one cell, write the table as JSON Lines"
+    )
+
+
+def test_rows_are_swallowed_in_a_table_of_few_rows_or_with_misfits(items) -> None:
+    few = b'id,text\n1,"a\n2,b\n3,c"\n'
+    misfits = table(",", "a, b", '"begins', "lost", 'ends"')
+    for content in (few, misfits):
+        assert "by themselves are rows" in error(items, content, "in.csv")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Dear all, hello\nbye, now",
+        "a, b\nc, d, e\n\nf, g",
+        'He said "x, y"\n"z, a" too',
+        "a\r\nb,c",
+    ],
+)
+def test_a_sound_cell_with_commas_and_line_breaks_is_read(items, text) -> None:
+    cell = '"' + text.replace('"', '""') + '"'
+    read = items(table(",", *[cell] * 3), "in.csv")
+    assert [row["text"] for _, row in read][-3:] == [text] * 3
+    assert len(read) == 40
+
+
+def test_a_lost_row_counts_as_many_rows_as_it_has_lines(items, tmp_path) -> None:
+    (tmp_path / "in.csv").write_bytes(b'text,x\na,1\n"b\nc\nd" e,2\nf\n"g\nh",1,2\n')
+    read = list(read_items(tmp_path / "in.csv"))
+    assert [(place, getattr(item, "count", 1)) for place, item in read] == [
+        ("line 2", 1), ("line 3", 3), ("line 6", 1), ("line 7", 2),
+    ]  # fmt: skip
