@@ -23,16 +23,40 @@ from redheart.workflow import space, steps
 VERSIONED = ("redheart", "torch", "snakemake", "numpy", "rapidfuzz", "tokenizers", "scikit-learn")
 
 
-class Job:
-    """A Snakemake job whose outputs come from the store, or go there."""
+class Inputs:
+    """What a script reads through its job; this code counts in every step, unlike that of `Job`."""
 
     def __init__(self, snakemake: Any) -> None:
         self.input, self.output = snakemake.input, snakemake.output
         self.wildcards, self.params = snakemake.wildcards, snakemake.params
+        self.settings = steps.settings(self.params.get("settings", "{}"))
+
+    def settings_of(self, step: str) -> dict[str, Any]:
+        """Return the settings of the second step of a rule that has two steps."""
+        return steps.settings(self.params[step]["settings"])
+
+    def read(self, name: str) -> Any:
+        """Return the content of a JSON input; where the input is several files, a list."""
+        value = self.input[name]
+        return files.read_json(value) if isinstance(value, str) else [*map(files.read_json, value)]
+
+    def optional(self, name: str, default: Any) -> Any:
+        """Return the content of a JSON input, or the default where the rule has no such input."""
+        return self.read(name) if name in self.input.keys() else default  # noqa: SIM118
+
+    def weights(self) -> list[list[dict[str, str]]]:
+        """Return the hashes of all checkpoints' modules: of the weights and of the averages."""
+        return [[manifest["weights"], manifest["ema"]] for manifest in self.read("manifests")]
+
+
+class Job(Inputs):
+    """A Snakemake job whose outputs come from the store, or go there."""
+
+    def __init__(self, snakemake: Any) -> None:
+        super().__init__(snakemake)
         self.rule = snakemake.rule
         self.store = Store(os.environ["REDHEART_STORE"])
         self.ledger = Ledger(os.environ["REDHEART_LEDGER"])
-        self.settings = steps.settings(self.params.get("settings", "{}"))
         self._noted: dict[str, Any] = {}
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
         logging.basicConfig(
@@ -45,10 +69,6 @@ class Job:
     def note(self, **facts: Any) -> None:
         """Add columns to the ledger's line about the running computation."""
         self._noted = facts
-
-    def settings_of(self, step: str) -> dict[str, Any]:
-        """Return the settings of the second step of a rule that has two steps."""
-        return steps.settings(self.params[step]["settings"])
 
     def build(
         self,
@@ -105,19 +125,6 @@ class Job:
         """Refuse a run that the disk cannot hold, given the sizes that training keeps in memory."""
         config, run = json.loads(os.environ["REDHEART_CONFIG"]), self.ledger.path.parent
         space.check(config, footprint, self.store, run, self.content("train")["train"])
-
-    def read(self, name: str) -> Any:
-        """Return the content of a JSON input; where the input is several files, a list."""
-        value = self.input[name]
-        return files.read_json(value) if isinstance(value, str) else [*map(files.read_json, value)]
-
-    def optional(self, name: str, default: Any) -> Any:
-        """Return the content of a JSON input, or the default where the rule has no such input."""
-        return self.read(name) if name in self.input.keys() else default  # noqa: SIM118
-
-    def weights(self) -> list[list[dict[str, str]]]:
-        """Return the hashes of all checkpoints' modules: of the weights and of the averages."""
-        return [[manifest["weights"], manifest["ema"]] for manifest in self.read("manifests")]
 
     def content(self, *names: str) -> dict[str, Any]:
         """Return the hashes of all input files, or only of those in `names`."""

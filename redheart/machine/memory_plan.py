@@ -54,23 +54,6 @@ class MemoryPlan:
             peak = f"{self.peak / 1e9:.2g} of {self.budget_gb:g} GB at its peak"
             print(f"memory.tier: {self.tier.name}, {peak} ({self.why})", file=sys.stderr)
 
-    def key(self, options: TrainOptions) -> dict[str, Any]:
-        """Return the switches of the tier that change the bits of training, for a leg's key.
-
-        Recomputed activations are the same numbers. A tensor's place changes no number either, with
-        one exception: a CPU's arithmetic may differ from a GPU's in the last bit.
-        """
-        switches = ["weights", "states"] if self.tier.weights != "fp32" else []
-        if switches or device_type(options) != "cpu":
-            switches.append("states_on_cpu")
-        if device_type(options) != "cpu":
-            switches.append("average_on_cpu")
-            if self.tier.weights_on_cpu:  # otherwise left out, as in older keys
-                switches.append("weights_on_cpu")
-        changed = {name: getattr(self.tier, name) for name in switches}
-        usual = {name: getattr(TIERS[0], name) for name in switches}
-        return {"memory": changed} if changed != usual else {}
-
     def check(self) -> None:
         """Refuse a training that cannot fit.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from redheart.machine.device import precision
+from redheart.machine.device import device_type, precision
 from redheart.recipe.training_options import TrainOptions
 
 
@@ -46,9 +46,10 @@ class Tier:
     device only while it is computed."""
 
 
+USUAL = Tier("fp32")
 # From the fastest to the slowest. A tier without loss of precision gives the first's results.
 TIERS = (
-    Tier("fp32"),
+    USUAL,
     Tier("checkpointed", recompute=True),
     Tier("average_on_cpu", average_on_cpu=True, recompute=True),
     Tier("bf16_8bit", "bf16", "8bit"),
@@ -58,6 +59,24 @@ TIERS = (
     Tier("bf16_offloaded", "bf16", states_on_cpu=True, average_on_cpu=True, recompute=True),
     Tier("streamed", states_on_cpu=True, average_on_cpu=True, recompute=True, weights_on_cpu=True),
 )
+
+
+def switches(tier: Tier, options: TrainOptions) -> dict[str, Any]:
+    """Return the switches of a tier that change the bits of training, for a leg's key.
+
+    Recomputed activations are the same numbers. A tensor's place changes no number either, with
+    one exception: a CPU's arithmetic may differ from a GPU's in the last bit.
+    """
+    names = ["weights", "states"] if tier.weights != "fp32" else []
+    if names or device_type(options) != "cpu":
+        names.append("states_on_cpu")
+    if device_type(options) != "cpu":
+        names.append("average_on_cpu")
+        if tier.weights_on_cpu:  # otherwise left out, as in older keys
+            names.append("weights_on_cpu")
+    changed = {name: getattr(tier, name) for name in names}
+    usual = {name: getattr(USUAL, name) for name in names}
+    return {"memory": changed} if changed != usual else {}
 
 
 def training_precision(options: TrainOptions, tier: Tier) -> TrainOptions:

@@ -14,7 +14,7 @@ from redheart.encoding.tokens import load_encoded, load_sizes
 from redheart.machine import memory_plan
 from redheart.machine.device import environment
 from redheart.machine.memory_plan import MemoryPlan
-from redheart.machine.tiers import Kept, keeps_of
+from redheart.machine.tiers import Kept, keeps_of, switches
 from redheart.recipe.build import read_recipe
 from redheart.recipe.training_options import Recipe
 from redheart.storage import files
@@ -115,7 +115,7 @@ class Trial:
         The last epoch counts; the epochs at which the trial was divided into rungs do not.
         """
         options = self.recipe.train
-        of_machine = {"environment": environment(options), **self.memory.key(options)}
+        of_machine = {"environment": environment(options), **switches(self.memory.tier, options)}
         return {"sweep.epochs": epochs, **self.name, **of_machine}
 
     @property

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from redheart.errors import UserError, explained
 from redheart.machine.device import open_device
 from redheart.machine.ranks import Ranks, Result, SingleProcess
-from redheart.machine.tiers import TIERS, Tier
+from redheart.machine.tiers import USUAL, Tier
 from redheart.recipe.training_options import TrainOptions
 from redheart.storage import files
 from redheart.training.snapshots import SAVING, STOPPING, answering
@@ -51,7 +51,7 @@ def alone(options: TrainOptions, tier: Tier) -> Iterator[Ranks]:
 
 
 def on_devices(
-    work: Work[Result], devices: int, options: TrainOptions, tier: Tier = TIERS[0]
+    work: Work[Result], devices: int, options: TrainOptions, tier: Tier = USUAL
 ) -> Result:
     """Do `work` in one process for each device; return what it returns in rank 0.
 

@@ -16,7 +16,7 @@ from redheart.machine import memory_plan
 from redheart.machine.device import environment
 from redheart.machine.memory_plan import MemoryPlan
 from redheart.machine.ranks import Ranks
-from redheart.machine.tiers import Kept, keeps_of
+from redheart.machine.tiers import Kept, keeps_of, switches
 from redheart.recipe.build import build, read_recipe
 from redheart.recipe.training_options import CheckpointOptions, Recipe
 from redheart.storage import files
@@ -95,7 +95,10 @@ class LegTraining:
     def values(self, devices: int) -> dict[str, Any]:
         """Return the values that decide its result, beside its settings and the values of files."""
         options = self.recipe.train
-        of_machine = {"environment": environment(options, devices), **self.memory.key(options)}
+        of_machine = {
+            "environment": environment(options, devices),
+            **switches(self.memory.tier, options),
+        }
         return {"seed": self.seed, **self.leg.epochs, **of_machine}
 
     def train(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from redheart.machine.ranks import Ranks, SingleProcess
-from redheart.machine.tiers import TIERS, Tier
+from redheart.machine.tiers import USUAL, Tier
 from redheart.model.network import Network
 from redheart.model.shares import local, put
 from redheart.model.states import parameters_by_module
@@ -52,7 +52,7 @@ def rate_multipliers(network: Network, options: TrainOptions) -> dict[str, dict[
 
 
 def build_optimizer(
-    network: Network, options: TrainOptions, tier: Tier = TIERS[0], seed: int = 0
+    network: Network, options: TrainOptions, tier: Tier = USUAL, seed: int = 0
 ) -> AdamW:
     """Return AdamW over all parameters, in the variant that a tier of memory needs.
 

@@ -1,10 +1,8 @@
 """Code fingerprints: which change of the library makes which step's results invalid.
 
-A fingerprint is a hash over the meaning of a step's script: its syntax trees without docstrings and
-comments. In them, each name of the library is replaced by the hash of its definition, and so on
-down. A changed formula changes the fingerprint, in whichever file the formula stands. A comment, a
-reformatting, a definition that nothing refers to, an import in another form or a moved file change
-nothing.
+A fingerprint is a hash over the syntax trees of a step's script, without docstrings and comments.
+In them, each name of the library is replaced by the hash of its definition, and so on down: see
+docs/decisions/002-code-fingerprint.md.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -20,21 +17,6 @@ from typing import NamedTuple
 
 PACKAGE = Path(__file__).parents[1]
 SCRIPTS = PACKAGE.parent / "scripts"
-
-# These modules carry values from one place to another and do not decide the values. Their names
-# count in a fingerprint; the code behind the names does not.
-PLUMBING = frozenset(
-    f"redheart.{name}"
-    for name in (
-        *("cli", "errors", "machine.memory_plan", "machine.meter", "machine.tiers"),
-        *("recipe.build", "report.event_files"),
-        *("storage.archive", "storage.files", "storage.ledger", "storage.store"),
-        *("training.launch", "training.legs", "training.progress", "training.snapshots"),
-        *("workflow.config", "workflow.fingerprint", "workflow.pace", "workflow.plan"),
-        *("workflow.plan_sizes", "workflow.problems", "workflow.sections", "workflow.space"),
-        "workflow.steps",
-    )
-)
 
 
 class Reference(NamedTuple):
@@ -44,6 +26,28 @@ class Reference(NamedTuple):
     """A module of the library, or another one."""
     name: str
     """A definition in the module; empty: the whole module."""
+
+
+# What only moves bytes, measures, or speaks to the user, by module. The name of such a definition
+# counts in a fingerprint; its code, and all code behind it, does not. So an edit of it computes
+# nothing anew, and it must be one that no result depends on: tests/workflow/test_plumbing.py.
+PLUMBING = frozenset(
+    Reference(module, name)
+    for module, names in {
+        "redheart.errors": "UserError did_you_mean explained",
+        "redheart.machine.memory_plan": "MemoryPlan UNLIMITED choose",
+        "redheart.machine.meter": "Meter",
+        "redheart.machine.tiers": "Kept keeps_of",
+        "redheart.storage.files": "append_line atomic check_hash how_to_rebuild",
+        "redheart.storage.store": "Outcome Store",
+        "redheart.training.launch": "read_failures told written_down",
+        "redheart.training.legs": "thin_states",
+        "redheart.training.progress": "training_progress",
+        "redheart.training.snapshots": "Snapshots answering",
+        "scripts.job": "Job",
+    }.items()
+    for name in names.split()
+)
 
 
 def fingerprint(roots: Iterable[str]) -> str:
@@ -56,20 +60,6 @@ def fingerprint(roots: Iterable[str]) -> str:
         definitions in them, such as `scripts.train_leg:train`.
     """
     return _hash(sorted(map(_meaning, _parsed(roots))))
-
-
-def sources() -> str:
-    """Return a hash over all files of the library and the scripts.
-
-    While it stays the same, so do all fingerprints, and it takes a hundredth of their time.
-    Python's version counts, since it decides how a syntax tree is written.
-    """
-    digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
-    for folder in (PACKAGE, SCRIPTS):
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(f"{path.relative_to(folder.parent)}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def closure(roots: Iterable[str]) -> list[str]:
@@ -110,15 +100,15 @@ def _parsed(roots: Iterable[str]) -> list[Reference]:
 def _meaning(reference: Reference) -> str:
     """Return the hash of a definition or module; if its code does not count, only its name."""
     if not _counts(reference):
-        return reference.name if reference.module in PLUMBING else ":".join(reference)
-    # A definition that refers to itself, directly or through other definitions, would need its own
-    # hash first. So the definitions of such a ring are hashed together.
+        return reference.name if reference in PLUMBING else ":".join(reference)
+    # A definition that refers to itself, directly or not, would need its own hash first. So the
+    # definitions of such a ring are hashed together.
     ring = [inner for inner in _reached(reference) if reference in _reached(inner)]
     return _hash([reference.name, sorted(_content(inner, ring) for inner in ring or [reference])])
 
 
 def _counts(reference: Reference) -> bool:
-    return reference.module not in PLUMBING and module_path(reference.module) is not None
+    return reference not in PLUMBING and module_path(reference.module) is not None
 
 
 def _content(reference: Reference, ring: list[Reference]) -> str:
@@ -156,7 +146,23 @@ def _definition(reference: Reference) -> tuple[str, tuple[Reference, ...]]:
     statements = [*statements, *module.unbound]
     text = "\n".join(ast.unparse(blanked.visit(ast.parse(s))) for s in statements)
     names = () if reference.name else sorted(module.bound)
-    return text, blanked.order + tuple(Reference(reference.module, name) for name in names)
+    parts = (Reference(reference.module, name) for name in names)
+    return text, (*blanked.order, *parts, *_acting(reference.module))
+
+
+@cache
+def _acting(module: str) -> tuple[Reference, ...]:
+    """Return the modules that do more than bind names when a module is imported, by its imports."""
+    reached: set[str] = set()
+    waiting = [module]
+    while waiting:
+        names = waiting.pop().split(".")
+        packages = {".".join(names[:depth]) for depth in range(1, len(names) + 1)}
+        new = {name for name in packages - reached if module_path(name)}
+        reached |= new
+        waiting += [r.module for name in new for rs in _module(name).imported.values() for r in rs]
+    acting = (name for name in sorted(reached - {module}) if _module(name).unbound)
+    return tuple(Reference(name, "") for name in acting)
 
 
 class _Blanked(ast.NodeTransformer):
@@ -174,11 +180,10 @@ class _Blanked(ast.NodeTransformer):
         is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if is_text else self.generic_visit(node)
 
-    def visit_Import(self, node: ast.Import) -> None:
+    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
         return None
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        return None
+    visit_ImportFrom = visit_Import
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         # The limits beside the type in `Annotated[int, AtLeast(1)]` check configs and change no
@@ -233,7 +238,8 @@ class _Module:
         for statement in unbound:
             is_call = path.parent == SCRIPTS and self._is_call(statement)
             (self.calls if is_call else self.unbound).append(ast.unparse(statement))
-        for local, reference in _imports(tree, name):
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        for local, reference in _imports(tree, package):
             earlier = self.imported.get(local, ())
             self.imported[local] = tuple(sorted({*earlier, reference}))
 
@@ -250,9 +256,10 @@ class _Module:
     def through(self, name: str, attribute: str) -> tuple[Reference, ...]:
         """Return the meaning of `name.attribute` where `name` is a module of the library."""
         modules = self.imported.get(name, ()) if name not in self.bound else ()
-        if any(r.name or module_path(r.module) is None for r in modules):
+        # After `import redheart.data.tables`, the name `redheart` stands for the whole module.
+        if any(r.name or module_path(r.module) is None or name == PACKAGE.name for r in modules):
             return ()
-        return tuple(_origin(Reference(r.module, attribute)) for r in modules)
+        return tuple(_origin(_imported(r.module, attribute)) for r in modules)
 
 
 _module = cache(_Module)
@@ -286,26 +293,49 @@ def _names_bound(statement: ast.stmt) -> Iterator[str]:
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield statement.name
         return
+    # The variable of a comprehension is bound inside of it alone.
+    loops = (node for node in ast.walk(statement) if isinstance(node, ast.comprehension))
+    inside = {variable for loop in loops for variable in ast.walk(loop.target)}
     for node in ast.walk(statement):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node not in inside:
             yield node.id
 
 
-def _imports(tree: ast.AST, importer: str) -> Iterator[tuple[str, Reference]]:
-    """Yield the local name and the meaning of every import at any depth, except those for types."""
+def _imports(tree: ast.AST, package: str) -> Iterator[tuple[str, Reference]]:
+    """Yield the local name and the meaning of every import in a module of a package.
+
+    Imports at any depth count, except those for types.
+    """
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield alias.asname or alias.name.partition(".")[0], Reference(alias.name, "")
+                module = _absolute(alias.name, 0, package)
+                yield alias.asname or alias.name.partition(".")[0], Reference(module, "")
         elif isinstance(node, ast.ImportFrom):
-            around = importer.split(".")[: -node.level] if node.level else []
-            module = ".".join([*around, *filter(None, [node.module])])
+            module = _absolute(node.module, node.level, package)
             for alias in node.names:
-                yield alias.asname or alias.name, _imported(module, alias.name)
+                for name in _all_names(module) if alias.name == "*" else [alias.name]:
+                    yield alias.asname or name, _imported(module, name)
         elif not _for_types(node):
-            yield from _imports(node, importer)
+            yield from _imports(node, package)
+
+
+def _absolute(module: str | None, level: int, package: str) -> str:
+    """Return the full name of a module that a package imports with `level` dots before it."""
+    around = package.split(".")
+    if level:
+        return ".".join([*around[: len(around) + 1 - level], *filter(None, [module])])
+    beside = f"{package}.{module}"  # a script imports another script by its bare name
+    return beside if package == SCRIPTS.name and module_path(beside) else str(module)
+
+
+def _all_names(module: str) -> list[str]:
+    """Return the names that `from module import *` brings along, and the private ones too."""
+    if module_path(module) is None:
+        return []
+    return sorted({*_module(module).bound, *_module(module).imported})
 
 
 def _imported(module: str, name: str) -> Reference:

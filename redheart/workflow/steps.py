@@ -6,7 +6,9 @@ no other reason. `tests/workflow/test_steps.py` checks this table against the ru
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -30,8 +32,6 @@ class Step:
 
     keys: tuple[str, ...] = ()
     """Config keys, dotted. A section means all its keys; `labels`: the tasks without weights."""
-    called: tuple[str, ...] = ()
-    """Modules that plumbing calls for the step, so that its script does not refer to them."""
     action: str = ""
     """The step's function in the rule's script, where a rule has two steps with a function each."""
 
@@ -42,7 +42,6 @@ def _keys(section: str, *kinds: type) -> tuple[str, ...]:
 
 _TRAINING = ("tasks", *_keys("model", ModelOptions), *_keys("train", TrainOptions))
 _OF_DEVICE = ("train.device", "train.precision", "train.cpu_threads", "train.deterministic")
-_SHARDING = ("redheart.machine.sharding",)
 
 # The steps of each phase.
 PHASES: dict[str, dict[str, Step]] = {
@@ -60,7 +59,7 @@ PHASES: dict[str, dict[str, Step]] = {
         "extract_features": Step(_OF_DEVICE),
     },
     "sweep": {
-        "sweep_rate": Step((*_TRAINING, "sweep.epochs"), _SHARDING),
+        "sweep_rate": Step((*_TRAINING, "sweep.epochs")),
         "decide_rung": Step(("sweep.criterion", "sweep.reduction_factor")),
         "join_sweep": Step(),
         "choose_rate": Step(_keys("sweep", ChoiceOptions)),
@@ -68,7 +67,6 @@ PHASES: dict[str, dict[str, Step]] = {
     "train": {
         "train_leg": Step(
             (*_TRAINING, *_keys("checkpoints", CheckpointOptions)),
-            _SHARDING,
             action="scripts.train_leg:train",
         ),
         "evaluate_checkpoint": Step(
@@ -105,8 +103,8 @@ STEPS = {name: step for phase in PHASES.values() for name, step in phase.items()
 
 
 def roots(step: str) -> tuple[str, ...]:
-    """Return where a step's code begins: its script, and modules that plumbing calls for it."""
-    return (STEPS[step].action or f"scripts.{step}", *STEPS[step].called)
+    """Return where a step's code begins: its script, and what the script reads through its job."""
+    return (STEPS[step].action or f"scripts.{step}", "scripts.job:Inputs")
 
 
 def parameters(config: Mapping[str, Any], step: str) -> str:
@@ -114,10 +112,10 @@ def parameters(config: Mapping[str, Any], step: str) -> str:
     return files.canonical({key: _select(config, key) for key in STEPS[step].keys})
 
 
-def settings(parameters: str) -> dict[str, Any]:
-    """Turn `parameters` back into nested sections, as in the config file."""
+def settings(text: str) -> dict[str, Any]:
+    """Turn what `parameters` returns back into nested sections, as in the config file."""
     nested: dict[str, Any] = {}
-    for key, value in json.loads(parameters).items():
+    for key, value in json.loads(text).items():
         section, _, name = key.partition(".")
         if name:
             nested.setdefault(section, {})[name] = value
@@ -139,7 +137,7 @@ def present_codes(store: Store) -> dict[str, str]:
     are read from the store, since the workflow needs them at every start, and on a cluster in
     every job.
     """
-    path, sources = store.root / FINGERPRINTS, fingerprint.sources()
+    path, sources = store.root / FINGERPRINTS, _sources()
     try:
         stored = files.read_json(path)
         if stored["sources"] == sources:
@@ -150,6 +148,20 @@ def present_codes(store: Store) -> dict[str, str]:
     if store.root.is_dir():
         files.write_json(path, {"sources": sources, "codes": present})
     return present
+
+
+def _sources() -> str:
+    """Return a hash over all files of the library and the scripts.
+
+    While it stays the same, so do all fingerprints, and it takes a hundredth of their time.
+    Python's version counts, since it decides how a syntax tree is written.
+    """
+    digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
+    for folder in (fingerprint.PACKAGE, fingerprint.SCRIPTS):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(f"{path.relative_to(folder.parent)}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def accept(step: str, store: Store, why: str) -> str:

@@ -14,7 +14,7 @@ from memory_meter import peak_bytes
 from redheart.encoding.tokens import PartSizes
 from redheart.errors import UserError
 from redheart.machine.memory_plan import AUTO, MemoryPlan, choose, predict
-from redheart.machine.tiers import TIERS, training_precision
+from redheart.machine.tiers import TIERS, switches, training_precision
 from redheart.recipe.build import read_recipe
 from redheart.training import launch
 from redheart.training import state as training_state
@@ -187,12 +187,18 @@ def test_planning_imports_no_torch():
 
 @pytest.mark.parametrize("tier", TIERS, ids=lambda tier: tier.name)
 def test_on_a_cpu_only_fewer_bits_are_part_of_the_key(large, tier):
-    key = MemoryPlan(tier).key(on(large, "cpu").train)
+    key = switches(tier, on(large, "cpu").train)
     assert bool(key) == (tier.weights == "bf16")
 
 
+def test_the_tier_that_leaves_no_trace_in_the_key_is_the_usual_one_whatever_it_is(large):
+    cpu = on(large, "cpu").train
+    assert switches(replace(TIERS[0], states="8bit"), cpu) == {}  # without bf16 it has no say
+    assert switches(replace(TIERS[0], weights="bf16"), cpu)
+
+
 def test_on_a_gpu_arithmetic_in_main_memory_is_part_of_the_key(large):
-    keys = {tier.name: MemoryPlan(tier).key(large.train) for tier in TIERS}
+    keys = {tier.name: switches(tier, large.train) for tier in TIERS}
     assert keys["fp32"] == keys["checkpointed"] == {}
     assert keys["streamed"] != keys["offloaded"]
     slower_keys = [key for name, key in keys.items() if name not in ("fp32", "checkpointed")]

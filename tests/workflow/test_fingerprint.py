@@ -18,7 +18,7 @@ UNUSED = 5
 
 def loss(x):
     """Return twice the divergence."""
-    return 2 * math.sqrt(kl(x)) + files.read()  # doubled
+    return 2 * math.sqrt(kl(x)) + files.atomic()  # doubled
 ''',
     "tasks/divergence": """from redheart.tasks import scale
 
@@ -35,7 +35,7 @@ def odd(n):
     return n != 0 and even(n - 1)
 """,
     "tasks/scale": "FACTOR = 3.0\nOTHER = 1.0\n",
-    "storage/files": "def read():\n    return 1\n",
+    "storage/files": "def atomic():\n    return once()\n\n\ndef once():\n    return 1\n",
     "report": "from redheart.tasks.loss import loss\n\n\ndef page():\n    return loss(1)\n",
     "lazy": """def late():
     from redheart.model.network import build
@@ -86,6 +86,7 @@ def forget():
 @pytest.fixture
 def library(tmp_path, monkeypatch):
     monkeypatch.setattr(fingerprint, "PACKAGE", tmp_path / "redheart")
+    monkeypatch.setattr(fingerprint, "SCRIPTS", tmp_path / "scripts")
     yield Library(tmp_path / "redheart")
     forget()
 
@@ -159,9 +160,10 @@ def test_a_module_as_a_root_counts_whole(library):
     assert of("tasks.loss") != before
 
 
-def test_plumbing_does_not_count(library):
+def test_plumbing_and_what_stands_behind_it_do_not_count(library):
     before = of("tasks.loss")
     library.replace("storage/files", "return 1", "return 2")
+    library.replace("storage/files", "return once()", "return 1 + once()")
     assert of("tasks.loss") == before
     assert fingerprint.closure(["redheart.tasks.loss"]) == [
         "redheart.tasks.divergence",
@@ -172,7 +174,7 @@ def test_plumbing_does_not_count(library):
 
 def test_another_name_of_plumbing_counts(library):
     before = of("tasks.loss")
-    library.replace("tasks/loss", "files.read()", "files.write()")
+    library.replace("tasks/loss", "files.atomic()", "files.canonical()")
     assert of("tasks.loss") != before
 
 
@@ -268,3 +270,55 @@ def test_modules_in_a_ring_come_to_an_end(library):
     assert "redheart.tasks.loss" in fingerprint.closure(["redheart.tasks.divergence"])
     library.replace("tasks/divergence", "* x", "* -x")
     assert of("report") != before
+
+
+# --- every way to import something -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("imported", "used"),
+    [
+        ("from .custom import F", "F"),
+        ("from . import custom", "custom.F"),
+        ("from ..model.custom import F", "F"),
+        ("from .custom import *", "F"),
+        ("from redheart import model", "model.custom.F"),
+        ("import redheart.model.custom", "redheart.model.custom.F"),
+        ("import redheart.model.custom as c", "c.F"),
+        ("from .package import F", "F"),
+    ],
+)
+def test_an_imported_definition_counts_in_whichever_form_it_is_imported(library, imported, used):
+    library.write("model/custom", "def F(x):\n    return x\n\n\ndef model():\n    return 1\n")
+    library.write("model/package/__init__", "from .inner import F\n")
+    library.write("model/package/inner", "def F(x):\n    return x\n")
+    library.write("model/heads", f"{imported}\n\n\ndef head(x):\n    return {used}(x)\n")
+    before = of("model.heads")
+    library.replace("model/package/inner", "return x", "return -x")
+    library.replace("model/custom", "return x", "return -x")
+    assert of("model.heads") != before
+
+
+def test_what_runs_on_import_counts_wherever_it_is_imported(library):
+    patch = "from redheart.tasks import scale\n\nscale.__dict__.update(FACTOR=7.0)\n"
+    library.write("patch", "FACTOR = 7.0\n")
+    library.replace("tasks/divergence", "from", "import redheart.patch\nfrom")
+    before = of("report"), of("lazy")
+    library.write("patch", patch)
+    with_patch = of("report")
+    assert with_patch != before[0]
+    library.replace("patch", "7.0", "8.0")
+    assert of("report") != with_patch
+    library.write("patch", "FACTOR = 7.0\n")
+    assert of("report") == before[0]
+    library.write("tasks/__init__", patch)  # Python runs it before any module of its folder
+    assert of("report") != before[0]
+    assert of("lazy") == before[1]
+
+
+def test_a_script_beside_a_script_counts(library):
+    library.write("../scripts/split", "from shares import deal\n\ndeal(1)\n")
+    library.write("../scripts/shares", "def deal(x):\n    return x\n")
+    before = fingerprint.fingerprint(["scripts.split"])
+    library.replace("../scripts/shares", "return x", "return -x")
+    assert fingerprint.fingerprint(["scripts.split"]) != before
