@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from redheart import markdown
+
 # Spreadsheets read a cell that begins with one of these as a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-# A single underscore between letters is no Markdown mark, so `best_single` stays readable.
-MARKDOWN_MARKS = re.compile(r"[\\`*\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_])")
 
 Cell = str | float | None
 
@@ -66,10 +65,10 @@ def shown(value: Cell, column: Column) -> str:
 def to_markdown(table: Table) -> str:
     """Return a table in GitHub's Markdown; the text of a cell never acts as markup."""
     lines = [
-        [_markdown_text(column.title) for column in table.columns],
+        [markdown.plain(column.title) for column in table.columns],
         ["---:" if column.show else "---" for column in table.columns],
         *(
-            [_markdown_text(shown(*pair)) for pair in zip(row, table.columns, strict=True)]
+            [markdown.plain(shown(*pair)) for pair in zip(row, table.columns, strict=True)]
             for row in table.rows
         ),
     ]
@@ -80,10 +79,6 @@ def to_csv(table: Table) -> str:
     """Return a table as CSV, numbers in full precision; no text acts as a spreadsheet formula."""
     head = [column.title for column in table.columns]
     return "".join(map(_csv_line, (head, *table.rows)))
-
-
-def _markdown_text(text: str) -> str:
-    return MARKDOWN_MARKS.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def _csv_line(row: Sequence[Cell]) -> str:

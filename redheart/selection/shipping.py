@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from redheart import markdown
 from redheart.crossover.candidate_sources import Source, member_paths
 from redheart.crossover.candidates import REFERENCES
 from redheart.selection.comparison import noise_sentence
@@ -52,6 +53,8 @@ def write_words(
 def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
     """Return the model card: its tasks, the choice of the model, the evidence, and the limits.
 
+    No name of a class, a field or a trunk acts as HTML or as markup.
+
     Parameters
     ----------
     config
@@ -62,10 +65,13 @@ def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any
     shipped = comparison["shipped"]
     candidates = comparison["candidates"]
     rows = [_row(name, result) for name, result in candidates.items()]
-    tasks = [f"- **{name}**: {_described(task)}" for name, task in config["tasks"].items()]
+    tasks = [
+        f"- **{markdown.plain(name)}**: {_described(task)}"
+        for name, task in config["tasks"].items()
+    ]
     return "\n".join(
         [
-            f"# {run}",
+            f"# {markdown.plain(run)}",
             "",
             comparison["baseline_sentence"],
             "",
@@ -107,15 +113,16 @@ def _trunk_lines(model: Mapping[str, Any]) -> list[str]:
     epochs = model["freeze_after"]
     how = {0: "frozen", None: "fine-tuned"}.get(epochs, f"fine-tuned for {epochs} epochs")
     return [
-        f"Its trunk is `{model['pretrained']}`, {how}; the licence of that trunk holds for this "
-        "model too.",
+        f"Its trunk is {markdown.code(model['pretrained'])}, {how}; the licence of that trunk "
+        "holds for this model too.",
         "",
     ]
 
 
 def _described(task: Mapping[str, Any]) -> str:
-    classes = ", ".join(str(name).replace("|", "\\|") for name in task.get("classes", []))
-    return f"{task['kind']} from field `{task['field']}`" + (f" ({classes})" if classes else "")
+    classes = ", ".join(markdown.plain(str(name)) for name in task.get("classes", []))
+    field = markdown.code(task["field"])
+    return f"{task['kind']} from field {field}" + (f" ({classes})" if classes else "")
 
 
 def _row(name: str, result: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 import subprocess
 
@@ -255,3 +256,34 @@ def test_the_card_lists_tasks_and_every_candidates_evidence(shipped_config):
     assert (
         "| variants_ensemble | 0.600 | - | 0.500 | - [-, -] | +0.000 [+0.000, +0.000] | 5 |" in card
     )
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '<img src=x onerror="alert(1)">',
+    "[free](javascript:alert(1))",
+    "![](http://example.org/seen.png)",
+    "*bold* _thin_ ~~gone~~",
+    "`</code><svg/onload=alert(1)>``",
+    "one\n\n# a heading\r\n| a | b |\n|---|---|",
+    "&lt;b&gt;",
+    "`",
+    "\\",
+)
+
+
+def test_no_name_in_the_card_acts_as_html_or_markup(shipped_config):
+    """As a renderer of Markdown shows them, every name is the text that it is."""
+    markdown_it = pytest.importorskip("markdown_it")
+    renderer = markdown_it.MarkdownIt("gfm-like", {"linkify": False, "html": True})
+    for name in HOSTILE:
+        tasks = {"a": {"kind": "multiclass", "field": name, "classes": [name, "other"]}}
+        model = {"pretrained": name, "freeze_after": 0}
+        card = shipping.model_card("demo", {"tasks": tasks, "model": model}, COMPARISON)
+        page = renderer.render(card)
+        shown = html.escape(" ".join(name.split()))
+        assert page.count(f"<code>{shown}</code>") == 2, card
+        assert f" ({shown}, other)</li>" in page, card
+        for mark in ("<script", "<img", "<svg", "<a ", "<em>", "<s>"):
+            assert mark not in page
+        assert page.count("<h") == 5
