@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from redheart import __version__
+from redheart import __version__, terminal
 from redheart.errors import UserError
 
 # `import` names at most this many refused records.
@@ -20,6 +20,10 @@ REFUSALS_SHOWN = 20
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0, or 1 after saying in one line what is wrong."""
+    return terminal.exit_code(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         parsed.run(parsed)
@@ -112,8 +116,9 @@ def _check(arguments: argparse.Namespace) -> None:
 
     from redheart.workflow import config
 
+    settings = config.read(arguments.config)
     print(
-        yaml.safe_dump(config.read(arguments.config), allow_unicode=True, sort_keys=False), end=""
+        yaml.safe_dump(settings, allow_unicode=terminal.shows_any_text(), sort_keys=False), end=""
     )
 
 
@@ -159,37 +164,48 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from redheart.selection.shipped_model import ShippedModel
+    from redheart.selection.shipped_model import ShippedModel, model_folder
 
-    lines = sys.stdin if arguments.texts == "-" else _open(arguments.texts)
+    model = ShippedModel(model_folder(arguments.model))
+    lines = _content(arguments.texts).split(b"\n")
     texts = [_text(line, number) for number, line in enumerate(lines, 1) if line.strip()]
-    for prediction in ShippedModel(arguments.model).predict(texts) if texts else ():
-        print(json.dumps(prediction, ensure_ascii=False))
+    for prediction in model.predict(texts) if texts else ():
+        print(json.dumps(prediction, ensure_ascii=not terminal.shows_any_text()))
 
 
-def _open(path: str) -> Sequence[str]:
+def _content(path: str) -> bytes:
+    """Return the bytes of a file, or of standard input for a dash."""
+    from redheart.storage.files import unreadable
+
+    if path == "-" and sys.stdin is None:
+        raise UserError("standard input is closed; name a file of texts")
     try:
-        # splitlines() would also break at characters that JSON leaves unescaped.
-        return Path(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
-def _text(line: str, number: int) -> str:
+def _text(line: bytes, number: int) -> str:
+    from redheart.data.sources import parse_line
+
     try:
-        text = json.loads(line)["text"]
-        # This raises where the value is no text, or holds half a character (a lone surrogate).
-        str.encode(text)
-    except (KeyError, TypeError, ValueError):
-        text = ""
-    if not text.strip():
-        raise UserError(f'line {number}: expected a JSON object with a text, {{"text": "..."}}')
-    return text
+        text = str(parse_line(line)["text"].encode(), "utf-8")
+        if text.strip():
+            return text
+        reason = "the text is empty"
+    except UnicodeEncodeError:
+        reason = "the text holds half a character (a lone surrogate)"
+    except (KeyError, TypeError, AttributeError):
+        reason = "no text there"
+    except ValueError as error:
+        reason = str(error)
+    raise UserError(f'line {number}: {reason}; expected a JSON object, {{"text": "..."}}')
 
 
 def _parts(arguments: argparse.Namespace) -> None:
     from redheart.split.kept import write_parts
 
+    terminal.write_utf8()  # `split.keep` reads it again, and an escaped id would be another id
     write_parts(arguments.run_folder, sys.stdout)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 import yaml
 
 from redheart import __version__, cli
-from redheart.storage import files
+from redheart.storage import checksums, files
 from redheart.storage.ledger import Ledger
 from redheart.storage.store import Action, Store
 from redheart.workflow import config, steps
@@ -185,11 +187,12 @@ def test_predict_writes_a_line_for_each_text(capsys, tmp_path, model_folder):
 
 
 def test_predict_reads_standard_input(capsys, tmp_path, model_folder, monkeypatch):
-    line = '{"text": "she lied about the money"}\n'
+    line = '{"text": "she lied about the money, 그는 갔다"}\n'
     texts = tmp_path / "texts.jsonl"
-    texts.write_text(line)
+    texts.write_text(line, "utf-8")
     _, expected, _ = run(capsys, "predict", model_folder, texts)
-    monkeypatch.setattr(sys, "stdin", io.StringIO(line))
+    # JSON is UTF-8 whatever the terminal is.
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(line.encode()), "ascii"))
     assert run(capsys, "predict", model_folder, "-") == (0, expected, "")
 
 
@@ -199,30 +202,137 @@ def test_predict_of_no_text_prints_nothing(capsys, tmp_path, model_folder):
 
 
 @pytest.mark.parametrize(
-    "line", ["no json", '{"txt": "a"}', '{"text": 3}', '{"text": "  "}', "[1]", '"text"', "null"]
+    ("line", "reason"),
+    [
+        (b"no json", "broken JSON at column 1 (Expecting value)"),
+        (b'{"txt": "a"}', "no text there"),
+        (b'{"text": 3}', "no text there"),
+        (b'{"text": "  "}', "the text is empty"),
+        (b"[1]", "no text there"),
+        (b'"text"', "no text there"),
+        (b"null", "no text there"),
+        (b"[" * 10_000, "nested too deeply"),
+        (b'{"text": "half \\ud83d"}', "the text holds half a character (a lone surrogate)"),
+        (b'{"text": "\xb0\xa1"}', "not UTF-8 (byte 0xb0 at byte 11)"),
+    ],
+    ids=lambda value: str(value)[:12],
 )
-def test_a_line_that_is_no_text_is_named(capsys, tmp_path, model_folder, line):
+def test_a_line_that_is_no_text_is_named(capsys, tmp_path, model_folder, line, reason):
     texts = tmp_path / "texts.jsonl"
-    texts.write_text(f'{{"text": "fine"}}\n{line}\n')
-    expected = 'error: line 2: expected a JSON object with a text, {"text": "..."}\n'
+    texts.write_bytes(b'{"text": "fine"}\n' + line + b"\n")
+    expected = f'error: line 2: {reason}; expected a JSON object, {{"text": "..."}}\n'
     assert run(capsys, "predict", model_folder, texts) == (1, "", expected)
 
 
-def test_half_a_character_is_named_too(capsys, tmp_path, model_folder):
-    texts = tmp_path / "texts.jsonl"
-    texts.write_text('{"text": "half \\ud83d"}\n')
-    code, _, errors = run(capsys, "predict", model_folder, texts)
-    assert (code, errors[:14]) == (1, "error: line 1:")
-
-
 def test_missing_files_are_named(capsys, tmp_path, model_folder):
-    code, _, errors = run(capsys, "predict", model_folder, tmp_path / "absent.jsonl")
-    assert (code, errors[:7]) == (1, "error: ")
-    assert "absent.jsonl: cannot be read" in errors
-    (tmp_path / "texts.jsonl").write_text('{"text": "fine"}\n')
-    code, _, errors = run(capsys, "predict", tmp_path / "nowhere", tmp_path / "texts.jsonl")
-    assert code == 1
-    assert "nowhere/config.json: the file is missing" in errors
+    done = run(capsys, "predict", model_folder, tmp_path / "absent.jsonl")
+    assert done == (1, "", f"error: {tmp_path}/absent.jsonl: the file is missing; check the path\n")
+    done = run(capsys, "predict", model_folder, tmp_path)
+    assert done == (1, "", f"error: {tmp_path}: is a directory; name a file\n")
+
+
+def test_predict_takes_the_model_of_a_run_or_says_what_to_name(capsys, tmp_path, model_folder):
+    texts, run_folder = tmp_path / "texts.jsonl", tmp_path / "mine"
+    texts.write_text('{"text": "she lied"}\n')
+    run_folder.mkdir()
+    (run_folder / "config.json").write_text("{}")  # a run has one too
+
+    def said(path):
+        code, output, errors = run(capsys, "predict", path, texts)
+        assert (code, output) == (1, "")
+        named = "; name the folder of a model that shipped, such as results/demo/model\n"
+        assert errors.startswith(f"error: {path}: ") and errors.endswith(named)
+        return errors[len(f"error: {path}: ") : -len(named)]
+
+    assert said(run_folder) == "holds no weights.pt, so no model shipped into it"
+    assert said(tmp_path / "nowhere") == "there is no such folder"
+    assert said(texts) == "is a file"
+    (run_folder / "model").symlink_to(model_folder)
+    assert run(capsys, "predict", run_folder, texts) == run(capsys, "predict", model_folder, texts)
+
+
+@pytest.fixture
+def copied_model(model_folder, tmp_path):
+    """A model with a class whose name few terminals can show."""
+    folder = shutil.copytree(model_folder, tmp_path / "korean")
+    for name in ("config.json", "recipe.json"):
+        text = (folder / name).read_text("utf-8")
+        (folder / name).write_text(text.replace('"joy"', '"기쁨 😀"'), "utf-8")
+    listed = [folder / name for name in checksums.read_checksums(folder)]
+    checksums.write_checksums(folder / checksums.CHECKSUMS, listed)
+    return folder
+
+
+# --- the terminal -----------------------------------------------------------------------------
+
+
+def command(*arguments, **streams):
+    """Run the command in a process of its own; streams are those of `subprocess`."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-m", "redheart.cli", *arguments]
+    return subprocess.run(line, env=environment, **streams)
+
+
+@pytest.mark.parametrize("arguments", [["check", DEMO], ["accept", "no_step"]])
+def test_a_pipe_that_nobody_reads_ends_a_command_without_a_word(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        # The second command has an error to tell, in the same pipe.
+        stderr = writer if "no_step" in arguments else subprocess.PIPE
+        done = command(*arguments, stdout=writer, stderr=stderr)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr or b"") == (141, b"")
+
+
+def test_an_output_that_takes_no_more_is_told():
+    with open("/dev/full", "wb") as full:
+        done = command("check", DEMO, stdout=full, stderr=subprocess.PIPE)
+    expected = b"error: the output cannot be written (No space left on device); make room\n"
+    assert (done.returncode, done.stderr) == (1, expected)
+
+
+def test_a_closed_output_ends_no_command(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["check", DEMO]) == 0
+
+
+def test_an_interrupt_ends_a_command_without_a_word(monkeypatch, capsys):
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_check", interrupt)
+    assert run(capsys, "check", DEMO) == (130, "", "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp949", "utf-8"])
+def test_a_terminal_of_any_encoding_shows_a_config_that_reads_the_same(
+    tmp_path, monkeypatch, encoding
+):
+    name, written = "기쁨 😀 é", tmp_path / "mine.yaml"
+    tasks = {"mood": {"kind": "distribution", "field": name, "classes": [name, "b"]}}
+    written.write_text(yaml.safe_dump({"tasks": tasks}))
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, io.TextIOWrapper(io.BytesIO(), encoding))
+    assert cli.main(["check", str(written)]) == 0
+    shown = yaml.safe_load(sys.stdout.buffer.getvalue().decode(encoding))
+    assert shown["tasks"]["mood"]["classes"] == [name, "b"]
+    assert cli.main(["check", f"{written}.{name}"]) == 1
+    sys.stderr.flush()
+    assert sys.stderr.buffer.getvalue().decode(encoding).startswith("error: ")
+
+
+def test_a_terminal_of_any_encoding_gets_predictions_as_json(tmp_path, monkeypatch, copied_model):
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text('{"text": "she lied"}\n')
+    read = []
+    for encoding in ("ascii", "cp949", "utf-8"):
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+        assert cli.main(["predict", str(copied_model), str(texts)]) == 0
+        read.append(json.loads(sys.stdout.buffer.getvalue().decode(encoding)))
+    assert read[0] == read[1] == read[2]
+    assert "기쁨 😀" in read[0]["emotion"]
 
 
 # --- ledger -----------------------------------------------------------------------------------

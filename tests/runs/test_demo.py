@@ -10,6 +10,8 @@ from project import ROOT, Project
 from rapidfuzz import fuzz, process
 
 from redheart.report.page import FILES
+from redheart.selection.shipped_model import CARD, NEEDED
+from redheart.storage import checksums
 
 pytestmark = pytest.mark.slow
 
@@ -44,8 +46,7 @@ def test_every_artefact_is_there(demo):
         assert demo.result(f"seed_0/variants/offset_{offset}.pt").is_file()
     for path in FILES.values():
         assert demo.result(path).stat().st_size > 0
-    for name in ("weights.pt", "tokenizer.json", "config.json", "recipe.json", "README.md"):
-        assert demo.result(f"model/{name}").is_file()
+    assert checksums.differences(demo.result("model"), (*NEEDED, CARD)) == {}
 
 
 def test_nothing_is_left_to_do(demo):

@@ -44,7 +44,7 @@ def test_a_run_on_a_pretrained_trunk_frozen_and_learning(bert, tmp_path):
     project.result("trunk").rename(tmp_path / "trunk")
     assert predict(project) == frozen
     project.result("model/trunk/weights.pt").unlink()
-    with pytest.raises(UserError, match=r"trunk/weights\.pt: the file is missing"):
+    with pytest.raises(UserError, match=r"SHA256SUMS: trunk/weights\.pt \(missing\)"):
         predict(project)
 
     (tmp_path / "trunk").rename(project.result("trunk"))
