@@ -66,11 +66,26 @@ def load_tensors(path: str | Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path}: the file is missing") from None
     except _UNREADABLE as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{path}: not a checkpoint that can be read safely ({first_line}); "
-            f"{files.how_to_rebuild(path)}"
+            f"{path}: {_what_it_is(path, error)}; {files.how_to_rebuild(path)}; if it came from "
+            "elsewhere, copy it again"
         ) from error
+
+
+def _what_it_is(path: str | Path, error: Exception) -> str:
+    """Say what an unreadable file is. Torch's own words advise to read it unsafely."""
+    never = "Red Heart never unpickles such a file, since that can run any code"
+    if isinstance(error, UnpicklingError) or "weights_only" in str(error):
+        return f"holds more than tensors and plain values; {never}"
+    try:
+        with open(path, "rb") as stream:
+            beginning = stream.read(2)
+    except OSError as unreadable:
+        return f"cannot be read ({unreadable.strerror})"
+    if beginning[:1] == b"\x80":
+        return f"is a bare pickle, as older versions of torch wrote; {never}"
+    damaged = "is cut off or damaged, or an archive of something else"
+    return damaged if beginning == b"PK" else "is no file of tensors"
 
 
 def load_deferred(path: str | Path) -> Any:

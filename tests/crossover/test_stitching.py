@@ -120,6 +120,6 @@ def test_no_reader_takes_another_file_for_a_checkpoint(saved, tmp_path, damage):
 def test_a_pickle_with_the_right_hash_is_not_executed_either(saved, tmp_path):
     torch.save({"weights": Intruder(tmp_path / "made")}, saved[0])
     files.write_hash(saved[0], files.sha256_file(saved[0]))
-    with pytest.raises(UserError, match="not a checkpoint that can be read safely"):
+    with pytest.raises(UserError, match="Red Heart never unpickles such a file"):
         candidate_predictions.loader(saved)(2)
     assert not (tmp_path / "made").exists()
