@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 # Exit codes, as a shell gives them: 128 and the number of the signal.
 INTERRUPTED, PIPE_CLOSED = 130, 141
+# Errors that mean no room: on the disk, in the user's quota, or within the limit of a file's size.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 

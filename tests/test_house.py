@@ -16,7 +16,7 @@ PACKAGE = ROOT / "redheart"
 
 # From the ground up. A module imports from its own folder or from a lower line.
 LINES = (
-    ("errors", "json_values", "limits", "markdown", "spelling", "terminal"),
+    ("errors", "json_values", "limits", "markdown", "shapes", "spelling", "terminal"),
     ("tasks",),
     ("storage", "recipe", "sweet_spots"),
     ("data", "duplicates", "encoding"),

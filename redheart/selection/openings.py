@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from redheart.storage import files
 READERS = ("predict_test", "fit_baseline", "compare_candidates")
 # Two openings are the same if these keys are equal: a job that runs again adds no opening.
 IDENTITY = ("run", "choice_sha256")
+# What a line of the log has, as far as it is read again.
+LINE = {"run": str, "choice_sha256": str, "candidate": str}
 
 
 def record_opening(log: str | Path, run: str, choice: str | Path) -> list[dict[str, Any]]:
@@ -40,9 +43,24 @@ def record_opening(log: str | Path, run: str, choice: str | Path) -> list[dict[s
         "with": chosen["with"],
         "steps": list(READERS),
     }
-    if all(identity(opening) != identity(line) for line in files.read_lines(log)):
+    if all(identity(opening) != identity(line) for line in _logged(log)):
         files.append_line(log, opening)
-    return files.read_lines(log)
+    logged = _logged(log)
+    if damaged := [number for number, line in files.numbered_lines(log, LINE) if line is None]:
+        print(
+            f"warning: {log}: damaged at {files.named_lines(damaged)}; as test was opened for "
+            "whatever stood there, it counts as an opening of an unknown choice",
+            file=sys.stderr,
+        )
+    return logged
+
+
+def _logged(log: str | Path) -> list[dict[str, Any]]:
+    """Return the openings of a log; a damaged line was one too, of which no more is known."""
+    return [
+        line or {"run": "unknown", "choice_sha256": f"line {number}", "candidate": "unknown"}
+        for number, line in files.numbered_lines(log, LINE)
+    ]
 
 
 def identity(opening: Mapping[str, Any]) -> tuple[Any, ...]:

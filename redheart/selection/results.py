@@ -91,7 +91,7 @@ def cost(
     return {
         "seconds": seconds,
         "peak_memory_bytes": max(
-            (line["peak_memory_bytes"] for line in computed.values()), default=0
+            (line.get("peak_memory_bytes", 0) for line in computed.values()), default=0
         ),
         "disk_bytes": sum(sizes),
     }

@@ -56,7 +56,10 @@ def _difference(path: Path, sha256: str | None) -> Difference | None:
         return "missing"
     if sha256 is None:
         return "not listed"
-    return None if files.sha256_file(path) == sha256 else "changed"
+    try:
+        return None if files.sha256_file(path) == sha256 else "changed"
+    except OSError as error:
+        raise files.unreadable(path, error) from None
 
 
 def read_checksums(folder: Path) -> dict[str, str] | None:

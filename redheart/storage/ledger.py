@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from redheart.errors import UserError
 from redheart.storage import files
 from redheart.storage.store import Outcome, Store
+
+# What every line has, and what it may have and is read too.
+LINE = {
+    **{"step": str, "target": str, "outcome": str, "why": str, "seconds": int | float},
+    **{"key?": str, "peak_memory_bytes?": int | float, "tokens?": int},
+    "epochs?": [
+        {"epoch": int, "seconds": int | float, "peak_memory_bytes": int, "tokens?": int | float}
+    ],
+}
 
 
 class Ledger:
@@ -17,11 +28,14 @@ class Ledger:
         self.path = Path(path)
 
     def lines(self) -> list[dict[str, Any]]:
-        """Return all lines, oldest first."""
-        return files.read_lines(self.path)
+        """Return all lines, oldest first; damaged ones are named on stderr and passed over."""
+        return files.read_lines(self.path, LINE)
 
     def add(self, outcome: Outcome, target: str, store: Store, **facts: Any) -> None:
-        """Append a line about an outcome; `facts` are further columns."""
+        """Append a line about an outcome; `facts` are further columns.
+
+        If the diary takes no line, this is told, and the build goes on.
+        """
         line = {
             "step": outcome.action.step,
             "target": target,
@@ -31,12 +45,15 @@ class Ledger:
             "key": outcome.action.key,
             **facts,
         }
-        files.append_line(self.path, line)
+        try:
+            files.append_line(self.path, line)
+        except UserError as error:
+            print(f"warning: {error}; the build goes on without a line there", file=sys.stderr)
 
     def _why(self, outcome: Outcome, target: str, store: Store) -> str:
         action = outcome.action
         keys = [
-            line["key"]
+            line.get("key")
             for line in self.lines()
             if line["step"] == action.step and line["target"] == target
         ]
@@ -45,7 +62,7 @@ class Ledger:
         if keys[-1] == action.key:
             missing = "its result had left the store"
             return "nothing changed" if outcome.outcome == "restored" else missing
-        earlier = store.ingredients(keys[-1])
+        earlier = store.ingredients(keys[-1]) if keys[-1] else None
         changed = differences(earlier, action.ingredients) if earlier else ["unknown"]
         return "changed: " + ", ".join(changed)
 

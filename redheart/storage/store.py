@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from redheart.errors import UserError, explained
+from redheart.shapes import has_shape
 from redheart.storage import files
 
 # Smaller files are copied, larger ones are hard-linked. Snakemake compares the checksums of files
@@ -27,6 +28,9 @@ from redheart.storage import files
 LINK_FROM_BYTES = 100_000_000
 # Outputs with this ending get a file with their hash beside them, which every reader checks.
 HASHED = ".pt"
+# The shapes of an entry's description, and of a line about accepted code.
+ENTRY = {"ingredients": dict, "outputs": dict}
+ACCEPTED = {"step": str, "code": str, "counts_as": str}
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,8 @@ class Store:
     def is_intact(self, key: str, names: Iterable[str]) -> bool:
         """Tell whether an entry holds these files with their original content."""
         entry = self._entry(key)
+        if entry is None and self.folder(key).exists():
+            print(f"{self.folder(key)}/entry.json: damaged; all is made again", file=sys.stderr)
         recorded = entry["outputs"] if entry else {}
         for name in names:
             file = self.folder(key) / name
@@ -133,7 +139,7 @@ class Store:
     def latest_code(self, step: str) -> str | None:
         """Return the fingerprint with which a step last computed."""
         path = self.root / "latest" / step
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
     def accept(self, step: str, code: str, counts_as: str, why: str) -> None:
         """Write down that a fingerprint of a step counts as an older one."""
@@ -143,15 +149,16 @@ class Store:
 
     def accepted(self) -> dict[tuple[str, str], str]:
         """Return the older fingerprint of each accepted one, by step and accepted fingerprint."""
-        lines = files.read_lines(self.root / "accepted.jsonl")
+        lines = files.read_lines(self.root / "accepted.jsonl", ACCEPTED)
         return {(line["step"], line["code"]): line["counts_as"] for line in lines}
 
     def _entry(self, key: str) -> dict[str, Any] | None:
         """Return the description of an entry; None where there is none that can be read."""
         try:
-            return dict(files.read_json(self.folder(key) / "entry.json"))
+            entry = files.read_json(self.folder(key) / "entry.json")
         except UserError:
             return None
+        return entry if has_shape(entry, ENTRY) else None
 
     def _compute(
         self,
@@ -207,7 +214,7 @@ class Store:
         with files.writable(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-        with open(path, "a+", encoding="utf-8") as stream:
+        with open(path, "a+", encoding="utf-8", errors="replace") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from redheart.errors import UserError
 from redheart.storage import files
 from redheart.storage.store import Store
 from redheart.training.snapshots import Snapshots
@@ -15,6 +16,9 @@ from redheart.training.snapshots import Snapshots
 MOST_DEVICES = 64
 # The files that a leg's training leaves in its entry of the store.
 OUTPUTS = ("weights", "manifest", "steps")
+# What a checkpoint's manifest has, as far as a chain of legs and an evaluation read it.
+IN_CHAIN = {"parent": str | None, "epoch?": int, "state?": str}
+TRAINED = {"weights": dict, "ema": dict, "training": list}
 
 
 @dataclass(frozen=True)
@@ -133,8 +137,8 @@ def trained_values(manifest: str | Path) -> dict[str, Any]:
     manifest
         Path of the leg's manifest.
     """
-    content = files.read_json(manifest)
-    return {name: content[name] for name in ("weights", "ema", "training")}
+    content = files.read_json(manifest, TRAINED)
+    return {name: content[name] for name in TRAINED}
 
 
 def nearest_ancestor(store: Store, key: str | None) -> Ancestor | None:
@@ -144,7 +148,7 @@ def nearest_ancestor(store: Store, key: str | None) -> Ancestor | None:
     """
     for ancestor, manifest in _chain(store, key):
         state = store.state_path(ancestor)
-        if not (state.is_file() and files.sha256_file(state) == manifest["state"]):
+        if not (state.is_file() and files.sha256_file(state) == manifest.get("state")):
             continue
         if store.is_intact(ancestor, ["weights"]):
             return Ancestor(store.folder(ancestor) / "weights", state, manifest["epoch"])
@@ -163,9 +167,9 @@ def thin_states(store: Store, key: str, keep_every: int, keep_last: int = 2) -> 
 def _chain(store: Store, key: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the legs from `key` back to the first, as far as the store knows them."""
     while key:
-        path = store.folder(key) / "manifest"
-        if not path.is_file():
+        try:
+            manifest = files.read_json(store.folder(key) / "manifest", IN_CHAIN)
+        except UserError:  # it is missing or damaged, and so are the earlier legs to the chain
             return
-        manifest = files.read_json(path)
         yield key, manifest
         key = manifest["parent"]

@@ -95,7 +95,7 @@ def ledger_epochs(config: Json, run: Path, store: Store) -> list[float]:
     settings = {**config["model"], **config["train"]}
     seconds = []
     for line in Ledger(run / run_files.LEDGER).lines():
-        entry = store.ingredients(line["key"]) if line["step"] == "train_leg" else None
+        entry = store.ingredients(line.get("key", "")) if line["step"] == "train_leg" else None
         params = {
             key.partition(".")[2]: v for key, v in (entry or {"params": {}})["params"].items()
         }

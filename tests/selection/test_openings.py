@@ -57,6 +57,25 @@ def test_one_opening_is_said_in_one_line(tmp_path, choice):
     assert openings.openings_sentence(summary) == "Test was opened once, for this choice."
 
 
+@pytest.mark.parametrize("damage", [b"rubbish", b"\xff", b"[]", b'{"run": "one"}', b"[" * 10_000])
+def test_a_damaged_line_counts_as_an_opening_of_which_no_more_is_known(
+    tmp_path, choice, capsys, damage
+):
+    log = tmp_path / "abc.jsonl"
+    openings.record_opening(log, "one", choice("a"))
+    log.write_bytes(log.read_bytes() + damage)
+    for _ in range(2):
+        logged = openings.record_opening(log, "one", choice("b"))
+        assert capsys.readouterr().err == (
+            f"warning: {log}: damaged at line 2; as test was opened for whatever stood there, it "
+            "counts as an opening of an unknown choice\n"
+        )
+    summary = openings.summarise_openings(logged, "one", choice("b"))
+    assert (summary["opening"], summary["openings"]) == (3, 3)
+    assert summary["others"][1] == {"run": "unknown", "candidate": "unknown"}
+    assert damage in log.read_bytes().split(b"\n")
+
+
 # --- who may read test ------------------------------------------------------------------------
 
 

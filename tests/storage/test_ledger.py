@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from redheart.selection import results
 from redheart.storage.ledger import Ledger, differences
 from redheart.storage.store import Action, Store
 
@@ -73,6 +74,47 @@ def test_a_line_that_a_crash_cut_short_is_passed_over(store, ledger, tmp_path):
         stream.write('{"step": "train_l\n')
     assert build(store, ledger, tmp_path)["why"] == "nothing changed"
     assert len(ledger.lines()) == 2
+
+
+DAMAGED = [
+    b"rubbish",
+    b"\xff\xfe\x00",
+    b"[]",
+    b"null",
+    b"3",
+    b"{}",
+    b'{"step": "train_leg"}',
+    b"[" * 10_000,
+    b'{"step": "a", "target": "b", "outcome": "computed", "why": "c", "seconds": "long"}',
+    b'{"step": "a", "target": "b", "outcome": "computed", "why": "c", "seconds": 1, "epochs": [2]}',
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGED, ids=lambda damage: repr(damage)[:20])
+def test_a_damaged_line_is_named_and_kept_and_blocks_nothing(
+    store, ledger, tmp_path, capsys, damage
+):
+    build(store, ledger, tmp_path)
+    with open(ledger.path, "ab") as stream:
+        stream.write(damage)  # without an end of the line, as a crash leaves it
+    assert build(store, ledger, tmp_path)["why"] == "nothing changed"
+    assert len(ledger.lines()) == 2
+    assert damage in ledger.path.read_bytes().split(b"\n")
+    assert results.cost(ledger.lines(), tmp_path, {"train": ["train_leg"]})["seconds"]["train"] >= 0
+    told = set(capsys.readouterr().err.splitlines())
+    assert told == {
+        f"warning: {ledger.path}: damaged at line 2, which is passed over; the file is kept; mend "
+        "it or take out what is damaged"
+    }
+
+
+def test_a_diary_that_is_no_file_blocks_nothing_either(store, ledger, tmp_path, capsys):
+    ledger.path.mkdir(parents=True)
+    outcome = store.run(ACTION, {"a": tmp_path / "a"}, lambda f: (f / "a").touch())
+    ledger.add(outcome, "a", store)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"warning: {ledger.path}: is a directory; name a file; it counts as empty"
+    assert second.endswith("; the build goes on without a line there")
 
 
 def test_a_line_may_hold_any_character(store, ledger, tmp_path):

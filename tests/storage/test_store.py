@@ -155,6 +155,40 @@ def test_a_damaged_entry_is_computed_again(store, tmp_path, harm, file):
     assert compute.calls == 2
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "[1]", "3", "null", "{}", '{"outputs": {}}', "[" * 10_000, "\udcff", "folder"]
+    + [json.dumps({"ingredients": {}, "outputs": o}) for o in ({}, [], None, {"weights": 3})],
+)
+def test_an_entry_with_a_rubbish_description_is_made_again(store, tmp_path, content, capsys):
+    compute = Writer()
+    store.run(ACTION, {"weights": tmp_path / "a"}, compute)
+    described = store.folder(ACTION.key) / "entry.json"
+    described.unlink()
+    if content == "folder":
+        described.mkdir()
+    else:
+        described.write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert store.ingredients(ACTION.key) in (None, {})
+    for outcome in ("computed", "restored"):
+        assert store.run(ACTION, {"weights": tmp_path / "a"}, compute).outcome == outcome
+    assert store.ingredients(ACTION.key) == ACTION.ingredients
+    assert "damaged" in capsys.readouterr().err or '"ingredients"' in content
+
+
+@pytest.mark.parametrize("damage", [b"rubbish", b"[]", b'{"step": "a"}', b"\xff", b"[" * 10_000])
+def test_a_damaged_line_about_accepted_code_is_named_and_the_others_count(
+    store, tmp_path, capsys, damage
+):
+    store.accept("a", "new", "old", "")
+    path = store.root / "accepted.jsonl"
+    path.write_bytes(damage + b"\n" + path.read_bytes() + damage)
+    store.accept("b", "new", "old", "")
+    assert store.accepted() == {("a", "new"): "old", ("b", "new"): "old"}
+    told = f"warning: {path}: damaged at lines 1, 3, which is passed over; the file is kept"
+    assert capsys.readouterr().err.startswith(told)
+
+
 def test_an_entry_that_lacks_a_new_output_is_computed_again(store, tmp_path):
     store.run(ACTION, {"weights": tmp_path / "a"}, Writer())
 

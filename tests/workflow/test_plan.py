@@ -138,7 +138,7 @@ def test_the_ledgers_epochs_count_where_the_settings_are_the_same(tmp_path, monk
             action, {"weights": tmp_path / "w"}, lambda f: files.write_text(f / "weights", "")
         )
         outcome = Outcome(action, "computed", 1.0)
-        epochs = [{"epoch": 1, "seconds": seconds}]
+        epochs = [{"epoch": 1, "seconds": seconds, "peak_memory_bytes": 1}]
         Ledger(run / "ledger.jsonl").add(outcome, "seed_0", store, epochs=epochs)
     assert pace.ledger_epochs(settings, run, store) == [60.0]
     text = "\n".join(plan._unmeasured_lines(True, 2, 6, [60.0]))
