@@ -22,6 +22,7 @@ from typing import IO, Any
 import numpy as np
 
 from redheart.errors import UserError
+from redheart.shapes import has_shape
 from redheart.storage import files
 
 LEVEL = 1
@@ -32,6 +33,7 @@ BLOCK_BYTES = 4_000_000
 SAMPLE_BYTES = 40_000
 WIDTHS = (1, 2, 4)
 MANIFEST = "manifest.json"
+ENTRY = {"path": str, "bytes": int, "sha256": str, "mtime_ns": int}
 HEAD = struct.Struct("<BI")
 
 
@@ -45,11 +47,11 @@ def archive_run(folder: Path, target: str | Path) -> tuple[int, int]:
     Raises
     ------
     UserError
-        The folder holds no files, the target lies in it, a file differs from the hash beside it, or
-        zstandard is not installed.
+        The folder holds no files, or something that the archive would lose; the target lies in it;
+        a file cannot be read, or differs from the hash beside it; or zstandard is not installed.
     """
     compressor = _zstandard().ZstdCompressor(level=LEVEL)
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = _paths(folder)
     if not paths:
         raise UserError(f"{folder}: no files there; name a run's folder, such as results/demo")
     if Path(target).resolve().is_relative_to(folder.resolve()):
@@ -74,12 +76,13 @@ def restore_run(source: str | Path, folder: Path) -> int:
     Raises
     ------
     UserError
-        The folder exists already; the file is missing, damaged or no archive; or zstandard is not
-        installed.
+        The folder exists already; the file is missing, damaged or no archive; the disk has no room
+        for what it holds; or zstandard is not installed.
     """
     zstandard = _zstandard()
     if not Path(source).is_file():
-        raise UserError(f"{source}: the file is missing")
+        what = "is no file" if Path(source).exists() else "the file is missing"
+        raise UserError(f"{source}: {what}")
     if folder.exists():
         raise UserError(f"{folder}: is there already; name a new folder, or move it away")
     with files.writable(folder):
@@ -87,11 +90,12 @@ def restore_run(source: str | Path, folder: Path) -> int:
         work.mkdir(parents=True)
     damaged = (
         *(zipfile.BadZipFile, zstandard.ZstdError, struct.error, EOFError, OSError),
-        *(LookupError, ValueError, TypeError, NotImplementedError, RuntimeError),
+        *(LookupError, ValueError, TypeError, NotImplementedError, RuntimeError, ArithmeticError),
     )
     try:
         with zipfile.ZipFile(source) as archive:
-            manifest = json.loads(archive.read(MANIFEST))
+            manifest = _manifest(archive)
+            _refuse_too_large(source, folder, sum(entry["bytes"] for entry in manifest))
             for entry in manifest:
                 with archive.open(entry["path"]) as member:
                     _unpack(member, work, entry, zstandard)
@@ -116,6 +120,55 @@ def _zstandard() -> Any:
     return zstandard
 
 
+def _paths(folder: Path) -> list[Path]:
+    """Return all files below a folder; refuse what would be missing after the way back."""
+    paths = sorted(folder.rglob("*"))
+    for path in paths:
+        # Neither a name without UTF-8 nor that of the archive's own list would come back.
+        name = path.relative_to(folder).as_posix()
+        shown = name.encode("utf-8", "backslashreplace").decode("utf-8")
+        if name == MANIFEST or shown != name:
+            raise UserError(f"{folder}: an archive cannot hold the name {shown}; rename it")
+        if not path.is_file() and (path.is_symlink() or not path.is_dir()):
+            raise UserError(
+                f"{path}: is a link or a device, which an archive cannot hold; put a true file or "
+                "folder in its place, or take it out"
+            )
+        if not os.access(path, os.R_OK if path.is_file() else os.R_OK | os.X_OK):
+            raise UserError(f"{path}: no permission to read; allow it with chmod")
+    return [path for path in paths if path.is_file()]
+
+
+def _manifest(archive: zipfile.ZipFile) -> list[dict[str, Any]]:
+    """Return the list of an archive's files, which all lie in the folder that it makes.
+
+    Members that the zip format itself compresses are refused: they could grow without limit.
+    """
+    if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+        raise ValueError("its members are compressed in another way")
+    manifest: list[dict[str, Any]] = json.loads(archive.read(MANIFEST))
+    if not manifest or not has_shape(manifest, [ENTRY]):
+        raise ValueError("its list of files is none")
+    names = [entry["path"] for entry in manifest]
+    for name in names:
+        place = PurePosixPath(name)
+        if place.is_absolute() or ".." in place.parts or str(place) != name or name == ".":
+            raise ValueError(f"{name!r} lies outside, or is no plain name of a file")
+    folders = {str(folder) for name in names for folder in PurePosixPath(name).parents}
+    if len(set(names)) < len(names) or not folders.isdisjoint(names):
+        raise ValueError("two files have the same place")
+    return manifest
+
+
+def _refuse_too_large(source: str | Path, folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder.parent).free
+    if needed > free:
+        raise UserError(
+            f"{source}: unpacks to {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free; make "
+            "room, or name a folder on another disk"
+        )
+
+
 def _pack(path: Path, member: IO[bytes], compressor: Any) -> dict[str, Any]:
     digest, size = hashlib.sha256(), 0
     with open(path, "rb") as stream:
@@ -135,16 +188,17 @@ def _pack(path: Path, member: IO[bytes], compressor: Any) -> dict[str, Any]:
 
 
 def _unpack(member: IO[bytes], folder: Path, entry: dict[str, Any], zstandard: Any) -> None:
-    """Write a member to its place in the folder, and check it by the hash in the manifest."""
-    place = PurePosixPath(entry["path"])
-    if place.is_absolute() or ".." in place.parts:
-        raise ValueError(f"{place} lies outside")
+    """Write a member to its place in the folder, and check it by its size and its hash."""
+    place, left = entry["path"], entry["bytes"]
     target, digest = folder / place, hashlib.sha256()
     with files.atomic(target) as stream:
         for block in _blocks(member, zstandard):
+            left -= len(block)
+            if left < 0:
+                raise ValueError(f"{place} is larger than the list says")
             digest.update(block)
             stream.write(block)
-    if digest.hexdigest() != entry["sha256"]:
+    if left or digest.hexdigest() != entry["sha256"]:
         raise ValueError(f"{place} differs from its hash")
     os.utime(target, ns=(entry["mtime_ns"], entry["mtime_ns"]))
 

@@ -250,8 +250,8 @@ def read_lines(path: str | Path, shape: Shape = dict) -> list[Any]:
         return []
     if damaged := [number for number, line in lines if line is None]:
         print(
-            f"warning: {path}: damaged at {named_lines(damaged)}, which is passed over; the file "
-            "is kept; mend it or take out what is damaged",
+            f"warning: {path}: damaged at {named_lines(damaged)}; what stands there is passed over "
+            "and kept; mend it, or take it out to be told no more",
             file=sys.stderr,
         )
     return [line for _, line in lines if line is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -117,15 +118,114 @@ def test_a_damaged_archive_is_told_in_one_line_and_leaves_nothing(
         }
 
 
-def test_a_file_that_would_lie_outside_is_refused(zstandard, folder, tmp_path):
+def listed(path, change):
+    """Rewrite an archive with another list of its files."""
+    with zipfile.ZipFile(path) as packed:
+        content = {name: packed.read(name) for name in packed.namelist()}
+    entries = json.loads(content[archive.MANIFEST])
+    content[archive.MANIFEST] = json.dumps(change(entries)).encode()
+    with zipfile.ZipFile(path, "w") as packed:
+        for name, member in content.items():
+            packed.writestr(name, member)
+
+
+LISTS = {
+    "absurd time": lambda entries: [{**entry, "mtime_ns": 10**40} for entry in entries],
+    "negative time": lambda entries: [{**entry, "mtime_ns": -(10**40)} for entry in entries],
+    "time of text": lambda entries: [{**entry, "mtime_ns": "now"} for entry in entries],
+    "empty": lambda entries: [],
+    "object": lambda entries: {},
+    "nothing": lambda entries: None,
+    "numbers": lambda entries: [1, 2],
+    "no path": lambda entries: [{"bytes": 0}],
+    "absent member": lambda entries: [{**entries[0], "path": "absent"}],
+    "twice": lambda entries: [entries[0], entries[0]],
+    "too few bytes": lambda entries: [{**entry, "bytes": 1} for entry in entries],
+    "negative bytes": lambda entries: [{**entry, "bytes": -1} for entry in entries],
+    "other hash": lambda entries: [{**entry, "sha256": "0" * 64} for entry in entries],
+}
+
+
+@pytest.mark.parametrize("change", LISTS)
+def test_a_damaged_list_of_files_is_told_in_one_line_and_leaves_nothing(
+    zstandard, folder, tmp_path, change
+):
+    path, new = tmp_path / "mine.archive", tmp_path / "new" / "mine"
+    archive.archive_run(folder, path)
+    listed(path, LISTS[change])
+    with pytest.raises(UserError) as error:
+        archive.restore_run(path, new)
+    assert str(error.value).startswith(f"{path}: damaged, or no archive of a run (")
+    assert "\n" not in str(error.value)
+    assert list(new.parent.iterdir()) == []
+
+
+PLACES = ["../evil", "/tmp/evil", "a/../../evil", "", ".", "./a", "a//b", "a/", "..", "a\0b"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_file_that_would_lie_outside_is_refused(zstandard, tmp_path, place):
     path = tmp_path / "mine.archive"
     with zipfile.ZipFile(path, "w") as packed:
-        packed.writestr("../evil", b"")
-        entry = {"path": "../evil", "sha256": files.sha256_text(""), "bytes": 0, "mtime_ns": 0}
+        packed.writestr(place or "empty", b"")
+        entry = {"path": place, "sha256": files.sha256_text(""), "bytes": 0, "mtime_ns": 0}
         packed.writestr(archive.MANIFEST, json.dumps([entry]))
-    with pytest.raises(UserError, match="evil lies outside"):
+    with pytest.raises(UserError, match=r"damaged, or no archive of a run \("):
         archive.restore_run(path, tmp_path / "new" / "mine")
-    assert not (tmp_path / "new" / "evil").exists()
+    assert list((tmp_path / "new").iterdir()) == []
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_file_cannot_be_a_folder_of_another_one(zstandard, tmp_path):
+    path = tmp_path / "mine.archive"
+    entry = {"sha256": files.sha256_text(""), "bytes": 0, "mtime_ns": 0}
+    with zipfile.ZipFile(path, "w") as packed:
+        for place in ("a", "a/b"):
+            packed.writestr(place, b"")
+        entries = [{"path": place, **entry} for place in ("a", "a/b")]
+        packed.writestr(archive.MANIFEST, json.dumps(entries))
+    with pytest.raises(UserError, match="two files have the same place"):
+        archive.restore_run(path, tmp_path / "new" / "mine")
+
+
+def test_bombs_are_refused_before_they_unpack(zstandard, folder, tmp_path, monkeypatch):
+    """A list that the zip format packs a thousandfold, and more bytes than the disk has free."""
+    path, new = tmp_path / "mine.archive", tmp_path / "new" / "mine"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr(archive.MANIFEST, b" " * 50_000_000)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(UserError, match="its members are compressed in another way"):
+        archive.restore_run(path, new)
+    archive.archive_run(folder, path)
+    listed(path, lambda entries: [{**entries[0], "bytes": 10**18}, *entries[1:]])
+    with pytest.raises(UserError, match=r"unpacks to 1,000,000,000.0 GB, and .+ GB are free; make"):
+        archive.restore_run(path, new)
+    assert list(new.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda run: (run / "x").symlink_to("/usr"), "x: is a link or a device, which an archive"),
+        (lambda run: (run / "x").symlink_to("nowhere"), "x: is a link or a device"),
+        (lambda run: os.mkfifo(run / "x"), "x: is a link or a device"),
+        (lambda run: (run / "manifest.json").touch(), "cannot hold the name manifest.json; rename"),
+        (lambda run: (run / "a\udcff").touch(), r"cannot hold the name a.udcff; rename it"),
+    ],
+)
+def test_what_an_archive_would_lose_is_told_before(zstandard, folder, tmp_path, make, message):
+    make(folder)
+    with pytest.raises(UserError, match=message):
+        archive.archive_run(folder, tmp_path / "mine.archive")
+    assert not (tmp_path / "mine.archive").exists()
+
+
+def test_a_link_to_a_file_is_archived_as_the_file(zstandard, folder, tmp_path):
+    (folder / "link").symlink_to(folder / "config.json")
+    archive.archive_run(folder, tmp_path / "mine.archive")
+    archive.restore_run(tmp_path / "mine.archive", tmp_path / "new")
+    assert not (tmp_path / "new" / "link").is_symlink()
+    assert (tmp_path / "new" / "link").read_bytes() == (folder / "config.json").read_bytes()
 
 
 def test_a_damaged_checkpoint_is_not_archived(zstandard, folder, tmp_path):

@@ -103,8 +103,8 @@ def test_a_damaged_line_is_named_and_kept_and_blocks_nothing(
     assert results.cost(ledger.lines(), tmp_path, {"train": ["train_leg"]})["seconds"]["train"] >= 0
     told = set(capsys.readouterr().err.splitlines())
     assert told == {
-        f"warning: {ledger.path}: damaged at line 2, which is passed over; the file is kept; mend "
-        "it or take out what is damaged"
+        f"warning: {ledger.path}: damaged at line 2; what stands there is passed over and kept; "
+        "mend it, or take it out to be told no more"
     }
 
 

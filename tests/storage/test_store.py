@@ -185,7 +185,7 @@ def test_a_damaged_line_about_accepted_code_is_named_and_the_others_count(
     path.write_bytes(damage + b"\n" + path.read_bytes() + damage)
     store.accept("b", "new", "old", "")
     assert store.accepted() == {("a", "new"): "old", ("b", "new"): "old"}
-    told = f"warning: {path}: damaged at lines 1, 3, which is passed over; the file is kept"
+    told = f"warning: {path}: damaged at lines 1, 3; what stands there is passed over and kept;"
     assert capsys.readouterr().err.startswith(told)
 
 
