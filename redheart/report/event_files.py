@@ -49,12 +49,12 @@ def scalars(folder: Path) -> Iterator[tuple[int, dict[str, float]]]:
     """
     for path in sorted(folder.glob(run_files.steps("*"))):
         step = 0
-        for row in files.read_lines(path):
+        for row in files.read_lines(path, {"step": int}):
             step = row.pop("step")
             yield step, flat(row, "step/")
         table = folder / run_files.metrics(path.stem.rpartition("_")[2])
         if table.is_file():
-            yield step, flat(files.read_json(table))
+            yield step, flat(files.read_json(table, dict))
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -56,6 +56,8 @@ def archive_run(folder: Path, target: str | Path) -> tuple[int, int]:
         raise UserError(f"{folder}: no files there; name a run's folder, such as results/demo")
     if Path(target).resolve().is_relative_to(folder.resolve()):
         raise UserError(f"{target}: lies in the folder to archive; name a file outside of it")
+    if Path(target).is_file() and not zipfile.is_zipfile(target):
+        raise UserError(f"{target}: is there already and is no archive; name another file")
     manifest = []
     with files.atomic(target) as stream, zipfile.ZipFile(stream, "w") as archive:
         for path in paths:

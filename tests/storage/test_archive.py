@@ -220,6 +220,16 @@ def test_what_an_archive_would_lose_is_told_before(zstandard, folder, tmp_path, 
     assert not (tmp_path / "mine.archive").exists()
 
 
+def test_an_older_archive_is_replaced_and_no_other_file(zstandard, folder, tmp_path):
+    target = tmp_path / "mine.archive"
+    for _ in range(2):
+        archive.archive_run(folder, target)
+    target.write_text("precious")
+    with pytest.raises(UserError, match="is there already and is no archive; name another file"):
+        archive.archive_run(folder, target)
+    assert target.read_text() == "precious"
+
+
 def test_a_link_to_a_file_is_archived_as_the_file(zstandard, folder, tmp_path):
     (folder / "link").symlink_to(folder / "config.json")
     archive.archive_run(folder, tmp_path / "mine.archive")
