@@ -154,7 +154,11 @@ def _import(arguments: argparse.Namespace) -> None:
     options = build(RecordOptions, settings["data"])
     options = replace(options, columns={**(options.columns or {}), **dict(arguments.column)})
     report = read_source(
-        arguments.source, arguments.target, parse_tasks(settings["tasks"]), options
+        arguments.source,
+        arguments.target,
+        parse_tasks(settings["tasks"]),
+        options,
+        settings.get("stratify_by"),
     )
     for entry in report["rejected"][:REFUSALS_SHOWN]:
         print(f"refused: {entry['place']}: {entry['reason']}", file=sys.stderr)

@@ -18,7 +18,8 @@ source = os.path.commonpath(job.input.source)
 def compute(folder):
     options = build(RecordOptions, job.settings["data"])
     tasks = parse_tasks(job.settings["tasks"])
-    report = read_source(source, folder / "records", tasks, options)
+    stratify_by = job.settings["stratify_by"]
+    report = read_source(source, folder / "records", tasks, options, stratify_by)
     files.write_json(folder / "report", report)
 
 

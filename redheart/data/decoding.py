@@ -8,6 +8,8 @@ from typing import IO, Any
 
 Item = tuple[str, Any]
 
+NOT_UTF8 = "not UTF-8"
+
 
 class LostRows(ValueError):
     """What is wrong with an item that takes several rows of a table, and how many."""
@@ -25,6 +27,11 @@ def tried(parse: Callable[..., Any], *arguments: Any) -> Any:
         return reason
 
 
+def is_undecoded(reason: ValueError) -> bool:
+    """Tell whether an item was refused for bytes that are not UTF-8."""
+    return str(reason).startswith(NOT_UTF8)
+
+
 def decoded(stream: IO[bytes]) -> io.TextIOWrapper:
     """Decode UTF-8; other bytes become surrogates, so that `refuse_undecoded` finds their place."""
     return io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
@@ -36,4 +43,4 @@ def refuse_undecoded(text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         byte = ord(text[error.start]) - 0xDC00
-        raise ValueError(f"not UTF-8 (byte 0x{byte:02x})") from None
+        raise ValueError(f"{NOT_UTF8} (byte 0x{byte:02x})") from None

@@ -38,6 +38,9 @@ class RecordOptions:
     columns: Mapping[str, Annotated[str, NotEmpty()]] | None = None
     """Fields of the records, each with the column of the source that it is taken from, as in
     `{text: body}`; dots reach into objects; null: every column keeps its name."""
+    allow: tuple[Annotated[str, NotEmpty()], ...] = ()
+    """Classes that no record needs to have, or that may be 1 in all of them; a task's name allows
+    all its classes, and the field of `stratify_by` allows that none has it."""
 
 
 def write_jsonl(path: str | Path, records: Iterable[Record]) -> None:
@@ -114,7 +117,7 @@ def check_text(record: Record, max_characters: int) -> None:
     """Raise a ValueError for a text that is missing, empty or too long."""
     text = record.get("text")
     if text is None:
-        raise ValueError(f"no text in the field 'text'{_wrapped(record)}")
+        raise ValueError(f"no text in the field 'text'{wrapped(record)}")
     if not isinstance(text, str):
         raise ValueError(f"field 'text': expected a string, got {type(text).__name__}")
     if all(unicodedata.category(character) in INVISIBLE for character in text):
@@ -126,7 +129,7 @@ def check_text(record: Record, max_characters: int) -> None:
         )
 
 
-def _wrapped(record: Record) -> str:
+def wrapped(record: Record) -> str:
     """Return a hint for an object that holds all the records in a list; else an empty text."""
     for name, value in record.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from redheart.data import arrow
-from redheart.data.decoding import Item, decoded, refuse_undecoded, tried
-from redheart.data.tables import SEPARATORS, row_items, separator_of
+from redheart.data.decoding import NOT_UTF8, Item, decoded, refuse_undecoded, tried
+from redheart.data.tables import SEPARATORS, row_items, separator_of, suffix_of
 from redheart.errors import UserError
 from redheart.storage.files import opened
 
@@ -49,7 +49,7 @@ def read_items(path: str | Path, as_text: Container[str] = ()) -> Iterator[Item]
         return
     with opened(path) as stream:
         beginning = _beginning(stream)
-        suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+        suffix = suffix_of(path)
         if not beginning:
             raise UserError(f"{path}: the file is empty; it must hold records")
         if beginning.startswith(UTF16) or b"\0" in beginning[:4]:
@@ -91,7 +91,7 @@ def parse_line(line: bytes) -> Any:
         return json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"not UTF-8 (byte 0x{line[error.start]:02x} at byte {error.start + 1})"
+            f"{NOT_UTF8} (byte 0x{line[error.start]:02x} at byte {error.start + 1})"
         ) from None
     except json.JSONDecodeError as error:
         raise ValueError(f"broken JSON at column {error.colno} ({error.msg})") from None

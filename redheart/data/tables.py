@@ -7,9 +7,11 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from redheart.data.decoding import Item, LostRows, decoded, refuse_undecoded, tried
+from redheart.data.decoding import Item, LostRows, decoded, is_undecoded, refuse_undecoded, tried
+from redheart.data.encodings import how_to_convert, probable
 from redheart.data.quoting import Unclosed, is_plain, rows
 from redheart.errors import UserError
+from redheart.spelling import nfc
 
 # The separator of a table, by the suffix of its name; a CSV's may be another.
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -24,6 +26,11 @@ def separator_of(suffix: str, beginning: bytes) -> str:
     return max(",;\t", key=header.count) if suffix == ".csv" else SEPARATORS[suffix]
 
 
+def suffix_of(path: Path) -> str:
+    """Return the suffix of a file's name that may make it a table, whatever packs it."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
 def row_items(
     path: Path, stream: IO[bytes], separator: str, as_text: Container[str]
 ) -> Iterator[Item]:
@@ -33,6 +40,9 @@ def row_items(
     first = next(every_row)
     names = tried(_column_names, first.cells)
     if isinstance(names, ValueError):
+        if is_undecoded(names):
+            how = how_to_convert(path, probable(path))
+            raise UserError(f"{path}: line {first.line}: the header: {names}; {how}")
         raise UserError(f"{path}: line {first.line}: the header: {names}; mend it")
     for row in every_row:
         if isinstance(row.cells, Unclosed):
@@ -50,7 +60,7 @@ def _column_names(header: Sequence[str] | ValueError) -> list[str]:
     if isinstance(header, ValueError):
         raise header
     refuse_undecoded("\n".join(header))
-    names = [name.strip() for name in header]
+    names = [nfc(name.strip()) for name in header]
     for name in filter(None, names):
         if names.count(name) > 1:
             raise ValueError(f"several columns are named '{name}'")

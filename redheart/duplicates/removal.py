@@ -1,4 +1,8 @@
-"""Removal of near-duplicate records, with a report that names every one and says why."""
+"""Removal of near-duplicate records, with a report that names every one and says why.
+
+Texts are compared as the tokenizer and the lexicon read them, in NFC: one that is spelled in NFD is
+a copy of the same text in NFC.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from redheart.duplicates.index import Pairs
 from redheart.duplicates.report import cluster_report, removed_pair, similarity_histogram
 from redheart.duplicates.search import near_duplicate_pairs
 from redheart.limits import AtLeast, AtMost
+from redheart.spelling import nfc
 
 __all__ = ["DedupOptions", "connected_components", "deduplicate", "near_duplicate_pairs"]
 
@@ -73,7 +78,7 @@ def deduplicate(
     UserError
         A text is empty or cannot be encoded.
     """
-    texts, text_of, first = _distinct([record["text"] for record in records])
+    texts, text_of, first = _distinct([nfc(record["text"]) for record in records])
     if pairs is None:
         pairs = near_duplicate_pairs(texts, options.threshold, workers)
     else:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from rapidfuzz import fuzz, process
 
+from redheart.spelling import nfc
+
 Record = dict[str, Any]
 # The records of a connected group of near-duplicates, in the order of the corpus.
 Cluster = list[Record]
@@ -69,7 +71,9 @@ def cluster_report(
     ]
     both = list(zip(clusters, labels, strict=True))
     # Among clusters of one size, those with more distinct texts come first: copies say less.
-    by_size = sorted(both, key=lambda pair: (-len(pair[0]), -len({r["text"] for r in pair[0]})))
+    by_size = sorted(
+        both, key=lambda pair: (-len(pair[0]), -len({nfc(r["text"]) for r in pair[0]}))
+    )
     return {
         "count": len(clusters),
         "largest": max(map(len, clusters), default=0),
@@ -155,9 +159,9 @@ def _two_texts(cluster: Cluster) -> dict[str, Any]:
     To compare the first text with all others takes as many comparisons as there are texts. To find
     the least similar two of all texts would take the square of that number.
     """
-    by_text = {record["text"]: record for record in reversed(cluster)}
+    by_text = {nfc(record["text"]): record for record in reversed(cluster)}
     first, texts = cluster[0], sorted(by_text)
-    ratios = process.cdist([first["text"]], texts, scorer=fuzz.ratio, dtype=np.float64)[0]
+    ratios = process.cdist([nfc(first["text"])], texts, scorer=fuzz.ratio, dtype=np.float64)[0]
     lowest = int(np.argmin(ratios))
     least_similar = by_text[texts[lowest]] if len(texts) > 1 else cluster[1]
     return {

@@ -18,12 +18,13 @@ import numpy as np
 from redheart.duplicates.index import NO_PAIRS, Pairs, joined, reach
 from redheart.duplicates.search import check_threshold, matches_by_length
 from redheart.errors import UserError
+from redheart.spelling import nfc
 from redheart.storage import files
 
 
 @dataclass(frozen=True)
 class RecordTexts:
-    """The texts of a file of records, read anew, one at a time, whenever they are iterated."""
+    """The texts of a file of records, in NFC, read anew, one at a time, whenever iterated."""
 
     path: str | Path
     """JSON Lines that an earlier step wrote."""
@@ -32,7 +33,7 @@ class RecordTexts:
         with open(self.path, "rb") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
-                    yield json.loads(line)["text"]
+                    yield nfc(json.loads(line)["text"])
                 except ValueError:
                     raise UserError(
                         f"{self.path}: line {number}: broken JSON; delete the file to rebuild it"

@@ -12,6 +12,7 @@ import numpy as np
 from redheart.duplicates.removal import connected_components
 from redheart.duplicates.search import near_duplicate_pairs
 from redheart.errors import UserError
+from redheart.spelling import nfc
 from redheart.split.balance import mend
 from redheart.split.kept import kept_indices, refuse_torn
 from redheart.split.parts import PARTS, SHARED_CLASS, SplitOptions, classes_of, stratum
@@ -58,7 +59,9 @@ def split_corpus(
     UserError
         There are too few records, or near-duplicates have different parts given.
     """
-    pairs = near_duplicate_pairs([record["text"] for record in records], options.searched_from)
+    # As the tokenizer and the lexicon read them: else the same text could stand in two parts.
+    texts = [nfc(record["text"]) for record in records]
+    pairs = near_duplicate_pairs(texts, options.searched_from)
     rows = list(zip(*(column.tolist() for column in pairs), strict=True))
     links = linked_pairs(rows, options)
     listed_parts = kept_indices(records, part_by_id)

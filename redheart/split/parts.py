@@ -11,6 +11,7 @@ from typing import Annotated
 from redheart.duplicates.search import LOWEST_THRESHOLD
 from redheart.errors import UserError
 from redheart.limits import Above, AtLeast, AtMost, Below, NotEmpty
+from redheart.spelling import nfc
 from redheart.tasks.task import Record, lookup
 
 PARTS = ("train", "val_select", "val_confirm", "test")
@@ -81,7 +82,7 @@ def stratum(record: Record, field: str | None) -> str | None:
     UserError
         The field holds something that is no name: a number with a fraction, a list, an object.
     """
-    value = None if field is None else lookup(record, field)
+    value = None if field is None else lookup(record, nfc(field))
     if value is None:
         return None
     if not isinstance(value, str | int):
@@ -89,7 +90,7 @@ def stratum(record: Record, field: str | None) -> str | None:
             f"split: cannot stratify by '{field}': record '{record['id']}' has a "
             f"{type(value).__name__} there; name a field of strings or whole numbers"
         )
-    return str(value) if str(value).strip() else None
+    return nfc(str(value)) if str(value).strip() else None
 
 
 def classes_of(strata: Sequence[str | None]) -> dict[str | None, list[int]]:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from redheart.errors import UserError, did_you_mean
 from redheart.limits import AtLeast, Distinct, Matching, NotEmpty
+from redheart.spelling import nfc
 
 Kind = Literal["distribution", "multiclass", "multilabel", "regression"]
 Record = Mapping[str, Any]
 
 # How far a distribution's sum may be from 1 before its record is refused.
 SUM_TOLERANCE = 0.05
+# A number without a fraction that is written with one, as pandas writes a column with gaps.
+WHOLE = re.compile(r"-?\d+\.0")
+# A message lists the classes of a task where they are at most so many.
+CLASSES_SHOWN = 20
 # The largest number that float32 can hold; the square of a larger one may not fit float64.
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -53,15 +61,36 @@ class Task:
 
 
 def parse_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> tuple[Task, ...]:
-    """Turn the config's `tasks` (already validated) into tasks, in the order given."""
-    return tuple(
-        Task(name=name, **{**options, "classes": tuple(options.get("classes", ()))})
-        for name, options in tasks.items()
-    )
+    """Turn the config's `tasks` (already validated) into tasks, in the order given.
+
+    Raises
+    ------
+    UserError
+        Two classes of a task are the same text in NFC and in another spelling.
+    """
+    return tuple(_parsed(name, options) for name, options in tasks.items())
+
+
+def _parsed(name: str, options: Mapping[str, Any]) -> Task:
+    classes = tuple(map(nfc, options.get("classes", ())))
+    if len(set(classes)) < len(classes):
+        twice = next(c for i, c in enumerate(classes) if c in classes[:i])
+        raise UserError(
+            f"tasks.{name}.classes: '{twice}' stands twice, in two spellings (NFC, NFD)"
+        )
+    return Task(name=name, **{**options, "field": nfc(options["field"]), "classes": classes})
 
 
 def lookup(record: Record, field: str) -> Any:
-    """Return the value at a dotted path of a record; None where a part of the path is missing."""
+    """Return the value of a field; None where it is missing.
+
+    Parameters
+    ----------
+    field
+        A name, which may hold dots, or a dotted path into objects.
+    """
+    if field in record:
+        return record[field]
     value: Any = record
     for key in field.split("."):
         if not isinstance(value, Mapping) or key not in value:
@@ -125,16 +154,17 @@ def _shown(value: Any) -> str:
 def _values(task: Task, value: Any) -> np.ndarray:
     """Read one number per class from a list (in the order of the classes) or an object."""
     if isinstance(value, Mapping):
-        items = [value.get(name) for name in task.classes]
+        items = [lookup(value, name) for name in task.classes]
         if all(item is None for item in items):
-            raise ValueError(f"has none of the keys {list(task.classes)}")
+            raise ValueError(f"has none of the keys {_listed(task)}")
     elif isinstance(value, list):
         if len(value) != len(task.classes):
             raise ValueError(f"expected {len(task.classes)} values, got {len(value)}")
         items = value
     else:
         raise ValueError(f"expected a list or an object of numbers, got {_shown(value)}")
-    return np.array([math.nan if item is None else _number(item) for item in items])
+    read = _truth if task.kind == "multilabel" else _number
+    return np.array([math.nan if item is None else read(item) for item in items])
 
 
 def _counts(task: Task, value: Any) -> np.ndarray:
@@ -154,23 +184,80 @@ def _distribution(task: Task, value: Any) -> np.ndarray:
     return values / total
 
 
+def class_named(classes: Sequence[str], value: Any) -> str | None:
+    """Return the class that a label names; None where there is no such class.
+
+    A number names the class that is written as it is, `1.0` also the class `1`, and true the class
+    `true`, `True` or `1`.
+    """
+    if isinstance(value, str):
+        names = [nfc(value), nfc(value).strip()]
+    elif isinstance(value, bool):
+        names = [str(value).lower(), str(value), str(int(value))]
+    elif isinstance(value, int | float):
+        names = [str(value)]
+    else:
+        return None
+    names += [name.removesuffix(".0") for name in names if WHOLE.fullmatch(name)]
+    return next((name for name in names if name in classes), None)
+
+
 def _multiclass(task: Task, value: Any) -> np.ndarray:
-    if value not in task.classes:
-        raise ValueError(f"unknown class {_shown(value)}; expected one of {list(task.classes)}")
-    return np.eye(task.width)[task.classes.index(value)]
+    name = class_named(task.classes, value)
+    if name is None:
+        raise ValueError(_unknown(task, value))
+    return np.eye(task.width)[task.classes.index(name)]
+
+
+def _unknown(task: Task, value: Any) -> str:
+    """Return the message about a label that names no class."""
+    near = did_you_mean(value, task.classes) if isinstance(value, str) else ""
+    hint = near if "did you mean" in near else f"; expected one of {_listed(task)}"
+    return f"unknown class {_shown(value)}{hint}"
+
+
+def _listed(task: Task) -> str:
+    more = len(task.classes) - CLASSES_SHOWN
+    return f"{list(task.classes[:CLASSES_SHOWN])}" + (f" and {more:,} more" if more > 0 else "")
 
 
 def _multilabel(task: Task, value: Any) -> np.ndarray:
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        unknown = sorted(set(value) - set(task.classes))
-        if unknown:
-            raise ValueError(f"unknown class {_shown(unknown[0])}")
-        return np.array([float(name in value) for name in task.classes])
-    values = _values(task, value)
-    labels = values[~np.isnan(values)]
-    if not np.isin(labels, (0, 1)).all():
-        raise ValueError("expected only 0 and 1")
-    return values
+    if isinstance(value, list):
+        return _listed_labels(task, value)
+    if isinstance(value, Mapping):
+        return _values(task, value)
+    if task.width == 1:
+        return np.array([_truth(value)])
+    raise ValueError(
+        f"expected a list of classes, or an object of 0 and 1, got {_shown(value)}; write a list "
+        f"of classes as JSON does, {json.dumps(task.classes[:2], ensure_ascii=False)}"
+    )
+
+
+def _listed_labels(task: Task, labels: list[Any]) -> np.ndarray:
+    """Read a list: the names of the classes that apply, or 0, 1 or null for each class in turn."""
+    named = [class_named(task.classes, item) for item in labels]
+    are_names = None not in named and len(set(named)) == len(named)
+    by_name = np.array([float(name in named) for name in task.classes])
+    if len(labels) == task.width and not any(isinstance(item, str) for item in labels):
+        if not are_names:
+            return _values(task, labels)
+        if {*labels} <= {0, 1} and (by_name != labels).any():
+            raise ValueError(
+                f"{labels} could name classes or say 0 or 1 of each; write the names in quotes"
+            )
+    if None in named:
+        raise ValueError(_unknown(task, labels[named.index(None)]))
+    return by_name
+
+
+def _truth(value: Any) -> float:
+    """Return 0 or 1 for a number, a truth value or the text of one."""
+    word = value.strip().lower() if isinstance(value, str) else None
+    truth = {"true": 1.0, "false": 0.0}.get(word) if word is not None else value
+    if isinstance(truth, bool | int | float) and truth in (0, 1):
+        return float(truth)
+    raise ValueError(f"expected only 0 and 1, or true and false, got {_shown(value)}")
 
 
 def _regression(task: Task, value: Any) -> np.ndarray:

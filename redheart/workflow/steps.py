@@ -47,7 +47,7 @@ _OF_DEVICE = ("train.device", "train.precision", "train.cpu_threads", "train.det
 PHASES: dict[str, dict[str, Step]] = {
     "data": {
         "generate_corpus": Step(("demo",)),
-        "read_records": Step((*_keys("data", RecordOptions), "labels")),
+        "read_records": Step((*_keys("data", RecordOptions), "stratify_by", "labels")),
         "find_duplicates": Step(("dedup.threshold", "dedup.shards")),
         "deduplicate_records": Step(("dedup.threshold", "dedup.policy", "stratify_by")),
         "split_records": Step(("split", "stratify_by", "labels")),

@@ -28,7 +28,9 @@ from redheart.tasks.task import Task
 VERDICT = Task("verdict", "multiclass", "label", ("AUTHOR", "OTHER"))
 EMOTION = Task("emotion", "distribution", "emotions", ("joy", "anger"))
 REGRET = Task("regret", "regression", "regret_factor")
-LENIENT = RecordOptions(max_rejected_share=1.0)
+# Few records cannot have all classes.
+ALLOWED = ("verdict", "emotion", "regret")
+LENIENT = RecordOptions(max_rejected_share=1.0, allow=ALLOWED)
 CORPUS = Path(__file__).parents[2] / "data" / "scruples.jsonl.gz"
 
 
@@ -189,7 +191,7 @@ def test_nan_in_a_field_that_no_task_reads_becomes_null(source) -> None:
 
 
 def renaming(**columns: str) -> RecordOptions:
-    return RecordOptions(1.0, columns=columns)
+    return RecordOptions(1.0, columns=columns, allow=ALLOWED)
 
 
 def test_fields_are_taken_from_columns(source) -> None:
@@ -250,7 +252,7 @@ def test_a_table_is_read_as_its_tasks_need_it(source) -> None:
     )
     columns = {"text": "body", "label": "verdict", "code": "class"}
     columns |= {"emotions.joy": "joy", "emotions.anger": "anger"}
-    options = RecordOptions(columns=columns)
+    options = RecordOptions(columns=columns, allow=(*ALLOWED, "code"))
     records, report = source(
         content, VERDICT, EMOTION, REGRET, code, options=options, name="in.csv"
     )
@@ -309,11 +311,11 @@ def packed(content):
         (b"[]", "holds no records"),
         (b'[{"id": 1},\n {"id": }]', "broken JSON at line 2 column 9 (Expecting value)"),
         (b'[{"id": 1}] []', "broken JSON at line 1 column 13 (Extra data)"),
-        (b'[\n{"text": "\xe9"}]', "none of 1 records is valid (item 1: not UTF-8 (byte 0xe9))"),
+        (b'[\n{"text": "\xe9"}]', "1 of 1 records are not UTF-8; it is probably CP1252 (Western European); convert it with `iconv"),
         (b"[" * 100_000, "unreadable JSON"),
         (b'{\n "records": []\n}', "begins with a JSON object over several lines"),
         (b'{"a": 1,\n "b": 2}\n{"a": 1,\n "b": 2}', "begins with a JSON object over several lines"),
-        (b'{"records": []}', "none of 1 records is valid (line 1: no text in the field 'text')"),
+        (b'{"records": []}', "no record has a text in 'text'; the source has records; name the column"),
         ("no JSON\nat all".encode("utf-16"), "is UTF-16, not UTF-8; save it as UTF-8"),
         (packed(b"x" * 1000)[:-9], "the gzip file is cut off or damaged"),
         (packed(lines(good(1)) * 99)[:40], "the gzip file is cut off or damaged"),
@@ -350,7 +352,7 @@ def test_a_source_may_be_replaced_by_its_records(tmp_path: Path) -> None:
 def split_of(*items: Any, tmp_path: Path) -> dict[str, list[int]]:
     """Take items through all of phase 0 that may refuse them."""
     (tmp_path / "in").write_bytes(lines(*items))
-    read_source(tmp_path / "in", tmp_path / "out", (VERDICT,), RecordOptions())
+    read_source(tmp_path / "in", tmp_path / "out", (VERDICT,), RecordOptions(allow=ALLOWED))
     records, _ = deduplicate(
         read_jsonl(tmp_path / "out"), DedupOptions(), lambda record: record["label"]
     )
@@ -439,8 +441,8 @@ def test_too_many_rejected_stop_the_run(source) -> None:
     with pytest.raises(UserError) as caught:
         source(content, options=RecordOptions())
     assert str(caught.value).endswith(
-        "in: 4 of 40 records (10.00%) are invalid, more than 5.00% (line 1: empty text; "
-        "line 11: empty text; line 21: empty text); mend them or raise data.max_rejected_share"
+        "in: 4 of 40 records (10.00%) are invalid, more than 5.00% (line 1, line 11, "
+        "line 21: empty text); mend them or raise data.max_rejected_share"
     )
 
 
@@ -449,7 +451,7 @@ def test_a_task_without_any_label_names_the_nearest_field(source) -> None:
     misnamed = Task("surd", "regression", "surd.risks")
     with pytest.raises(UserError) as caught:
         source(lines(*items), VERDICT, EMOTION, misnamed)
-    assert str(caught.value) == (
+    assert str(caught.value).partition("/in: ")[2] == (
         "task 'emotion': no record has a label in 'emotions' (did you mean 'emotion'?); "
         "task 'surd': no record has a label in 'surd.risks' (did you mean 'surd.risk'?); "
         "the records have the fields emotion, id, label, surd, surd.risk, text"
@@ -474,7 +476,8 @@ FIELDS = st.fixed_dictionaries(
 )
 def test_any_content_ends_in_valid_records_and_reasons(tmp_path_factory, items) -> None:
     path = tmp_path_factory.getbasetemp() / "any"
-    path.write_bytes(lines(good(0, emotions=[1, 0]), *items))
+    # A letter in UTF-8: else the whole file could be in another encoding.
+    path.write_bytes(lines(good(0, title="é", emotions=[1, 0]), *items))
     report = read_source(path, path.with_name("out"), (VERDICT, EMOTION), LENIENT)
     records = read_jsonl(path.with_name("out"))
     assert report["read"] == report["kept"] + report["rejected_count"]
@@ -492,3 +495,60 @@ def test_the_real_corpus(tmp_path: Path) -> None:
     records = read_jsonl(tmp_path / "out")
     assert {entry["reason"] for entry in report["rejected"]} == {"empty text"}
     assert report["kept"] == len(records) == 10_451
+
+
+KOREAN = "text,label\n" + "".join(f"친구가 선물을 보냈다 {i},OTHER\n" for i in range(30))
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "told"),
+    [
+        (KOREAN, "cp949", "probably CP949 (Korean)"),
+        (KOREAN.replace("text", "본문"), "cp949", "line 1: the header: not UTF-8 (byte 0xba); it is probably CP949 (Korean)"),
+        ("text\n" + "私は友達に贈り物をあげた\n" * 9, "cp932", "probably CP932 (Japanese)"),
+        ("text\n" + "我的朋友是一个很好的人\n" * 9, "gb18030", "probably GB18030 (Chinese)"),
+        ("text\n" + "caf\u00e9 und Stra\u00dfe\n" * 9, "cp1252", "probably CP1252 (Western European)"),
+        # The rows in English are many: to raise the share would drop just the Korean texts.
+        ("text\n" + "plain text\n" * 400 + "친구가 선물을 보냈다\n" * 3, "cp949", "3 of 403 records are not UTF-8; it is probably CP949"),
+    ],
+)  # fmt: skip
+def test_another_encoding_is_named_with_the_command_that_converts_it(
+    source, text, encoding, told
+) -> None:
+    with pytest.raises(UserError) as caught:
+        source(text.encode(encoding), options=RecordOptions(), name="in.csv")
+    message = str(caught.value)
+    assert told in message
+    assert "in.csv > " in message and "in.utf8.csv`, and name the new file" in message
+    assert "max_rejected_share" not in message
+
+
+def test_a_packed_file_is_unpacked_before_it_is_converted(source) -> None:
+    with pytest.raises(
+        UserError, match=r"`gunzip -c \S*in.csv.gz \| iconv -f CP949 -t UTF-8 > \S*in.utf8.csv`"
+    ):
+        source(gzip.compress(KOREAN.encode("cp949")), name="in.csv.gz")
+
+
+def test_a_damaged_record_among_others_that_are_utf_8_is_set_aside(source) -> None:
+    content = lines(*(good(i, text="né") for i in range(3)), b'{"text": "\xe9\xe9 \xe9"}')
+    content = content.replace(b"\\u00e9", "é".encode())
+    assert source(content)[1]["rejected_count"] == 1
+
+
+def test_rows_that_a_broken_cell_takes_along_count_as_lost(source) -> None:
+    rows = [f"r{i},text {i}" for i in range(40)]
+    rows[10], rows[14] = 'r10,"begins', 'r14,ends" and goes on'
+    content = "\n".join(["id,text", *rows]).encode()
+    _, report = source(content, name="in.csv")
+    assert (report["read"], report["kept"], report["rejected_count"]) == (40, 35, 5)
+    with pytest.raises(UserError, match=r"5 of 40 records \(12.50%\) are invalid"):
+        source(content, options=RecordOptions(), name="in.csv")
+
+
+def test_a_reason_is_told_once_with_three_places(source) -> None:
+    bad = lines(*(good(i, label=f"x{i}") for i in range(9)), good(9))
+    with pytest.raises(UserError) as caught:
+        source(bad, VERDICT, options=RecordOptions(allow=ALLOWED))
+    assert str(caught.value).count("unknown class") == 1
+    assert "(line 1, line 2, line 3: field 'label': unknown class 'x0'" in str(caught.value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -138,3 +140,16 @@ def test_the_file_of_a_shard_has_the_same_bytes_again(tmp_path, sentences):
     for name in ("one", "two"):
         shards.save_pairs(tmp_path / name, shards.pairs_of_shard(sentences, 0.9, 0, 2, workers=2))
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_the_shards_read_texts_as_the_removal_compares_them(tmp_path):
+    forms = ["NFD", "NFC", "NFC", "NFD"]
+    texts = [
+        unicodedata.normalize(form, "친구가 선물을 보냈다" + "." * (n // 2))
+        for n, form in enumerate(forms)
+    ]
+    records = [{"id": f"r{n}", "text": text} for n, text in enumerate(texts)]
+    write_jsonl(tmp_path / "records", records)
+    pairs = in_shards(shards.RecordTexts(tmp_path / "records"), 0.9, 2, tmp_path)
+    options = DedupOptions(0.9)
+    assert deduplicate(records, options, str, pairs=pairs) == deduplicate(records, options, str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +15,13 @@ from hypothesis import strategies as st
 
 from redheart.data.records import read_jsonl
 from redheart.errors import UserError
-from redheart.split.dealing import check_split, clusters_by_part, linked_groups, split_records
+from redheart.split.dealing import (
+    check_split,
+    clusters_by_part,
+    linked_groups,
+    split_corpus,
+    split_records,
+)
 from redheart.split.parts import PARTS, SplitOptions, stratum
 from redheart.split.report import split_report
 
@@ -243,3 +250,12 @@ def test_the_real_corpus() -> None:
     for part in PARTS:
         assert evidence["parts"][part]["ks_distance"] <= 0.02
         assert abs(evidence["parts"][part]["largest_class_deviation"]["difference"]) < 0.001
+
+
+def test_one_text_in_two_spellings_stays_in_one_part() -> None:
+    letters = np.random.default_rng(0).choice(list("가나다라마바사아자차카타파하"), (40, 30))
+    texts = ["".join(row) for row in letters]
+    spelled = [unicodedata.normalize(form, text) for form in ("NFC", "NFD") for text in texts]
+    records = [{"id": str(i), "text": text} for i, text in enumerate(spelled)]
+    done = split_corpus(records, None, (), {}, SplitOptions())
+    assert done.links == [(i, i + 40) for i in range(40)]

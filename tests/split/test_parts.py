@@ -19,6 +19,7 @@ def test_stratum() -> None:
     record = {"id": "a", "label": "x", "n": 3, "blank": " ", "m": {"k": "y"}, "list": [1], "f": 0.5}
     fields = ("label", "n", "blank", "m.k", "none", None)
     assert [stratum(record, field) for field in fields] == ["x", "3", None, "y", None, None]
+    assert stratum({"id": "a", "\u00e9": "e\u0301"}, "e\u0301") == "\u00e9"
     for field in ("list", "m", "f"):
         with pytest.raises(UserError, match=f"cannot stratify by '{field}': record 'a'"):
             stratum(record, field)

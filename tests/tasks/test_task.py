@@ -16,6 +16,12 @@ MOOD = Task("mood", "distribution", "mood", ("x", "y", "z"))
 COUNTED = Task("votes", "distribution", "votes", ("x", "y", "z"), normalize=True)
 VERDICT = Task("verdict", "multiclass", "metadata.label", ("A", "B"))
 TAGS = Task("tags", "multilabel", "tags", ("x", "y", "z"))
+DIGITS = Task("digits", "multiclass", "digits", ("0", "1", "2"))
+TRUTH = Task("truth", "multiclass", "truth", ("true", "false"))
+SPELLED = Task("spelled", "multiclass", "spelled", ("e", "\u00e9"))
+NUMBERED = Task("numbered", "multilabel", "numbered", ("0", "1", "2"))
+PAIR = Task("pair", "multilabel", "pair", ("0", "1"))
+TOXIC = Task("toxic", "multilabel", "toxic", ("toxic",))
 REGRET = Task("regret", "regression", "regret")
 SCORES = Task("scores", "regression", "scores", ("a", "b"))
 DISPUTE = Task("dispute", "regression", "votes", ("x", "y", "z"), transform="normalized_entropy")
@@ -34,6 +40,20 @@ nan = math.nan
         (TAGS, {"tags": []}, [0, 0, 0]),
         (TAGS, {"tags": {"x": 1, "y": 0}}, [1, 0, nan]),
         (TAGS, {"tags": [1, None, 0]}, [1, nan, 0]),
+        (TAGS, {"tags": {"x": True, "y": "False", "z": "true"}}, [1, 0, 1]),
+        (TAGS, {"tags": [True, None, False]}, [1, nan, 0]),
+        (DIGITS, {"digits": 2}, [0, 0, 1]),
+        (DIGITS, {"digits": 1.0}, [0, 1, 0]),
+        (DIGITS, {"digits": "2.0"}, [0, 0, 1]),
+        (DIGITS, {"digits": True}, [0, 1, 0]),
+        (TRUTH, {"truth": False}, [0, 1]),
+        (SPELLED, {"spelled": "e\u0301"}, [0, 1]),
+        (NUMBERED, {"numbered": [0, 2]}, [1, 0, 1]),
+        (NUMBERED, {"numbered": [2, 0, 1]}, [1, 1, 1]),
+        (NUMBERED, {"numbered": [0, 1, 1]}, [0, 1, 1]),
+        (TOXIC, {"toxic": True}, [1]),
+        (TOXIC, {"toxic": 0}, [0]),
+        (TOXIC, {"toxic": "false"}, [0]),
         (REGRET, {"regret": 3}, [3]),
         (SCORES, {"scores": {"b": 0.5}}, [nan, 0.5]),
         (DISPUTE, {"votes": [5, 0, 0]}, [0]),
@@ -72,6 +92,19 @@ def test_a_missing_label_is_no_error(task, record):
         (MOOD, [True, 0, 0], "expected a number, got True"),
         (TAGS, ["w"], "unknown class 'w'"),
         (TAGS, [0, 1, 2], "only 0 and 1"),
+        (
+            TAGS,
+            "x|y",
+            r"expected a list of classes, .* got 'x\|y'; write .* as JSON does, \[\"x\", \"y\"\]",
+        ),
+        (TAGS, {"x": "yes"}, "expected only 0 and 1, or true and false, got 'yes'"),
+        (TAGS, {"x": 2}, "expected only 0 and 1, or true and false, got 2"),
+        (DIGITS, 3, r"unknown class 3; expected one of \['0', '1', '2'\]"),
+        (DIGITS, 0.5, "unknown class 0.5"),
+        (DIGITS, [1], r"unknown class \[1\]"),
+        (PAIR, [0, 1], r"\[0, 1\] could name classes or say 0 or 1 of each"),
+        (TOXIC, 2, "expected only 0 and 1, or true and false, got 2"),
+        (REGRET, True, "expected a number, got True"),
         (REGRET, "much", "expected a number, got 'much'"),
         (REGRET, nan, "expected a finite number, got nan"),
         pytest.param(REGRET, 10**400, "expected a finite number", id="beyond-float64"),
@@ -140,8 +173,9 @@ def test_tasks_are_parsed_in_the_order_of_the_config():
 
 
 def test_a_lookup_ends_where_the_path_does():
-    record = {"a": {"b": {"c": 1}}, "a.b": 2}
+    record = {"a": {"b": {"c": 1}}, "x.y": 2, "x": {"y": 3}}
     assert lookup(record, "a.b.c") == 1
     assert lookup(record, "a.b") == {"c": 1}
+    assert lookup(record, "x.y") == 2
     assert lookup(record, "a.x.c") is None
     assert lookup(record, "a.b.c.d") is None
