@@ -6,7 +6,7 @@ from job import Job
 
 from redheart.data.records import read_jsonl
 from redheart.duplicates import shards
-from redheart.duplicates.removal import DedupOptions, deduplicate
+from redheart.duplicates.removal import DedupOptions, deduplicate, refuse_few
 from redheart.recipe.build import build
 from redheart.split.parts import stratum
 from redheart.storage import files
@@ -22,6 +22,7 @@ def compute(folder):
         label_of,
         pairs=shards.join_pairs(job.input.pairs) if job.input.pairs else None,
     )
+    refuse_few(report)
     files.write_json(folder / "deduped", records)
     files.write_json(folder / "report", report)
 

@@ -6,7 +6,7 @@ a copy of the same text in NFC.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -16,12 +16,16 @@ from rapidfuzz import fuzz
 from redheart.duplicates.index import Pairs
 from redheart.duplicates.report import cluster_report, removed_pair, similarity_histogram
 from redheart.duplicates.search import near_duplicate_pairs
+from redheart.errors import UserError
 from redheart.limits import AtLeast, AtMost
 from redheart.spelling import nfc
 
 __all__ = ["DedupOptions", "connected_components", "deduplicate", "near_duplicate_pairs"]
 
 Record = dict[str, Any]
+
+# Fewer records cannot be shared out: one for each of the four parts.
+LEAST_KEPT = 4
 
 METHOD = "exact: all pairs by rapidfuzz.fuzz.ratio / 100 >= threshold"
 
@@ -104,6 +108,18 @@ def deduplicate(
         "similarity_histogram": similarity_histogram([pair["similarity"] for pair in removed]),
         "clusters": cluster_report(records, cluster_of, label_of),
     }
+
+
+def refuse_few(report: Mapping[str, Any]) -> None:
+    """Raise a UserError if the removal that a report describes left too few records for parts."""
+    if report["removed"] and report["kept"] < LEAST_KEPT:
+        raise UserError(
+            f"deduplication: {report['removed']:,} of {report['read']:,} records are "
+            f"near-duplicates of others (dedup.threshold {report['threshold']:g}), so that "
+            f"{report['kept']} stay, too few for "
+            f"{LEAST_KEPT} parts; where texts that share a template are texts of their own, raise "
+            "dedup.threshold, and split.audit_threshold as much; or add records"
+        )
 
 
 def connected_components(

@@ -15,7 +15,14 @@ from redheart.errors import UserError
 from redheart.spelling import nfc
 from redheart.split.balance import mend
 from redheart.split.kept import kept_indices, refuse_torn
-from redheart.split.parts import PARTS, SHARED_CLASS, SplitOptions, classes_of, stratum
+from redheart.split.parts import (
+    PARTS,
+    SHARED_CLASS,
+    SplitOptions,
+    classes_of,
+    is_oversized,
+    stratum,
+)
 from redheart.split.placing import Facts, deal_class, place_groups, staying
 from redheart.split.quotas import class_quotas
 from redheart.tasks.task import Record, Task
@@ -119,7 +126,7 @@ def split_records(
         inside = [(i, j) for i, j in links if max(i, j) < end]
         listed_inside = {i: part for i, part in (listed_parts or {}).items() if i < end}
         part_of = _dealt(facts.first(end), inside, options, listed_inside, part_of, corpus_quotas)
-    _refuse_empty(part_of, strata)
+    _refuse_empty(part_of, strata, linked_groups(len(records), links), options)
     parts = {part: np.flatnonzero(part_of == p).tolist() for p, part in enumerate(PARTS)}
     check_split(parts, links)
     return parts
@@ -201,12 +208,27 @@ def _components(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
     return list(connected_components(count, first, second).tolist())
 
 
-def _refuse_empty(part_of: np.ndarray, strata: Sequence[str | None]) -> None:
+def _refuse_empty(
+    part_of: np.ndarray,
+    strata: Sequence[str | None],
+    groups: Sequence[Sequence[int]],
+    options: SplitOptions,
+) -> None:
     empty = [part for p, part in enumerate(PARTS) if p not in part_of]
+    largest = max(map(len, groups), default=0)
+    if empty and is_oversized(range(largest), len(strata), options):
+        raise UserError(
+            f"split: {largest:,} of {len(strata):,} records are linked by texts at least "
+            f"{options.audit_threshold:g} similar and stand in one part, so that "
+            f"{', '.join(empty)} would be empty; where texts that share a template are texts of "
+            "their own, raise split.audit_threshold; or add other records (those that "
+            "deduplication removed do not count: dedup.threshold)"
+        )
     if empty:
         raise UserError(
             f"split: too few records: {len(strata)} records in {len(set(strata))} classes cannot "
             f"fill {len(PARTS)} parts ({', '.join(empty)} would be empty; classes of fewer than "
             f"{SHARED_CLASS} records and large linked groups are not shared out); add "
-            "records, raise that part's share, or stratify by a coarser field"
+            "records (near-duplicates that deduplication removed do not count: dedup.threshold), "
+            "raise that part's share, or stratify by a coarser field"
         )

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from rapidfuzz import fuzz
 from related_texts import CHAIN, as_records, brute_force, corpora, label_of, thresholds
 
-from redheart.duplicates.removal import DedupOptions, connected_components, deduplicate
+from redheart.duplicates.removal import (
+    DedupOptions,
+    connected_components,
+    deduplicate,
+    refuse_few,
+)
+from redheart.errors import UserError
 
 quick = settings(deadline=None, max_examples=30)
 
@@ -50,6 +56,14 @@ def test_one_text_in_two_spellings_is_a_copy(policy, threshold):
 def spelled(texts):
     """The texts as they are compared: a drawn text may be in any spelling."""
     return [unicodedata.normalize("NFC", text) for text in texts]
+
+
+def test_a_corpus_of_one_template_says_what_took_its_records():
+    letters = as_records([f"dear all, this is letter number {i:03} of many" for i in range(300)])
+    refuse_few(deduplicate(letters, DedupOptions(1.0), label_of)[1])
+    refuse_few(deduplicate(letters[:3], DedupOptions(1.0), label_of)[1])
+    with pytest.raises(UserError, match=r"299 of 300 .* \(dedup.threshold 0.9\), so that 1 stay"):
+        refuse_few(deduplicate(letters, DedupOptions(0.9), label_of)[1])
 
 
 def ids(records):

@@ -259,3 +259,12 @@ def test_one_text_in_two_spellings_stays_in_one_part() -> None:
     records = [{"id": str(i), "text": text} for i, text in enumerate(spelled)]
     done = split_corpus(records, None, (), {}, SplitOptions())
     assert done.links == [(i, i + 40) for i in range(40)]
+
+
+def test_a_corpus_of_one_template_says_what_keeps_it_in_one_part() -> None:
+    records = corpus(50)
+    links = [(i, i + 1) for i in range(47)]
+    with pytest.raises(
+        UserError, match=r"48 of 50 records are linked by texts at least 0.8 .* raise split.audit"
+    ):
+        split(records, links)
