@@ -32,9 +32,14 @@ def opened(path: str | Path) -> Iterator[IO[bytes]]:
     Raises
     ------
     UserError
-        The file cannot be opened, or is damaged after its beginning.
+        The file cannot be opened, is a pipe or a device, or is damaged after its beginning.
     """
     try:
+        # To open a pipe would wait for a writer; and what it yields can be read once only.
+        if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
+            raise UserError(
+                f"{path}: is a pipe or a device, not a file; write its content to a file first"
+            )
         with open(path, "rb") as stream:
             compressed = stream.read(2) == GZIP_MAGIC
             stream.seek(0)

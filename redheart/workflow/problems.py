@@ -22,6 +22,7 @@ Problem = tuple[list[str], str]
 def schema_problems(config: Any, schema: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield each breach of the schema: the key, and what is wrong with it."""
     validator = jsonschema.Draft202012Validator(schema)
+    told: set[tuple[str, ...]] = set()
     for error in sorted(validator.iter_errors(config), key=lambda e: [str(p) for p in e.path]):
         path = [str(part) for part in error.path]
         if error.validator == "additionalProperties":
@@ -31,8 +32,31 @@ def schema_problems(config: Any, schema: Mapping[str, Any]) -> Iterator[Problem]
         elif error.validator == "required":
             # There is one error for each missing key, and only the message names the key.
             yield [*path, error.message.split("'")[1]], "this key is required"
+        elif quotes := _quotes(error):
+            # One line tells it of all items of a list.
+            key = path[:-1] if isinstance(error.path[-1], int) else path
+            if tuple(key) not in told:
+                yield key, quotes
+            told.add(tuple(key))
         else:
             yield path or ["(config)"], _expectation(error)
+
+
+def _quotes(error: jsonschema.ValidationError) -> str:
+    """Return what to write for a text that YAML read as another value; "" for other errors."""
+    wants_text = error.validator == "type" and "string" in str(error.validator_value)
+    if not (wants_text and error.path) or isinstance(error.instance, list | dict | None):
+        return ""
+    if isinstance(error.instance, bool):
+        return (
+            "expected a text; YAML reads yes, no, on, off, true and false as truth values: write "
+            "them in quotes, as in 'yes'"
+        )
+    kind = "number" if isinstance(error.instance, int | float) else type(error.instance).__name__
+    return (
+        f"expected a text; YAML reads {error.instance} as a {kind}: write it in quotes, "
+        f"'{error.instance}'"
+    )
 
 
 # The expectation that a value did not meet, by the schema's keyword.

@@ -251,3 +251,10 @@ def test_any_other_file_is_refused_with_the_command_that_rebuilds_it(hashed, dam
 def test_a_file_that_is_not_there_is_missing(tmp_path):
     with pytest.raises(UserError, match=r"a\.pt: the file is missing$"):
         files.check_hash(tmp_path / "a.pt")
+
+
+def test_a_pipe_is_no_file_to_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (tmp_path / "pipe.csv", "/dev/null"):
+        with pytest.raises(UserError, match="is a pipe or a device"), files.opened(path):
+            pass

@@ -192,6 +192,19 @@ def test_other_text_is_no_number(tmp_path, text):
     assert problems(path) == [f"mine.yaml: train.weight_decay: expected number, got '{text}'"]
 
 
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        ("[yes, no]", "YAML reads yes, no, on, off, true and false as truth values: write them in quotes, as in 'yes'"),
+        ("[0, 1, 2]", "YAML reads 0 as a number: write it in quotes, '0'"),
+        ("[low, 2020-01-01]", "YAML reads 2020-01-01 as a date: write it in quotes, '2020-01-01'"),
+    ],
+)  # fmt: skip
+def test_classes_that_yaml_takes_for_no_text_are_told_once(tmp_path, classes, told):
+    path = write(tmp_path, f"tasks: {{x: {{kind: multiclass, field: y, classes: {classes}}}}}")
+    assert problems(path) == [f"mine.yaml: tasks.x.classes: expected a text; {told}"]
+
+
 # --- mistakes ---------------------------------------------------------------------------------
 
 
