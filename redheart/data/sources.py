@@ -23,6 +23,8 @@ UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 # In characters. No word, escape or sign of an exponent of JSON is longer.
 LONGEST_WORD = 16
+# The only other error of Python's reader of JSON: it reads no longer number.
+LONG_NUMBER = "a number of more than 4,300 digits; write it as a text"
 JSON_SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -97,6 +99,8 @@ def parse_line(line: bytes) -> Any:
         raise ValueError(f"broken JSON at column {error.colno} ({error.msg})") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except ValueError:
+        raise ValueError(LONG_NUMBER) from None
 
 
 def _bare(content: bytes) -> bytes:
@@ -191,7 +195,10 @@ class _Window:
                 if not (is_cut and self._grow()):
                     self.refuse(error.msg, error.pos)
             except (ValueError, RecursionError) as error:
-                raise UserError(f"{self.path}: unreadable JSON ({error}); use JSON Lines") from None
+                reason = "nested too deeply" if isinstance(error, RecursionError) else LONG_NUMBER
+                raise UserError(
+                    f"{self.path}: unreadable JSON ({reason}); use JSON Lines"
+                ) from None
             else:
                 # The end of the piece may cut a number.
                 if not (self._is_near(end) and self._grow()):

@@ -229,6 +229,6 @@ def _refuse_empty(
             f"split: too few records: {len(strata)} records in {len(set(strata))} classes cannot "
             f"fill {len(PARTS)} parts ({', '.join(empty)} would be empty; classes of fewer than "
             f"{SHARED_CLASS} records and large linked groups are not shared out); add "
-            "records (near-duplicates that deduplication removed do not count: dedup.threshold), "
-            "raise that part's share, or stratify by a coarser field"
+            "records, raise that part's share, or stratify by a coarser field (near-duplicates "
+            "that deduplication removed do not count: dedup.threshold)"
         )

@@ -116,3 +116,14 @@ def test_input_files(tmp_path: Path) -> None:
         input_files(tmp_path / "absent")
     with pytest.raises(UserError, match=r"is a directory; name a file, or a folder that `datasets"):
         input_files(tmp_path)
+
+
+def test_a_number_of_thousands_of_digits_is_refused_in_words(items) -> None:
+    number = b"9" * 5000
+    told = "a number of more than 4,300 digits; write it as a text"
+    assert items(b'{"x": %b}\n{"x": 1}' % number) == [("line 1", f"! {told}"), ("line 2", {"x": 1})]
+    assert error(items, b'[{"x": %b}]' % number).endswith(
+        f"unreadable JSON ({told}); use JSON Lines"
+    )
+    ((_, row),) = items(b"x,y\n%b,[%b]\n" % (number, number), "in.csv")
+    assert row == {"x": number.decode(), "y": f"[{number.decode()}]"}
