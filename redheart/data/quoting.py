@@ -2,7 +2,7 @@
 
 Two readings of a table are possible. In the quoted one (RFC 4180) a mark at the beginning of a cell
 opens it, so that it may hold separators and line breaks. In the plain one every line is a row, and
-a mark is a character like any other. `docs/decisions/012-quotes-in-tables.md` says why a table is
+a mark is a character like any other. docs/decisions/012-quotes-in-tables.md says why a table is
 read in the one way or in the other, and when it is refused.
 """
 
