@@ -25,6 +25,12 @@ try:
 except UserError as error:
     sys.exit(f"error: the config cannot be used\n{error}")
 
+if workflow.is_main_process:
+    try:
+        steps.check_forced(steps.anew(os.environ.get(steps.ANEW, "")), sys.argv)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
 RUN = f"results/{CONFIG['run']}"
 SOURCE = [f"{RUN}/data/corpus.jsonl"]
 if CONFIG["data"]["source"] != "demo":
@@ -82,7 +88,7 @@ wildcard_constraints:
     part="|".join(PARTS),
     shard=r"\d+",
     seed=r"\d+",
-    epoch=r"\d{3}",
+    epoch=r"\d{3,}",
     offset=r"-?\d+",
     rate=r"[0-9.e+-]+",
 

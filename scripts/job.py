@@ -88,9 +88,11 @@ class Job(Inputs):
         """
         outputs = {name: self.output[name] for name in names or dict(self.output.items())}
         action = self.action(step, uses, extra)
-        outcome = self.store.run(action, outputs, compute)
+        anew = action.step in steps.anew(os.environ.get(steps.ANEW, ""))
+        outcome = self.store.run(action, outputs, compute, anew)
         target = os.path.relpath(next(iter(outputs.values())), self.ledger.path.parent)
         facts = {**_facts(), **self._noted} if outcome.outcome == "computed" else {}
+        facts |= {"why": f"{steps.ANEW} names it"} if anew else {}
         self._noted = {}
         self.ledger.add(outcome, target, self.store, **facts)
         logging.info("%s: %s", action.step, outcome.outcome)

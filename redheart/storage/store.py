@@ -81,6 +81,7 @@ class Store:
         action: Action,
         outputs: Mapping[str, str | Path],
         compute: Callable[[Path], Mapping[str, str] | None],
+        anew: bool = False,
     ) -> Outcome:
         """Bring an action's outputs to their places; compute them only if the store lacks them.
 
@@ -92,10 +93,12 @@ class Store:
             Writes a file under each of these names into the folder that it is called with. It may
             return the SHA-256 of the files that it hashed while it wrote them. When it raises,
             nothing is stored.
+        anew
+            Forget what the store has of the action, and compute.
         """
         started = time.monotonic()
         with self._lock(action.key):
-            is_stored = self.is_intact(action.key, outputs)
+            is_stored = not anew and self.is_intact(action.key, outputs)
             if not is_stored:
                 shutil.rmtree(self.folder(action.key), ignore_errors=True)
                 self._compute(action, outputs, compute)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -22,6 +23,9 @@ from redheart.storage.store import Store
 from redheart.sweep.choice import ChoiceOptions
 from redheart.workflow import fingerprint
 
+# The environment variable with the steps that are computed whatever the store knows, and the word
+# in it that means every step.
+ANEW, ALL = "REDHEART_ANEW", "all"
 # The file of the store that keeps the fingerprints.
 FINGERPRINTS = "fingerprints.json"
 
@@ -122,6 +126,34 @@ def settings(text: str) -> dict[str, Any]:
         else:
             nested["tasks" if section == "labels" else section] = value
     return nested
+
+
+def anew(names: str) -> frozenset[str]:
+    """Return the steps that are computed whatever the store knows.
+
+    Parameters
+    ----------
+    names
+        The value of the environment variable `ANEW`: names of steps, separated by commas, or `all`.
+    """
+    words = {word.strip() for word in names.split(",")} - {""}
+    for word in sorted(words - {ALL, *STEPS}):
+        raise UserError(f"{ANEW}: there is no step '{word}'{did_you_mean(word, [ALL, *STEPS])}")
+    return frozenset(STEPS if ALL in words else words)
+
+
+def check_forced(chosen: frozenset[str], command: Sequence[str]) -> None:
+    """Refuse a command of Snakemake that would not start the jobs of these steps.
+
+    Raises
+    ------
+    UserError
+        Snakemake leaves jobs alone whose outputs are there, and no option forces them.
+    """
+    rules = {roots(step)[0].removeprefix("scripts.").partition(":")[0] for step in chosen}
+    named = "--forceall" if chosen == set(STEPS) else f"--forcerun {' '.join(sorted(rules))}"
+    if chosen and not any(re.match(r"--force|-[A-Za-z]*[fFR]", word) for word in command):
+        raise UserError(f"{ANEW} changes only jobs that run; let them run: add {named}")
 
 
 def codes(store: Store) -> dict[str, str]:

@@ -56,6 +56,14 @@ def test_the_second_time_it_is_restored(store, tmp_path):
     assert compute.calls == 1
 
 
+def test_what_is_asked_for_anew_is_computed_and_replaces_what_was_stored(store, tmp_path):
+    target = tmp_path / "a"
+    store.run(ACTION, {"weights": target}, Writer(b"wrong"))
+    assert store.run(ACTION, {"weights": target}, Writer(b"right"), anew=True).outcome == "computed"
+    assert store.run(ACTION, {"weights": target}, Writer()).outcome == "restored"
+    assert target.read_bytes() == b"right"
+
+
 def test_a_changed_result_file_is_put_right(store, tmp_path):
     target = tmp_path / "a"
     store.run(ACTION, {"weights": target}, Writer())

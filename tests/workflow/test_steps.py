@@ -405,3 +405,34 @@ def test_an_unknown_step_is_refused_with_the_nearest(store):
         steps.accept("train_legs", store, "")
     with pytest.raises(UserError, match="no step 'qqq'; steps: generate_corpus, "):
         steps.accept("qqq", store, "")
+
+
+# --- steps that are computed whatever the store knows ----------------------------------------
+
+
+def test_steps_are_named_by_commas_or_all_and_a_typo_is_refused():
+    assert steps.anew("") == steps.anew(" , ") == frozenset()
+    assert steps.anew("train_leg, evaluate_checkpoint") == {"train_leg", "evaluate_checkpoint"}
+    assert steps.anew("all") == set(STEPS)
+    with pytest.raises(UserError, match=r"no step 'train_lag'; did you mean 'train_leg'\?"):
+        steps.anew("train_leg,train_lag")
+
+
+@pytest.mark.parametrize(
+    ("names", "words", "add"),
+    [
+        ("train_leg,evaluate_checkpoint", "-n --configfile x", "add --forcerun train_leg$"),
+        ("all", "-c1", "add --forceall$"),
+        ("all", "-nF", None),
+        ("train_leg", "-R train_leg", None),
+        ("train_leg", "--forcerun=train_leg", None),
+        ("", "-n", None),
+    ],
+)
+def test_a_command_that_would_not_start_their_jobs_is_refused(names, words, add):
+    chosen, command = steps.anew(names), ["snakemake", *words.split()]
+    if add is None:
+        steps.check_forced(chosen, command)
+    else:
+        with pytest.raises(UserError, match=add):
+            steps.check_forced(chosen, command)
