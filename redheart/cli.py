@@ -13,6 +13,7 @@ from typing import Any
 
 from redheart import __version__, terminal
 from redheart.errors import UserError
+from redheart.storage import files
 
 # `import` names at most this many refused records.
 REFUSALS_SHOWN = 20
@@ -26,6 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
+        for name, value in vars(parsed).items():
+            several = isinstance(value, list)
+            setattr(
+                parsed, name, [*map(files.expanded, value)] if several else files.expanded(value)
+            )
         parsed.run(parsed)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+# The largest seed of every generator of random numbers that a run uses.
+LARGEST_SEED = 2**32 - 1
+
 
 class Limit:
     """A limit on the values of a setting."""
@@ -59,6 +62,12 @@ class Hint(Limit):
     """The words that a message uses in place of the regular expression."""
 
     keyword = "patternHint"
+
+
+class MostItems(Limit):
+    """A list with at most so many items."""
+
+    keyword = "maxItems"
 
 
 class NotEmpty(Limit):

@@ -48,12 +48,23 @@ def test_check_reads_later_files_over_earlier_ones(capsys, tmp_path):
 
 def test_check_says_what_is_wrong_in_one_line_and_fails(capsys, tmp_path):
     bad = tmp_path / "bad.yaml"
-    bad.write_text("tasks: {regret: {kind: regression, field: r}}\ntrain: {epocs: 3}\n")
+    bad.write_text("run: x\ntasks: {regret: {kind: regression, field: r}}\ntrain: {epocs: 3}\n")
     assert run(capsys, "check", bad) == (
         1,
         "",
         f"error: {bad}: train.epocs: unknown key; did you mean 'epochs'?\n",
     )
+
+
+@pytest.mark.parametrize(
+    "words", ["check ~/absent.yaml", "parts ~/absent", "accept --all --store ~/absent"]
+)
+def test_the_home_folder_is_written_out_in_every_path(capsys, tmp_path, monkeypatch, words):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    _, output, errors = run(capsys, *words.split())
+    assert str(tmp_path / "absent") in errors or "never computed anything" in output
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
@@ -109,7 +120,7 @@ def test_import_under_a_config_checks_labels_as_a_run_does(capsys, tmp_path):
     tasks = {"code": {"kind": "multiclass", "field": "code", "classes": ["1", "2"]}}
     data = {"max_rejected_share": 1, "columns": {"text": "body", "code": "class"}}
     config = tmp_path / "mine.yaml"
-    config.write_text(yaml.safe_dump({"tasks": tasks, "data": data}))
+    config.write_text(yaml.safe_dump({"run": "x", "tasks": tasks, "data": data}))
     source, target = tmp_path / "in.csv", tmp_path / "out.jsonl"
     source.write_text("said,class\n" + "a,1\nb,2\n" + "c,3\n" * 30)
     done = run(capsys, "import", source, target, "--config", config, "--column", "text=said")

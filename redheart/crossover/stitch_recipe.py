@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from redheart.errors import UserError
-from redheart.limits import Distinct, NotEmpty
+from redheart.limits import AtLeast, AtMost, Distinct, MostItems, NotEmpty
 from redheart.recipe.groups import BACKBONE, TRUNK, trunk_is_frozen
 from redheart.storage import files, run_files
 
@@ -26,7 +26,12 @@ Load = Callable[[int], State]
 class CrossoverOptions:
     """Which variants of the stitched model are made."""
 
-    offsets: Annotated[tuple[int, ...], NotEmpty(), Distinct()] = (-4, -2, 0, 2, 4)
+    offsets: Annotated[
+        tuple[Annotated[int, AtLeast(-100_000), AtMost(100_000)], ...],
+        NotEmpty(),
+        MostItems(100),
+        Distinct(),
+    ] = (-4, -2, 0, 2, 4)
     """Shifts of all sweet spots, in epochs; a variant each."""
 
 

@@ -20,7 +20,7 @@ from numpy.random import Generator
 from rapidfuzz import fuzz, process
 
 from redheart.errors import UserError
-from redheart.limits import AtLeast, AtMost
+from redheart.limits import LARGEST_SEED, AtLeast, AtMost
 from redheart.tasks import metrics
 from redheart.tasks.task import Task, target_matrix
 
@@ -131,19 +131,19 @@ KOREAN: Grammar = {  # each name ends in a vowel, so that 가 and 와 fit; 도 f
 class CorpusOptions:
     """The generated demo corpus."""
 
-    records: Annotated[int, AtLeast(1)] = 700
+    records: Annotated[int, AtLeast(1), AtMost(1_000_000)] = 700
     """Number of records, planted copies included."""
     duplicates: Annotated[float, AtLeast(0), AtMost(0.5)] = 0.06
     """Share of the records that are near copies of other ones."""
     label_noise: Annotated[float, AtLeast(0), AtMost(1)] = 0.1
     """Share of the originals' verdicts that are replaced by another."""
-    target_noise: Annotated[float, AtLeast(0)] = 1.0
+    target_noise: Annotated[float, AtLeast(0), AtMost(1_000)] = 1.0
     """Factor on the noise of the numeric targets."""
     korean: Annotated[float, AtLeast(0), AtMost(1)] = 0.4
     """Share of the originals that are in Korean."""
     missing: Annotated[float, AtLeast(0), AtMost(1)] = 0.03
     """Share of the originals that lack a label, for each task by itself."""
-    seed: Annotated[int, AtLeast(0)] = 0
+    seed: Annotated[int, AtLeast(0), AtMost(LARGEST_SEED)] = 0
     """Seed of everything that is drawn."""
 
 

@@ -33,7 +33,7 @@ class RecordOptions:
 
     max_rejected_share: Annotated[float, AtLeast(0), AtMost(1)] = 0.05
     """Share of the records that may be refused before the run stops."""
-    max_text_characters: Annotated[int, AtLeast(1)] = 100_000
+    max_text_characters: Annotated[int, AtLeast(1), AtMost(1_000_000_000)] = 100_000
     """Characters that a text may have; a longer one is refused."""
     columns: Mapping[str, Annotated[str, NotEmpty()]] | None = None
     """Fields of the records, each with the column of the source that it is taken from, as in

@@ -43,7 +43,7 @@ class DedupOptions:
     policy: Literal["keep_first", "cluster"] = "keep_first"
     """`keep_first`: a record goes if it resembles an earlier kept one, so a chain may keep several;
     `cluster`: one record of each connected group stays, the first."""
-    shards: Annotated[int, AtLeast(1)] = 1
+    shards: Annotated[int, AtLeast(1), AtMost(1_000)] = 1
     """Jobs among which the search is divided, for a cluster; the answer is the same."""
 
 

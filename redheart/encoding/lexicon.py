@@ -19,7 +19,7 @@ from typing import Annotated
 
 import numpy as np
 
-from redheart.limits import AtLeast
+from redheart.limits import AtLeast, AtMost
 from redheart.storage import files
 
 # Words of one letter count (Korean has many), and so do runs of punctuation.
@@ -33,7 +33,7 @@ Hashes = np.ndarray  # uint32
 class LexiconOptions:
     """Which n-grams the lexical branches read."""
 
-    features: Annotated[int, AtLeast(1)] = 30_000
+    features: Annotated[int, AtLeast(1), AtMost(10_000_000)] = 30_000
     """N-grams kept of words, and as many of characters: those in most training texts."""
 
 

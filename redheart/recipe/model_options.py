@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, TypeVar
 
 from redheart.errors import UserError, did_you_mean
-from redheart.limits import AtLeast, Below, Distinct, OneOf
+from redheart.limits import AtLeast, AtMost, Below, Distinct, MostItems, OneOf
 from redheart.recipe.groups import ADVANCED, BACKBONE, DSP, HEAD, KALMAN, LEXICAL, NEURAL
 from redheart.tasks.task import Task
 
@@ -24,17 +24,17 @@ class ModelOptions:
     preset: Annotated[str, OneOf([*PRESETS])] = "tiny"
     """Sizes of all modules. `tiny`: milliseconds a step on a CPU; `small`: minutes an epoch;
     `730m`: for a GPU."""
-    dimension: Annotated[int | None, AtLeast(2)] = None
+    dimension: Annotated[int | None, AtLeast(2), AtMost(16_384)] = None
     """Width of the backbone's features; an even multiple of `attention_heads`."""
-    layers: Annotated[int | None, AtLeast(1)] = None
+    layers: Annotated[int | None, AtLeast(1), AtMost(512)] = None
     """Transformer layers in the backbone."""
-    attention_heads: Annotated[int | None, AtLeast(1)] = None
+    attention_heads: Annotated[int | None, AtLeast(1), AtMost(512)] = None
     """Attention heads of a layer."""
-    feedforward: Annotated[int | None, AtLeast(1)] = None
+    feedforward: Annotated[int | None, AtLeast(1), AtMost(131_072)] = None
     """Hidden units in the feed-forward half of a layer."""
     dropout: Annotated[float | None, AtLeast(0), Below(1)] = None
     """Share of activations dropped in training, in every module."""
-    advanced: Annotated[tuple[str, ...] | None, Distinct()] = None
+    advanced: Annotated[tuple[str, ...] | None, MostItems(1_000), Distinct()] = None
     """Tasks that get an advanced analyzer; null: emotion, regret and bentham where the config has
     them."""
     signal: bool | str | None = None
@@ -43,7 +43,7 @@ class ModelOptions:
     lexical: bool | None = None
     """Whether each task has a lexical branch, a linear model on the text's n-grams; null: true but
     for the preset `730m`."""
-    freeze_after: Annotated[int | None, AtLeast(0)] = None
+    freeze_after: Annotated[int | None, AtLeast(0), AtMost(100_000)] = None
     """Completed epochs after which the backbone learns no more. null: it always learns. 0: it never
     learns; its features are stored, and none of its weights are trained or saved."""
 

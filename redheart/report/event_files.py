@@ -47,12 +47,12 @@ def scalars(folder: Path) -> Iterator[tuple[int, dict[str, float]]]:
     folder
         The folder of a seed.
     """
-    for path in sorted(folder.glob(run_files.steps("*"))):
+    for path in sorted(folder.glob(run_files.steps("*")), key=run_files.epoch_of):
         step = 0
         for row in files.read_lines(path, {"step": int}):
             step = row.pop("step")
             yield step, flat(row, "step/")
-        table = folder / run_files.metrics(path.stem.rpartition("_")[2])
+        table = folder / run_files.metrics(run_files.epoch_of(path))
         if table.is_file():
             yield step, flat(files.read_json(table, dict))
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from redheart.duplicates.search import LOWEST_THRESHOLD
 from redheart.errors import UserError
-from redheart.limits import Above, AtLeast, AtMost, Below, NotEmpty
+from redheart.limits import LARGEST_SEED, Above, AtLeast, AtMost, Below, NotEmpty
 from redheart.spelling import nfc
 from redheart.tasks.task import Record, lookup
 
@@ -47,9 +47,9 @@ class SplitOptions:
     """Share that is measured once, at the end."""
     audit_threshold: Annotated[float, AtLeast(0.5), AtMost(1)] = 0.80
     """Similarity from which two records stay in one part."""
-    length_bins: Annotated[int, AtLeast(1)] = 10
+    length_bins: Annotated[int, AtLeast(1), AtMost(1_000)] = 10
     """Least number of quantile bins of a large class's text lengths; each bin is shared out."""
-    seed: Annotated[int, AtLeast(0)] = 0
+    seed: Annotated[int, AtLeast(0), AtMost(LARGEST_SEED)] = 0
     """Seed of the split; another seed is another split."""
     keep: Annotated[str | None, NotEmpty()] = None
     """File that says which records stay in which part (`redheart parts` prints it); null: none."""

@@ -167,6 +167,24 @@ def writable(path: str | Path) -> Iterator[None]:
         ) from None
 
 
+def expanded(path: Any) -> Any:
+    """Return a path that the user wrote, with the home folder in place of a `~` at its beginning.
+
+    Other values are returned as they are.
+
+    Raises
+    ------
+    UserError
+        The path names the home of a user whom this machine does not know.
+    """
+    if not isinstance(path, str | Path) or not str(path).startswith("~"):
+        return path
+    whole = os.path.expanduser(path)
+    if str(whole).startswith("~"):
+        raise UserError(f"{path}: no user of that name has a home here; for a file, write ./{path}")
+    return type(path)(whole)
+
+
 def remove_unfinished(path: str | Path) -> None:
     """Delete the temporary files of `path` that killed processes left.
 

@@ -49,8 +49,13 @@ def seed_of(path: str | Path) -> str:
 # --- below the folder of a seed: the files of legs, and those of phase 4 -------------------------
 
 
+def epoch_of(path: Path) -> int:
+    """Return the epoch in the name of a checkpoint's file."""
+    return int(path.stem.rpartition("_")[2])
+
+
 def epoch_in_name(epoch: int | str) -> str:
-    """Return an epoch as file names hold it: with three digits, so that names sort as epochs do."""
+    """Return an epoch as file names hold it: with three digits, and more from 1000 on."""
     return epoch if isinstance(epoch, str) else f"{epoch:03d}"
 
 

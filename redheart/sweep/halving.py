@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Annotated, Any
 
 from redheart.json_values import Json, or_null
-from redheart.limits import Above, AtLeast
+from redheart.limits import Above, AtLeast, AtMost
 from redheart.sweep.choice import Ranking, rank
 from redheart.sweep.trials import join_repeats
 
@@ -23,9 +23,9 @@ from redheart.sweep.trials import join_repeats
 class HalvingOptions:
     """How the sweep spares rates that fall behind."""
 
-    rungs: Annotated[int, AtLeast(1)] = 1
+    rungs: Annotated[int, AtLeast(1), AtMost(20)] = 1
     """Rungs of successive halving; 1: every rate trains all epochs with all seeds."""
-    reduction_factor: Annotated[float, Above(1)] = 3.0
+    reduction_factor: Annotated[float, Above(1), AtMost(1_000)] = 3.0
     """One rate in this many goes on to the next rung, which costs as many times more."""
 
 

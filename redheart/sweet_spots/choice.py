@@ -44,11 +44,11 @@ class SweetSpotOptions:
     false_alarm_rate: Annotated[float, AtLeast(0.001), AtMost(0.5)] = 0.05
     """Share of flat or falling curves that may be called overfitting, and of equal epochs that may
     be told apart."""
-    gap_weight: Annotated[float, AtLeast(0)] = 0.2
+    gap_weight: Annotated[float, AtLeast(0), AtMost(1_000)] = 0.2
     """Weight of the gap between training and validation loss, in the selector `document`."""
-    stability_weight: Annotated[float, AtLeast(0)] = 0.1
+    stability_weight: Annotated[float, AtLeast(0), AtMost(1_000)] = 0.1
     """Weight of the stability of the gradients, in the selector `document`."""
-    smoothing: Annotated[int, AtLeast(1)] = 3
+    smoothing: Annotated[int, AtLeast(1), AtMost(10_000)] = 3
     """Checkpoints in the centred moving mean over the curves; an odd number; 1: no smoothing."""
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from redheart.errors import UserError, did_you_mean
-from redheart.limits import AtLeast, Distinct, Matching, NotEmpty
+from redheart.limits import AtLeast, AtMost, Distinct, Hint, Matching, MostItems, NotEmpty
 from redheart.spelling import nfc
 
 Kind = Literal["distribution", "multiclass", "multilabel", "regression"]
@@ -32,16 +32,20 @@ LARGEST = float(np.finfo(np.float32).max)
 class Task:
     """One thing to predict for every text."""
 
-    name: Annotated[str, Matching("^[A-Za-z][A-Za-z0-9_]*$")]
+    name: Annotated[
+        str,
+        Matching("^[A-Za-z][A-Za-z0-9_]*$"),
+        Hint("expected letters, digits and _, a letter first"),
+    ]
     """The task's name: the key in the config."""
     kind: Kind
     """What the label is. `distribution`: shares of classes; `multiclass`: one class; `multilabel`:
     any number of classes; `regression`: one number or several."""
     field: Annotated[str, NotEmpty()]
     """Where the label stands in a record; dots reach into objects (`metadata.label`)."""
-    classes: Annotated[tuple[Annotated[str, NotEmpty()], ...], Distinct()] = ()
+    classes: Annotated[tuple[Annotated[str, NotEmpty()], ...], MostItems(10_000), Distinct()] = ()
     """Names of the outputs, in order; may be empty for a regression of one number."""
-    weight: Annotated[float, AtLeast(0)] = 1.0
+    weight: Annotated[float, AtLeast(0), AtMost(1e6)] = 1.0
     """Factor of the task's loss in the sum over tasks."""
     normalize: bool = False
     """Whether the values are counts, to be divided by their sum; for `distribution` alone."""

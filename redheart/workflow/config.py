@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,11 @@ from redheart.tasks.task import parse_tasks
 from redheart.workflow.problems import Origin, cross_problems, schema_problems
 from redheart.workflow.sections import SECTIONS, defaults
 
+# The keys whose values are paths; a model's id has no `~`.
+PATHS = (("data", "source"), ("split", "keep"), ("model", "pretrained"), ("store", "path"))
+# The loader in C takes a tenth of the time, where it is there.
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 SCHEMA = Path(__file__).parents[2] / "config" / "schemas" / "config.schema.json"
 
 
@@ -37,20 +43,26 @@ def effective(raw: Mapping[str, Any], paths: Sequence[str | Path] = ()) -> dict[
         The config has problems. The message has one line for each: file, key, what was expected,
         the nearest valid key.
     """
+    contents = [(str(path), read_file(path)) for path in paths]
     schema = files.read_json(SCHEMA)
     settings = _numbers(raw, schema)
     problems = [*schema_problems(settings, schema)]
     if not problems:
         complete = _fill(settings, defaults())
+        for section, key in PATHS:
+            try:
+                complete[section][key] = files.expanded(complete[section][key])
+            except UserError as error:
+                problems.append(([section, key], str(error)))
         train = complete["train"]
         train["schedule_epochs"] = train["schedule_epochs"] or train["epochs"]
         # A trial follows the schedule of the main training, and learns nothing after its end.
         complete["sweep"]["epochs"] = min(complete["sweep"]["epochs"], train["schedule_epochs"])
-        problems = [*cross_problems(complete)]
+        problems += cross_problems(complete)
         if not problems:
             complete["model"]["signal"] = _signal_task(complete)
     if problems:
-        origin = Origin(paths)
+        origin = Origin(contents)
         raise UserError(
             "\n".join(f"{origin.of(path)}{'.'.join(path)}: {text}" for path, text in problems)
         )
@@ -67,16 +79,60 @@ def read(paths: Sequence[str | Path]) -> dict[str, Any]:
     """
     merged: dict[str, Any] = {}
     for path in paths:
-        try:
-            content = yaml.safe_load(Path(path).read_text("utf-8")) or {}
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-        except yaml.YAMLError as error:
-            raise UserError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from None
-        if not isinstance(content, Mapping):
-            raise UserError(f"{path}: expected keys and values, got {type(content).__name__}")
-        merged = _merged(merged, content)
+        merged = _merged(merged, read_file(path))
     return effective(merged, paths)
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """Read one config file as it is written.
+
+    Raises
+    ------
+    UserError
+        The file is missing, is no YAML in UTF-8, is no mapping, or has a key that stands twice or
+        is no text.
+    """
+    try:
+        text = Path(path).read_text("utf-8-sig")
+        loader = LOADER(text)
+        node = loader.get_single_node()
+        _check_keys(node, path)
+        content = loader.construct_document(node) if node else {}
+        json.dumps(content, default=str)  # a list that holds itself is a ValueError
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except UnicodeDecodeError as error:
+        line = Path(path).read_bytes()[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}: line {line} is no UTF-8; save the file as UTF-8") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected keys and values, got {type(content).__name__}")
+    return content
+
+
+def _check_keys(root: yaml.Node | None, path: str | Path) -> None:
+    """Refuse a key that is no text, which no setting has, and a key that would replace another."""
+    waiting, visited = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, yaml.CollectionNode) or id(node) in visited:
+            continue
+        visited.add(id(node))
+        waiting += [
+            part for item in node.value for part in (item if isinstance(item, tuple) else [item])
+        ]
+        lines: dict[str, int] = {}
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            line = key.start_mark.line + 1
+            if key.tag not in KEY_TAGS:
+                raise UserError(f"{path}: line {line}: a key must be a text; put it into quotes")
+            if key.value in lines:
+                raise UserError(
+                    f"{path}: line {line}: the key '{key.value}' stands in line {lines[key.value]} "
+                    "already, and one of the two would be lost; join them"
+                )
+            lines[key.value] = line
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

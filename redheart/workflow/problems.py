@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jsonschema
-import yaml
 
 from redheart.encoding import sentences
 from redheart.errors import UserError, did_you_mean
@@ -15,6 +13,9 @@ from redheart.recipe.build import build
 from redheart.recipe.model_options import ModelOptions, resolve
 from redheart.tasks.task import parse_tasks
 from redheart.workflow.sections import SECTIONS
+
+# Snakemake plans about a thousand jobs in a second.
+MOST_JOBS = 10_000
 
 Problem = tuple[list[str], str]
 
@@ -31,7 +32,9 @@ def schema_problems(config: Any, schema: Mapping[str, Any]) -> Iterator[Problem]
                 yield [*path, key], f"unknown key{did_you_mean(key, keys)}"
         elif error.validator == "required":
             # There is one error for each missing key, and only the message names the key.
-            yield [*path, error.message.split("'")[1]], "this key is required"
+            key = error.message.split("'")[1]
+            about = _of(error)["properties"][key].get("description", "").rstrip(".")
+            yield [*path, key], f"this key is required ({about})"
         elif quotes := _quotes(error):
             # One line tells it of all items of a list.
             key = path[:-1] if isinstance(error.path[-1], int) else path
@@ -66,23 +69,54 @@ _EXPECTED = {
     "maximum": "expected {} or less",
     "exclusiveMaximum": "expected less than {}",
     "minItems": "expected at least {} item(s)",
+    "maxItems": "expected at most {} items",
+    "minLength": "expected a text that is not empty",
+    "minProperties": "expected at least one key with a value",
     "uniqueItems": "expected no value twice",
 }
+# What a message calls the types of a schema.
+_TYPES = {
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "a text",
+    "array": "a list",
+    "object": "keys with values",
+    "null": "null",
+}
+# A message shows so many characters of a wrong value.
+_SHOWN = 60
 
 
 def _expectation(error: jsonschema.ValidationError) -> str:
     allowed: Any = error.validator_value
     hint = ""
     if error.validator == "type":
-        expected = f"expected {' or '.join(allowed) if isinstance(allowed, list) else allowed}"
+        types = allowed if isinstance(allowed, list) else [allowed]
+        expected = f"expected {' or '.join(_TYPES[name] for name in types)}"
     elif error.validator == "enum":
-        expected = f"expected one of {', '.join(map(str, allowed))}"
+        names = ["null" if name is None else str(name) for name in allowed]
+        expected = f"expected one of {', '.join(names)}"
         hint = did_you_mean(error.instance, allowed)
     elif error.validator == "pattern":
         expected = str(_of(error).get("patternHint", f"expected a text like {allowed}"))
     else:
         expected = _EXPECTED.get(str(error.validator), error.message).format(allowed)
-    return f"{expected}, got {error.instance!r}{hint}"
+    if error.validator == "uniqueItems":
+        return f"{expected}, got {_shown(_twice(error.instance))} twice"
+    return f"{expected}, got {_shown(error.instance)}{hint}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a config file has it, and no more of it than fits into a line."""
+    words = {None: "null", True: "true", False: "false"}
+    is_word = value is None or isinstance(value, bool)
+    text = words[value] if is_word else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _twice(values: Sequence[Any]) -> Any:
+    return next(value for place, value in enumerate(values) if value in values[:place])
 
 
 def _of(error: jsonschema.ValidationError) -> Mapping[str, Any]:
@@ -99,6 +133,7 @@ def cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
             f"{train['epochs']} epochs outlast the schedule of {train['schedule_epochs']}, at "
             "whose end the rate is 0; raise train.schedule_epochs or train.final_rate",
         )
+    yield from _too_many_jobs(config)
     if train["devices"] > 1 and train["precision"] == "fp16":
         text = (
             "fp16 skips steps, which several devices cannot agree on; set bf16, or train.devices: 1"
@@ -117,6 +152,21 @@ def cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
                 key, _, text = str(error).partition(": ")
                 names_key = key.startswith(f"{name}.")
                 yield (key.split("."), text) if names_key else ([name], str(error))
+
+
+def _too_many_jobs(config: Mapping[str, Any]) -> Iterator[Problem]:
+    train, sweep = config["train"], config["sweep"]
+    legs = len(config["seeds"]) * -(-train["epochs"] // train["checkpoint_every"])
+    trials = len(sweep["learning_rates"]) * len(sweep["seeds"]) * sweep["rungs"]
+    for path, jobs, what, change in (
+        (["train", "checkpoint_every"], legs, "checkpoints of all seeds", "raise it"),
+        (["sweep", "seeds"], trials, "trials of all rates and rungs", "name fewer"),
+    ):
+        if jobs > MOST_JOBS:
+            yield (
+                path,
+                f"{jobs:,} {what}: to plan more than {MOST_JOBS:,} takes minutes; {change}",
+            )
 
 
 def _trunk_problems(model: Mapping[str, Any]) -> Iterator[Problem]:
@@ -143,10 +193,8 @@ def _task_problems(name: str, task: Mapping[str, Any]) -> Iterator[Problem]:
 class Origin:
     """Tells from which of several config files a key came: the last one that holds the key."""
 
-    def __init__(self, paths: Sequence[str | Path]) -> None:
-        self.contents = [
-            (str(path), yaml.safe_load(Path(path).read_text("utf-8")) or {}) for path in paths
-        ]
+    def __init__(self, contents: Sequence[tuple[str, Any]]) -> None:
+        self.contents = contents
 
     def of(self, path: Sequence[str]) -> str:
         """Return the name of the last file with a key, or with the nearest key above it."""

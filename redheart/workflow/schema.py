@@ -141,11 +141,12 @@ def _values(hint: Any) -> Json:
     if not is_dataclass(kind):
         return {"additionalProperties": value_schema(kind)}
     properties = _properties(kind)
-    pattern = properties.pop("name")["pattern"]
+    name = properties.pop("name")
+    key = {keyword: name[keyword] for keyword in ("pattern", "patternHint") if keyword in name}
     required = [key for key in _required(kind) if key in properties]
     about = inspect.getdoc(kind)
     return {
-        "propertyNames": {"pattern": pattern},
+        "propertyNames": key,
         "additionalProperties": {"description": about, **_object(properties, required)},
     }
 

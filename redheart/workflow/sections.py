@@ -12,7 +12,18 @@ from redheart.data.records import RecordOptions
 from redheart.duplicates.removal import DedupOptions
 from redheart.encoding.lexicon import LexiconOptions
 from redheart.encoding.trunk import TrunkOptions
-from redheart.limits import Above, AtLeast, Distinct, Hint, Matching, NotEmpty, OneOf
+from redheart.limits import (
+    LARGEST_SEED,
+    Above,
+    AtLeast,
+    AtMost,
+    Distinct,
+    Hint,
+    Matching,
+    MostItems,
+    NotEmpty,
+    OneOf,
+)
 from redheart.machine.memory_plan import AUTO
 from redheart.machine.tiers import TIERS
 from redheart.recipe.model_options import ModelOptions
@@ -37,9 +48,14 @@ class RunOptions:
 
     run: Annotated[
         str, Matching("^[A-Za-z0-9][A-Za-z0-9_-]*$"), Hint("expected letters, digits, - and _")
-    ] = "demo"
-    """Name of the run: its folder below `results/`."""
-    seeds: Annotated[tuple[Annotated[int, AtLeast(0)], ...], NotEmpty(), Distinct()] = (0,)
+    ]
+    """Name of the run: its folder below `results/`, which no other config should share."""
+    seeds: Annotated[
+        tuple[Annotated[int, AtLeast(0), AtMost(LARGEST_SEED)], ...],
+        NotEmpty(),
+        MostItems(100),
+        Distinct(),
+    ] = (0,)
     """Seeds of the main training; each is trained and evaluated by itself."""
     tasks: Annotated[Mapping[str, Task], NotEmpty()]
     """What is learned, by name."""
@@ -60,7 +76,7 @@ class DataOptions:
 class TokenizerOptions:
     """The byte-level BPE tokenizer."""
 
-    vocab_size: Annotated[int, AtLeast(300)] = 8000
+    vocab_size: Annotated[int, AtLeast(300), AtMost(1_000_000)] = 8000
     """Number of tokens, the 256 bytes and the padding token among them."""
 
 
@@ -68,7 +84,7 @@ class TokenizerOptions:
 class EncodingOptions:
     """How a text becomes tokens."""
 
-    max_tokens: Annotated[int, AtLeast(8)] = 512
+    max_tokens: Annotated[int, AtLeast(8), AtMost(131_072)] = 512
     """Tokens kept per text, from its beginning."""
 
 
@@ -76,7 +92,12 @@ class EncodingOptions:
 class SweepOptions:
     """The learning-rate sweep."""
 
-    learning_rates: Annotated[tuple[Annotated[float, Above(0)], ...], NotEmpty(), Distinct()] = (
+    learning_rates: Annotated[
+        tuple[Annotated[float, Above(0), AtMost(1_000)], ...],
+        NotEmpty(),
+        MostItems(100),
+        Distinct(),
+    ] = (
         1e-5,
         3e-5,
         1e-4,
@@ -84,9 +105,14 @@ class SweepOptions:
         1e-3,
     )
     """Learning rates to try."""
-    epochs: Annotated[int, AtLeast(1)] = 5
+    epochs: Annotated[int, AtLeast(1), AtMost(100_000)] = 5
     """Epochs per rate; never more than those of the schedule."""
-    seeds: Annotated[tuple[Annotated[int, AtLeast(0)], ...], NotEmpty(), Distinct()] = (0,)
+    seeds: Annotated[
+        tuple[Annotated[int, AtLeast(0), AtMost(LARGEST_SEED)], ...],
+        NotEmpty(),
+        MostItems(100),
+        Distinct(),
+    ] = (0,)
     """Every rate is tried with each of these seeds; from three on the choice allows for noise."""
 
 
@@ -94,7 +120,7 @@ class SweepOptions:
 class EvaluationOptions:
     """The comparison of candidates."""
 
-    resamples: Annotated[int, AtLeast(100)] = 1000
+    resamples: Annotated[int, AtLeast(100), AtMost(100_000)] = 1000
     """Bootstrap resamples behind every interval."""
 
 
@@ -102,7 +128,7 @@ class EvaluationOptions:
 class MemoryOptions:
     """What training may use."""
 
-    budget_gb: Annotated[float, Above(0)] = 8.0
+    budget_gb: Annotated[float, Above(0), AtMost(100_000)] = 8.0
     """What training may take on its device, in 10^9 bytes."""
     tier: Annotated[str, OneOf([AUTO, *(tier.name for tier in TIERS)])] = AUTO
     """How training keeps within `budget_gb`. `auto`: the fastest tier that fits; otherwise the
@@ -115,11 +141,11 @@ class StoreOptions:
 
     path: Annotated[str, NotEmpty()] = ".redheart/store"
     """Folder of the store, from the working folder; best on the file system of `results/`."""
-    keep_last: Annotated[int, AtLeast(1)] = 2
+    keep_last: Annotated[int, AtLeast(1), AtMost(1_000_000)] = 2
     """Number of the latest training states that are kept."""
-    keep_every: Annotated[int, AtLeast(1)] = 5
+    keep_every: Annotated[int, AtLeast(1), AtMost(1_000_000)] = 5
     """Every k-th training state is kept besides the latest ones."""
-    snapshot_minutes: Annotated[float, AtLeast(0)] = 10.0
+    snapshot_minutes: Annotated[float, AtLeast(0), AtMost(1_000_000)] = 10.0
     """Minutes of training that a kill can cost at most."""
 
 

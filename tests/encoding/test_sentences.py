@@ -124,7 +124,7 @@ TASKS = {"regret": {"kind": "regression", "field": "regret_factor"}}
 def test_an_encoder_that_should_learn_is_refused(freeze_after):
     model = {"pretrained": sentences.ENCODER, "freeze_after": freeze_after}
     with pytest.raises(UserError, match=r"model\.freeze_after: a sentence encoder never learns"):
-        config.effective({"tasks": TASKS, "model": model})
+        config.effective({"run": "x", "tasks": TASKS, "model": model})
 
 
 def test_the_overlay_can_be_planned_before_anything_is_there(tmp_path):

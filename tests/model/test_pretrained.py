@@ -58,7 +58,7 @@ TASKS = {"regret": {"kind": "regression", "field": "regret_factor"}}
 )
 def test_a_config_that_contradicts_itself_is_refused(model, message):
     with pytest.raises(UserError, match=message):
-        config.effective({"tasks": TASKS, "model": model})
+        config.effective({"run": "x", "tasks": TASKS, "model": model})
 
 
 def prepare(recipe, part, imported_bert, **options):

@@ -46,12 +46,14 @@ def schema_defaults(schema):
     return {
         key: schema_defaults(part) if part.get("type") == "object" else part["default"]
         for key, part in schema["properties"].items()
-        if key != "tasks"
+        if key not in ("run", "tasks")
     }
 
 
 def write(folder, content, name="mine.yaml"):
+    """Write a config; one that is given as a mapping gets a run's name."""
     path = folder / name
+    content = {"run": "mine", **content} if isinstance(content, dict) else content
     path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
     return path
 
@@ -72,13 +74,13 @@ def test_schema_and_dataclasses_have_the_same_defaults():
 
 def test_the_demos_file_shows_every_key_and_no_other():
     written = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-    assert set(flat(written)) == set(flat(sections.defaults()))
+    assert set(flat(written)) == {"run", *flat(sections.defaults())}
 
 
 def test_the_demo_departs_from_the_defaults_only_where_it_must_be_tiny():
     demo = flat(yaml.safe_load((ROOT / "config" / "config.yaml").read_text()))
     default = flat(sections.defaults())
-    assert {key for key in demo if demo[key] != default[key]} == DEMO_ALONE
+    assert {key for key in demo if demo[key] != default.get(key)} == {"run", *DEMO_ALONE}
 
 
 def test_a_tasks_options_have_the_same_defaults_too():
@@ -112,7 +114,11 @@ def test_every_shipped_config_is_valid(path):
 
 def test_defaults_fill_what_is_not_given(tmp_path):
     settings = config.read([write(tmp_path, {"tasks": REGRET, "train": {"epochs": 7}})])
-    expected = flat(sections.defaults()) | {"train.epochs": 7, "train.schedule_epochs": 7}
+    expected = flat(sections.defaults()) | {
+        "run": "mine",
+        "train.epochs": 7,
+        "train.schedule_epochs": 7,
+    }
     # A value that follows from other keys is written out where its key is absent.
     expected["model.signal"] = False
     assert flat(settings) == expected
@@ -121,7 +127,7 @@ def test_defaults_fill_what_is_not_given(tmp_path):
 
 def test_the_signal_chain_serves_a_task_by_name_whatever_the_order_of_the_tasks(tmp_path):
     mood = {"kind": "distribution", "field": "m", "classes": ["x", "y"]}
-    tasks = "tasks: {zeal: &mood {kind: distribution, field: m, classes: [x, y]}, anger: *mood}"
+    tasks = "run: mine\ntasks: {zeal: &mood {kind: distribution, field: m, classes: [x, y]}, anger: *mood}"
     settings = config.read([write(tmp_path, tasks)])
     assert settings["model"]["signal"] == "zeal"
     assert settings["tasks"] == {"zeal": mood, "anger": mood}
@@ -166,6 +172,7 @@ def test_a_problem_is_blamed_on_the_file_whose_value_counts(tmp_path):
 
 def test_numbers_that_yaml_takes_for_text_are_read_as_numbers(tmp_path):
     text = """
+        run: mine
         tasks: {regret: {kind: regression, field: 1e-5, weight: 5e-1}}
         sweep: {learning_rates: [1e-5, 3E-4, 1.5e+0, 0.1]}
         train: {weight_decay: 1e-2, epochs: 2e1, batch_size: 8.0}
@@ -189,7 +196,7 @@ def test_numbers_that_yaml_takes_for_text_are_read_as_numbers(tmp_path):
 @pytest.mark.parametrize("text", ["1e", "e5", "1e5x", "ten"])
 def test_other_text_is_no_number(tmp_path, text):
     path = write(tmp_path, {"tasks": REGRET, "train": {"weight_decay": text}})
-    assert problems(path) == [f"mine.yaml: train.weight_decay: expected number, got '{text}'"]
+    assert problems(path) == [f"mine.yaml: train.weight_decay: expected a number, got '{text}'"]
 
 
 @pytest.mark.parametrize(
@@ -228,19 +235,22 @@ def test_all_mistakes_are_told_at_once_with_file_key_and_nearest_key(tmp_path):
         line for line in lines if "mine.yaml: zzz: unknown key; valid: checkpoints, " in line
     ]
     assert sorted(set(lines) - set(unknown)) == [
-        "mine.yaml: dedup: expected object, got None",
+        "mine.yaml: dedup: expected keys with values, got null",
         "mine.yaml: model.dropout: expected less than 1, got 1",
         "mine.yaml: run: expected letters, digits, - and _, got 'my run'",
         "mine.yaml: seeds: expected at least 1 item(s), got []",
         "mine.yaml: sweep.learning_rates.2: expected more than 0, got 0",
-        "mine.yaml: sweep.learning_rates: expected no value twice, got [1e-05, 1e-05, 0]",
+        "mine.yaml: sweep.learning_rates: expected no value twice, got 1e-05 twice",
         "mine.yaml: tasks.emotion.kind: expected one of distribution, multiclass, multilabel,"
         " regression, got 'distrbution'; did you mean 'distribution'?",
-        "mine.yaml: tasks.regret.field: this key is required",
-        "mine.yaml: tasks.regret.kind: this key is required",
-        "mine.yaml: tasks: expected a text like ^[A-Za-z][A-Za-z0-9_]*$, got '9lives'",
+        "mine.yaml: tasks.regret.field: this key is required (Where the label stands in a record;"
+        " dots reach into objects (`metadata.label`))",
+        "mine.yaml: tasks.regret.kind: this key is required (What the label is. `distribution`: shares"
+        " of classes; `multiclass`: one class; `multilabel`: any number of classes; `regression`: one"
+        " number or several)",
+        "mine.yaml: tasks: expected letters, digits and _, a letter first, got '9lives'",
         "mine.yaml: train.batch_size: expected 1 or more, got 0",
-        "mine.yaml: train.epochs: expected integer, got 'many'",
+        "mine.yaml: train.epochs: expected a whole number, got 'many'",
         "mine.yaml: train.epochs_between: unknown key; did you mean 'epochs'?",
         "mine.yaml: train.lable_smoothing: unknown key; did you mean 'label_smoothing'?",
         "mine.yaml: trian: unknown key; did you mean 'train'?",
@@ -252,7 +262,7 @@ def test_all_mistakes_are_told_at_once_with_file_key_and_nearest_key(tmp_path):
 def test_tasks_are_required_and_their_absence_hides_no_other_mistake(tmp_path):
     assert problems(write(tmp_path, {"tsaks": REGRET})) == [
         "mine.yaml: tsaks: unknown key; did you mean 'tasks'?",
-        "mine.yaml: tasks: this key is required",
+        "mine.yaml: tasks: this key is required (What is learned, by name)",
     ]
 
 
@@ -316,7 +326,7 @@ def test_a_trial_lasts_no_longer_than_the_schedule(tmp_path):
 
 def test_a_missing_file_is_named(tmp_path):
     assert problems(tmp_path / "absent.yaml") == [
-        "absent.yaml: cannot be read (No such file or directory)"
+        "absent.yaml: cannot be read (No such file or directory); check the path"
     ]
 
 
@@ -326,25 +336,132 @@ def test_a_missing_file_is_named(tmp_path):
         ("train: {epochs: 3", "no valid YAML ("),
         ("- a\n- b\n", "expected keys and values, got list"),
         ("just words", "expected keys and values, got str"),
+        ("a: &a [*a]\n", "no valid YAML ("),
+        (
+            "run: x\ntrain: {epochs: 3}\ntrain: {rdrop: 0}\n",
+            "line 3: the key 'train' stands in line 2 already",
+        ),
+        (
+            "run: x\ntrain: {epochs: 3,\n  rdrop: 0,\n  epochs: 4}\n",
+            "line 4: the key 'epochs' stands in line 2 already",
+        ),
+        ("tasks:\n  a: [{b: 1,\n  b: 2}]\n", "line 3: the key 'b' stands in line 2 already"),
+        ("run: x\nnull: 3\n", "line 2: a key must be a text"),
+        ("run: x\ntasks:\n  1: {}\n", "line 3: a key must be a text"),
+        ("run: x\n1.5: 3\n", "line 2: a key must be a text"),
+        ("run: x\ntasks: {yes: {}}\n", "line 2: a key must be a text"),
+        ("run: x\n? [a, b]\n: 3\n", "line 2: a key must be a text"),
+        ("run: x\n# 한글\n".encode("cp949"), "line 2 is no UTF-8; save the file as UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\x00", "line 1 is no UTF-8"),
+        (b"\x00\x01\x02", "no valid YAML ("),
     ],
 )
 def test_a_file_that_is_no_config_is_refused(tmp_path, content, message):
-    (line,) = problems(write(tmp_path, content))
+    if isinstance(content, bytes):
+        (tmp_path / "mine.yaml").write_bytes(content)
+        (line,) = problems(tmp_path / "mine.yaml")
+    else:
+        (line,) = problems(write(tmp_path, content))
     assert line.startswith(f"mine.yaml: {message}")
 
 
-def test_an_empty_file_lacks_tasks(tmp_path):
-    assert problems(write(tmp_path, "# nothing\n")) == ["mine.yaml: tasks: this key is required"]
+def test_an_empty_file_lacks_a_name_and_tasks(tmp_path):
+    assert problems(write(tmp_path, "# nothing\n")) == [
+        "mine.yaml: run: this key is required (Name of the run: its folder below `results/`, which no"
+        " other config should share)",
+        "mine.yaml: tasks: this key is required (What is learned, by name)",
+    ]
 
 
 def test_without_a_file_the_key_alone_is_named():
     with pytest.raises(UserError, match=r"^train\.epochs: expected 1 or more, got 0$"):
-        config.effective({"tasks": REGRET, "train": {"epochs": 0}})
+        config.effective({"run": "x", "tasks": REGRET, "train": {"epochs": 0}})
 
 
 @pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
 def test_no_setting_is_infinite_or_nan(tmp_path, value):
-    path = write(tmp_path, f"{yaml.safe_dump({'tasks': REGRET})}train: {{clip_norm: {value}}}\n")
+    path = write(
+        tmp_path, f"{yaml.safe_dump({'run': 'x', 'tasks': REGRET})}train: {{clip_norm: {value}}}\n"
+    )
     assert problems(path) == [
-        f"mine.yaml: train.clip_norm: expected number, got '{float(value.replace('.', ''))}'"
+        f"mine.yaml: train.clip_norm: expected a number, got '{float(value.replace('.', ''))}'"
+    ]
+
+
+def test_a_file_of_another_editor_is_read(tmp_path):
+    path = tmp_path / "mine.yaml"
+    text = yaml.safe_dump({"run": "mine", "tasks": REGRET}).replace("\n", "\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert config.read([path])["run"] == "mine"
+
+
+def test_a_mapping_may_be_merged_into_others_and_named_twice(tmp_path):
+    text = """
+        run: mine
+        tasks:
+          a: &a {kind: regression, field: a}
+          b: {<<: *a, field: b}
+          c: *a
+    """
+    tasks = config.read([write(tmp_path, text)])["tasks"]
+    assert [task["field"] for task in tasks.values()] == ["a", "b", "a"]
+
+
+# --- paths and limits -------------------------------------------------------------------------
+
+
+def test_the_home_folder_is_written_out_in_every_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    content = {
+        "data": {"source": "~/mine.jsonl"},
+        "split": {"keep": "~/parts.csv"},
+        "model": {"pretrained": "~/trunk"},
+        "store": {"path": "~/store"},
+    }
+    settings = config.read([write(tmp_path, {"tasks": REGRET, **content})])
+    paths = [settings[section][key] for section, key in config.PATHS]
+    assert paths == [f"{tmp_path}/{name}" for name in ("mine.jsonl", "parts.csv", "trunk", "store")]
+
+
+def test_the_home_of_nobody_is_refused(tmp_path):
+    path = write(tmp_path, {"tasks": REGRET, "store": {"path": "~nobody_at_all/store"}})
+    assert problems(path) == [
+        "mine.yaml: store.path: ~nobody_at_all/store: no user of that name has a home here; for a"
+        " file, write ./~nobody_at_all/store"
+    ]
+
+
+def numbers_without_limits(schema, path=""):
+    """The paths of the numbers and lists of a schema that may be of any size."""
+    kinds = schema.get("type", "")
+    if ("number" in kinds or "integer" in kinds) and not {"maximum", "exclusiveMaximum"} & {
+        *schema
+    }:
+        yield path
+    if "array" in kinds and "maxItems" not in schema:
+        yield f"{path}[]"
+    inner = {"[]": schema.get("items"), "*": schema.get("additionalProperties")}
+    for name, value in {**inner, **schema.get("properties", {})}.items():
+        if value:
+            yield from numbers_without_limits(value, f"{path}.{name}")
+
+
+def test_every_number_and_list_has_an_upper_limit():
+    assert list(numbers_without_limits(files.read_json(config.SCHEMA))) == []
+
+
+def test_a_number_beyond_its_limit_is_refused_at_once(tmp_path):
+    content = {
+        "evaluation": {"resamples": 10**9},
+        "model": {"layers": 10**6},
+        "train": {"epochs": 100_000, "checkpoint_every": 2},
+    }
+    assert problems(write(tmp_path, {"tasks": REGRET, **content})) == [
+        "mine.yaml: evaluation.resamples: expected 100000 or less, got 1000000000",
+        "mine.yaml: model.layers: expected 512 or less, got 1000000",
+    ]
+    del content["evaluation"], content["model"]
+    assert problems(write(tmp_path, {"tasks": REGRET, **content})) == [
+        "mine.yaml: train.checkpoint_every: 50,000 checkpoints of all seeds: to plan more than 10,000"
+        " takes minutes; raise it"
     ]

@@ -112,7 +112,7 @@ def test_a_setting_reaches_exactly_the_steps_that_it_concerns(demo, path, expect
 
 def effective(**train):
     tasks = {"regret": {"kind": "regression", "field": "r"}}
-    return config.effective({"tasks": tasks, "train": train, "sweep": {"epochs": 1}})
+    return config.effective({"run": "x", "tasks": tasks, "train": train, "sweep": {"epochs": 1}})
 
 
 def test_a_longer_training_computes_new_legs_only_if_the_schedule_is_set():
