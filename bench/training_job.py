@@ -106,7 +106,7 @@ def environment(folder: Path) -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         "REDHEART_STORE": str(folder / "store"),
         "REDHEART_LEDGER": str(folder / "run" / "ledger.jsonl"),
-        "REDHEART_CONFIG": (folder / "config.json").read_text(encoding="utf-8"),
+        "REDHEART_CONFIG": str(folder / "config.json"),
     }
 
 

@@ -1,7 +1,9 @@
 # The config, checked before any rule exists, and what all rules share: paths, lists, parameters.
+import atexit
 import os
 import shlex
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -57,6 +59,11 @@ if PRETRAINED:
         TRUNK_SOURCE = trunk.source_files(PRETRAINED)
     except UserError as error:
         sys.exit(f"error: model.pretrained: {error}")
+try:
+    settings.check_names([*SOURCE, *KEPT, *TRUNK_SOURCE])
+except UserError as error:
+    sys.exit(f"error: {error}")
+
 TRUNK = {"trunk_config": run_files.TRUNK_CONFIG, "trunk_weights": run_files.TRUNK_WEIGHTS}
 LEARNING_TRUNK = [f"{RUN}/{file}" for file in TRUNK.values() if PRETRAINED and not FROZEN]
 TOKENIZER = f"{RUN}/{run_files.TRUNK_TOKENIZER if PRETRAINED else run_files.TOKENIZER}"
@@ -80,7 +87,13 @@ CODES = steps.codes(STORE)
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ["REDHEART_STORE"] = CONFIG["store"]["path"]
 os.environ["REDHEART_LEDGER"] = f"{RUN}/{run_files.LEDGER}"
-os.environ["REDHEART_CONFIG"] = files.canonical(CONFIG)
+# The config goes through a file, since a variable holds 128 kB at most. Figures are never shown on
+# a screen, and a notebook's choice of a backend would stop the report.
+CONFIG_COPY = Path(tempfile.mkstemp(prefix="redheart-", suffix=".json")[1])
+atexit.register(CONFIG_COPY.unlink, missing_ok=True)
+files.write_json(CONFIG_COPY, CONFIG)
+os.environ["REDHEART_CONFIG"] = str(CONFIG_COPY)
+os.environ["MPLBACKEND"] = "agg"
 os.environ["REDHEART_COMMAND"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
@@ -88,7 +101,7 @@ wildcard_constraints:
     part="|".join(PARTS),
     shard=r"\d+",
     seed=r"\d+",
-    epoch=r"\d{3,}",
+    epoch=r"\d\d\d+",
     offset=r"-?\d+",
     rate=r"[0-9.e+-]+",
 
@@ -98,10 +111,20 @@ def checkpoints(file):
     return [f"{RUN}/seed_{{seed}}/{file(epoch)}" for epoch in EPOCHS]
 
 
+def as_is(value):
+    """A function that returns a value: Snakemake takes {word} and <word> in a text for its own."""
+    return lambda wildcards: value
+
+
 @cache
+def also_shared(step):
+    """The parameters of the second step of a rule, as one parameter."""
+    return {"settings": steps.parameters(CONFIG, step), "code": CODES[step]}
+
+
 def shared(step):
     """The parameters of every rule: its own settings and the fingerprint of its code."""
-    return {"settings": steps.parameters(CONFIG, step), "code": CODES[step]}
+    return {name: as_is(value) for name, value in also_shared(step).items()}
 
 
 def every_artefact(wildcards):
@@ -135,6 +158,6 @@ rule write_config:
     log:
         f"{RUN}/logs/write_config.log",
     params:
-        config=files.canonical(CONFIG),
+        config=as_is(files.canonical(CONFIG)),
     script:
         "../scripts/write_config.py"

@@ -31,7 +31,7 @@ rule train_leg:
         f"{RUN}/benchmarks/train_leg_seed_{{seed}}_{{epoch}}.tsv"
     params:
         **shared("train_leg"),
-        evaluate_checkpoint=shared("evaluate_checkpoint"),
+        evaluate_checkpoint=as_is(also_shared("evaluate_checkpoint")),
         memory=CONFIG["memory"],
         snapshot_minutes=CONFIG["store"]["snapshot_minutes"],
         keep_states=[CONFIG["store"]["keep_every"], CONFIG["store"]["keep_last"]],

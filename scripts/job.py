@@ -125,7 +125,7 @@ class Job(Inputs):
 
     def check_space(self, footprint: tiers.Kept) -> None:
         """Refuse a run that the disk cannot hold, given the sizes that training keeps in memory."""
-        config, run = json.loads(os.environ["REDHEART_CONFIG"]), self.ledger.path.parent
+        config, run = files.read_json(os.environ["REDHEART_CONFIG"]), self.ledger.path.parent
         space.check(config, footprint, self.store, run, self.content("train")["train"])
 
     def content(self, *names: str) -> dict[str, Any]:
@@ -150,10 +150,12 @@ def _facts() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Return the commit of the working folder, or None outside of a git repository."""
-    process = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
+    """Return the commit of the working folder; None outside of a git repository or without git."""
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
     return process.stdout.strip() or None
 
 

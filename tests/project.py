@@ -54,6 +54,8 @@ class Project:
 
     def snakemake(self, *arguments, check=True):
         environment = {**os.environ, "PYTHONPATH": str(self.folder), "COLUMNS": "200"}
+        # As in a notebook, which shows figures in its page.
+        environment["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
         named = ["--configfile", self.config.name] if self.config else []
         done = subprocess.run(
             # Targets first: some options take all words that follow.

@@ -135,6 +135,22 @@ def _check_keys(root: yaml.Node | None, path: str | Path) -> None:
             lines[key.value] = line
 
 
+def check_names(paths: Sequence[str]) -> None:
+    """Refuse files from outside whose names hold a mark of the workflow.
+
+    Raises
+    ------
+    UserError
+        Snakemake would take a part of a path for a wildcard, `{word}`, or for a variable, `<word>`.
+    """
+    for path in paths:
+        if mark := re.search(r"[{}]|<[a-z][a-z0-9_]*>", path):
+            raise UserError(
+                f"{path}: Snakemake takes {mark[0]} in a path for its own; rename the file or its "
+                "folder, or name a link to it"
+            )
+
+
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one config over another key by key, as Snakemake does."""
     both = {

@@ -115,7 +115,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _twice(values: Sequence[Any]) -> Any:
+def _twice(values: Any) -> Any:
     return next(value for place, value in enumerate(values) if value in values[:place])
 
 

@@ -465,3 +465,10 @@ def test_a_number_beyond_its_limit_is_refused_at_once(tmp_path):
         "mine.yaml: train.checkpoint_every: 50,000 checkpoints of all seeds: to plan more than 10,000"
         " takes minutes; raise it"
     ]
+
+
+@pytest.mark.parametrize("path", ["a{b}/x.csv", "data/<run>.csv", "x{.csv"])
+def test_a_path_that_snakemake_would_rewrite_is_refused(path):
+    with pytest.raises(UserError, match=r"^\S+: Snakemake takes \S+ in a path for its own; rename"):
+        config.check_names(["fine.csv", path])
+    config.check_names(["a b/<X>.csv", "1 < 2 > 0.csv"])

@@ -195,6 +195,7 @@ class Plan:
         """Run the first script, which takes no time."""
         self.folder.mkdir(exist_ok=True)
         self.patch.chdir(self.folder)
+        files.write_json("config.json", self.config)
         files.write_json("best.json", {"best_learning_rate": 1e-2})
         files.write_json(
             "records.json", [{"id": str(i), "text": f"text {i % 7}"} for i in range(40)]
@@ -202,7 +203,7 @@ class Plan:
         for name, value in {
             "REDHEART_STORE": "store",
             "REDHEART_LEDGER": "results/x/ledger.jsonl",
-            "REDHEART_CONFIG": files.canonical(self.config),
+            "REDHEART_CONFIG": "config.json",
         }.items():
             self.patch.setenv(name, value)
         self.script("train_tokenizer", {"train": "records.json"}, {"tokenizer": "t.json"}, {})
@@ -298,6 +299,13 @@ def test_a_mutant_of_what_counts_would_be_seen(plan, usual):
     changed = mutant("redheart.training.optimizer", place, changed_constant)
     assert len(usual) == 10
     assert {name for _, name in differing(plan, usual, changed)} >= {"weights", "manifest"}
+
+
+def test_without_git_a_job_knows_no_commit(plan):
+    plan.patch.setenv("PATH", "")
+    plan.build_tokenizer()
+    (line,) = Ledger("results/x/ledger.jsonl").lines()
+    assert (line["outcome"], line["commit"]) == ("computed", None)
 
 
 def test_a_job_computes_anew_what_the_environment_names(plan):
