@@ -323,7 +323,7 @@ def test_a_terminal_of_any_encoding_shows_a_config_that_reads_the_same(
 ):
     name, written = "기쁨 😀 é", tmp_path / "mine.yaml"
     tasks = {"mood": {"kind": "distribution", "field": name, "classes": [name, "b"]}}
-    written.write_text(yaml.safe_dump({"tasks": tasks}))
+    written.write_text(yaml.safe_dump({"run": "mine", "tasks": tasks}))
     for stream in ("stdout", "stderr"):
         monkeypatch.setattr(sys, stream, io.TextIOWrapper(io.BytesIO(), encoding))
     assert cli.main(["check", str(written)]) == 0

@@ -96,8 +96,12 @@ def rows(text: TextIO, separator: str, plain: bool = False) -> Iterator[Row]:
     # The limit holds for the whole process; the default would refuse long texts.
     csv.field_size_limit(LARGEST_CELL)
     lines: list[str] = []
-    quoting = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
-    reader = csv.reader(_kept(text, lines), delimiter=separator, quoting=quoting, strict=True)
+    reader = csv.reader(
+        _kept(text, lines),
+        delimiter=separator,
+        quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL,
+        strict=True,
+    )
     while True:
         first = reader.line_num + 1
         lines.clear()
@@ -123,8 +127,8 @@ def _kept(text: TextIO, lines: list[str]) -> Iterator[str]:
 def _survey(text: TextIO, separator: str) -> Survey:
     every_row = rows(text, separator)
     header = next(every_row)
-    broken = isinstance(header.cells, ValueError)
-    width = len(_split(header.lines[0], separator) if broken else header.cells)
+    cells = header.cells
+    width = len(_split(header.lines[0], separator) if isinstance(cells, ValueError) else cells)
     survey = Survey(width, cells=[Counter() for _ in range(width)])
     survey.is_quoting = header.lines[-1].startswith(QUOTE)
     survey.spread += len(header.lines) > 1

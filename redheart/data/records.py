@@ -15,7 +15,7 @@ import numpy as np
 from redheart.data.sources import parse_line
 from redheart.errors import UserError
 from redheart.json_values import with_nulls
-from redheart.limits import AtLeast, AtMost, NotEmpty
+from redheart.limits import AtLeast, AtMost, MostItems, NotEmpty
 from redheart.storage.files import atomic, opened
 from redheart.tasks.task import Record, Task, lookup
 
@@ -38,7 +38,7 @@ class RecordOptions:
     columns: Mapping[str, Annotated[str, NotEmpty()]] | None = None
     """Fields of the records, each with the column of the source that it is taken from, as in
     `{text: body}`; dots reach into objects; null: every column keeps its name."""
-    allow: tuple[Annotated[str, NotEmpty()], ...] = ()
+    allow: Annotated[tuple[Annotated[str, NotEmpty()], ...], MostItems(10_000)] = ()
     """Classes that no record needs to have, or that may be 1 in all of them; a task's name allows
     all its classes, and the field of `stratify_by` allows that none has it."""
 

@@ -208,7 +208,8 @@ def test_other_text_is_no_number(tmp_path, text):
     ],
 )  # fmt: skip
 def test_classes_that_yaml_takes_for_no_text_are_told_once(tmp_path, classes, told):
-    path = write(tmp_path, f"tasks: {{x: {{kind: multiclass, field: y, classes: {classes}}}}}")
+    task = f"{{kind: multiclass, field: y, classes: {classes}}}"
+    path = write(tmp_path, f"run: mine\ntasks: {{x: {task}}}")
     assert problems(path) == [f"mine.yaml: tasks.x.classes: expected a text; {told}"]
 
 

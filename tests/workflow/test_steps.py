@@ -208,11 +208,12 @@ def test_a_script_is_read_at_a_glance(script):
     assert script.stem == "job" or len(script.read_text("utf-8").splitlines()) <= 30
 
 
-# A step depends on the modules that it uses, and no more. Four count besides: which numbers are null
-# in a file, how a run's files are called, how files are read, how a step's settings are read.
+# A step depends on the modules that it uses, and no more. Five count besides: which numbers are null
+# in a file, how a run's files are called, how files are read and which shape they must have, how a
+# step's settings are read.
 COUNT_BESIDES = {
     *("redheart.json_values", "redheart.storage.run_files", "redheart.storage.files"),
-    "redheart.workflow.steps",
+    *("redheart.shapes", "redheart.workflow.steps"),
 }
 MODULES = {
     "find_sweet_spots": 6,
