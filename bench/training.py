@@ -41,7 +41,7 @@ import training_job
 from training_corpora import Plan
 
 from redheart.encoding import tokens
-from redheart.storage import files
+from redheart.storage import diary, files
 
 PEAK = 3e-3
 WINDOW = 64
@@ -99,7 +99,7 @@ def run_leg(name: str, folder: Path, number: int) -> Row:
 
 def own_facts(folder: Path) -> Row:
     """Return the ledger's figures of the last leg, and its loss."""
-    trained, evaluated = files.read_lines(folder / "run" / "ledger.jsonl")[-2:]
+    trained, evaluated = diary.read_lines(folder / "run" / "ledger.jsonl")[-2:]
     table = files.read_json(folder / "run" / "ckpt" / Path(evaluated["target"]).name)
     return {
         "train": sum(epoch["seconds"] for epoch in trained["epochs"]),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from redheart.errors import UserError
-from redheart.storage import files, run_files
+from redheart.storage import diary, files, run_files
 
 NOT_INSTALLED = "event files take the package tensorboard; install it (`pip install tensorboard`)"
 # TensorBoard looks for files with `tfevents` in their names. The name is fixed, so a second export
@@ -49,12 +49,12 @@ def scalars(folder: Path) -> Iterator[tuple[int, dict[str, float]]]:
     """
     for path in sorted(folder.glob(run_files.steps("*")), key=run_files.epoch_of):
         step = 0
-        for row in files.read_lines(path, {"step": int}):
+        for row in diary.read_lines(path, {"step": int}):
             step = row.pop("step")
             yield step, flat(row, "step/")
         table = folder / run_files.metrics(run_files.epoch_of(path))
         if table.is_file():
-            yield step, flat(files.read_json(table, dict))
+            yield step, flat(files.read_shaped(table, dict))
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from redheart.storage import files
+from redheart.storage import diary, files
 
 # The steps that read test after it is open. No other step reads test, except for its encoding and
 # the statistics of the parts.
@@ -44,11 +44,11 @@ def record_opening(log: str | Path, run: str, choice: str | Path) -> list[dict[s
         "steps": list(READERS),
     }
     if all(identity(opening) != identity(line) for line in _logged(log)):
-        files.append_line(log, opening)
+        diary.append_line(log, opening)
     logged = _logged(log)
-    if damaged := [number for number, line in files.numbered_lines(log, LINE) if line is None]:
+    if damaged := [number for number, line in diary.numbered_lines(log, LINE) if line is None]:
         print(
-            f"warning: {log}: damaged at {files.named_lines(damaged)}; as test was opened for "
+            f"warning: {log}: damaged at {diary.named_lines(damaged)}; as test was opened for "
             "whatever stood there, it counts as an opening of an unknown choice",
             file=sys.stderr,
         )
@@ -59,7 +59,7 @@ def _logged(log: str | Path) -> list[dict[str, Any]]:
     """Return the openings of a log; a damaged line was one too, of which no more is known."""
     return [
         line or {"run": "unknown", "choice_sha256": f"line {number}", "candidate": "unknown"}
-        for number, line in files.numbered_lines(log, LINE)
+        for number, line in diary.numbered_lines(log, LINE)
     ]
 
 

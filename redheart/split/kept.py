@@ -78,7 +78,7 @@ def write_parts(folder: str | Path, stream: IO[str]) -> None:
     if missing:
         raise UserError(f"{missing[0]}: is not there; name a run's folder, such as results/demo")
     rows = chain.from_iterable(
-        ((record["id"], part) for record in files.read_json(path, [{"id": str}]))
+        ((record["id"], part) for record in files.read_shaped(path, [{"id": str}]))
         for part, path in paths.items()
     )
     writer = csv.writer(stream, lineterminator="\n")

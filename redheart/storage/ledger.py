@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from redheart.errors import UserError
-from redheart.storage import files
+from redheart.storage import diary
 from redheart.storage.store import Outcome, Store
 
 # What every line has, and what it may have and is read too.
@@ -29,7 +29,7 @@ class Ledger:
 
     def lines(self) -> list[dict[str, Any]]:
         """Return all lines, oldest first; damaged ones are named on stderr and passed over."""
-        return files.read_lines(self.path, LINE)
+        return diary.read_lines(self.path, LINE)
 
     def add(self, outcome: Outcome, target: str, store: Store, **facts: Any) -> None:
         """Append a line about an outcome; `facts` are further columns.
@@ -46,7 +46,7 @@ class Ledger:
             **facts,
         }
         try:
-            files.append_line(self.path, line)
+            diary.append_line(self.path, line)
         except UserError as error:
             print(f"warning: {error}; the build goes on without a line there", file=sys.stderr)
 

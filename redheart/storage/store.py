@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from redheart.errors import UserError, explained
 from redheart.shapes import has_shape
-from redheart.storage import files
+from redheart.storage import diary, files
 
 # Smaller files are copied, larger ones are hard-linked. Snakemake compares the checksums of files
 # below this size, and touches every output after a job. The links of a file share one time stamp,
@@ -148,11 +148,11 @@ class Store:
         """Write down that a fingerprint of a step counts as an older one."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         line = {"step": step, "code": code, "counts_as": counts_as, "why": why, "when": now}
-        files.append_line(self.root / "accepted.jsonl", line)
+        diary.append_line(self.root / "accepted.jsonl", line)
 
     def accepted(self) -> dict[tuple[str, str], str]:
         """Return the older fingerprint of each accepted one, by step and accepted fingerprint."""
-        lines = files.read_lines(self.root / "accepted.jsonl", ACCEPTED)
+        lines = diary.read_lines(self.root / "accepted.jsonl", ACCEPTED)
         return {(line["step"], line["code"]): line["counts_as"] for line in lines}
 
     def _entry(self, key: str) -> dict[str, Any] | None:

@@ -137,7 +137,7 @@ def trained_values(manifest: str | Path) -> dict[str, Any]:
     manifest
         Path of the leg's manifest.
     """
-    content = files.read_json(manifest, TRAINED)
+    content = files.read_shaped(manifest, TRAINED)
     return {name: content[name] for name in TRAINED}
 
 
@@ -168,7 +168,7 @@ def _chain(store: Store, key: str | None) -> Iterator[tuple[str, dict[str, Any]]
     """Yield the legs from `key` back to the first, as far as the store knows them."""
     while key:
         try:
-            manifest = files.read_json(store.folder(key) / "manifest", IN_CHAIN)
+            manifest = files.read_shaped(store.folder(key) / "manifest", IN_CHAIN)
         except UserError:  # it is missing or damaged, and so are the earlier legs to the chain
             return
         yield key, manifest

@@ -193,7 +193,7 @@ def _keys(config: Json, run: Path) -> list[str]:
         for seed in config["seeds"]
         for epoch in checkpoint_epochs(build(LegOptions, config["train"]))
     ]
-    return [files.read_json(path, {"key": str})["key"] for path in paths if path.is_file()]
+    return [files.read_shaped(path, {"key": str})["key"] for path in paths if path.is_file()]
 
 
 def _is_current(config: Json, store: Store, key: str, train: str) -> bool:

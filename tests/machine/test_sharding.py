@@ -22,7 +22,7 @@ from redheart.machine.memory_plan import MemoryPlan
 from redheart.machine.tiers import TIERS
 from redheart.model.states import module_states
 from redheart.recipe.training_options import TrainOptions
-from redheart.storage import files
+from redheart.storage import diary, files
 from redheart.storage.store import Action, Store
 from redheart.storage.tensors import hash_modules, load_tensors
 from redheart.training import launch, legs
@@ -70,7 +70,7 @@ def assert_alike(one, other):
         found, expected = (load_tensors(folder / name) for folder in (other, one))
         assert shapes(found) == shapes(expected)
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
-    rows, expected = (files.read_lines(folder / "steps") for folder in (other, one))
+    rows, expected = (diary.read_lines(folder / "steps") for folder in (other, one))
     assert len(rows) == len(expected)
     for row, wanted in zip(rows, expected, strict=True):
         for name in ("gradient_norm", "update_ratio"):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from redheart.errors import UserError
-from redheart.storage import files
+from redheart.storage import diary, files
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -181,10 +181,10 @@ def test_values_are_written_a_line_each(tmp_path):
     path = tmp_path / "steps.jsonl"
     files.write_lines(path, [{"a": 1}, {"b": "é\u2028"}])
     assert path.read_text("utf-8") == '{"a": 1}\n{"b": "é\u2028"}\n'
-    assert files.read_lines(path) == [{"a": 1}, {"b": "é\u2028"}]
+    assert diary.read_lines(path) == [{"a": 1}, {"b": "é\u2028"}]
     with pytest.raises(ValueError, match="JSON"):
         files.write_lines(path, [{"a": math.inf}])
-    assert files.read_lines(path)[0] == {"a": 1}
+    assert diary.read_lines(path)[0] == {"a": 1}
 
 
 def test_an_archive_that_torch_cannot_finish_is_told_as_a_full_disk(tmp_path):
@@ -206,7 +206,7 @@ def test_an_archive_that_torch_cannot_finish_is_told_as_a_full_disk(tmp_path):
 def test_a_diary_that_takes_no_line_is_told(tmp_path):
     (tmp_path / "a").write_text("no folder")
     with pytest.raises(UserError, match=r"a/ledger\.jsonl: cannot be written \(.+\); make room"):
-        files.append_line(tmp_path / "a" / "ledger.jsonl", {})
+        diary.append_line(tmp_path / "a" / "ledger.jsonl", {})
 
 
 # --- the hash of a file ---------------------------------------------------------------------

@@ -14,7 +14,7 @@ from redheart.evaluation import scoring
 from redheart.evaluation.inference import contributions, module_scores
 from redheart.machine import memory_plan
 from redheart.model.states import parameters_by_module
-from redheart.storage import files
+from redheart.storage import diary, files
 from redheart.storage.tensors import hash_modules, load_tensors
 from redheart.training import epochs
 from redheart.training import state as training_state
@@ -362,7 +362,7 @@ def test_a_manifest_says_what_the_checkpoint_is(recipe, part, legs):
 
 @pytest.mark.slow
 def test_the_metrics_of_every_step_stand_beside_the_checkpoint(recipe, part, legs):
-    rows = files.read_lines(legs / "004" / "steps")
+    rows = diary.read_lines(legs / "004" / "steps")
     assert [(row["epoch"], row["step"]) for row in rows] == [
         *((3, 7), (3, 8), (3, 9)),
         *((4, 10), (4, 11), (4, 12)),
@@ -389,7 +389,7 @@ def test_a_step_that_fp16_skipped_has_no_gradient_norm(recipe, part, tmp_path):
     state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
     statistics = train_leg(state, part, Leg(0, 1))
     training_state.save_leg(state, statistics, tmp_path, tmp_path / "state", {})
-    rows = files.read_lines(tmp_path / "steps")
+    rows = diary.read_lines(tmp_path / "steps")
     assert [row["gradient_norm"]["all"] for row in rows] == [None] * 3
     assert all(np.isfinite(row["loss"]) for row in rows)
 
