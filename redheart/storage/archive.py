@@ -83,7 +83,7 @@ def restore_run(source: str | Path, folder: Path) -> int:
     """
     zstandard = _zstandard()
     if not Path(source).is_file():
-        what = "is no file" if Path(source).exists() else "the file is missing"
+        what = "is no file; name an archive" if Path(source).exists() else "the file is missing"
         raise UserError(f"{source}: {what}")
     if folder.exists():
         raise UserError(f"{folder}: is there already; name a new folder, or move it away")
