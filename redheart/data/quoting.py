@@ -23,6 +23,8 @@ QUOTE = '"'
 LARGEST_CELL = 1 << 24
 # A column of labels holds at most this many distinct cells, each this often on average.
 MOST_LABELS, LABEL_REPEATS = 1000, 10
+# Share of the rows of several lines whose lines may look like rows by chance.
+SHARE_BY_CHANCE, SHARE_BY_CHANCE_WITH_LABELS = 0.5, 0.1
 
 
 class Unclosed(ValueError):
@@ -174,9 +176,8 @@ def _is_row(line: str, width: int, separator: str) -> bool:
 def _refuse_merged(path: Path, text: TextIO, separator: str, survey: Survey) -> None:
     """Refuse a table in which a cell of several lines looks like several rows.
 
-    Of such a row, more than half of the lines are rows by themselves. Where a column of labels
-    helps to tell, one such row is enough. Where none does, chance makes some rows of a sound table
-    look so; then most of the rows of several lines must.
+    Of such a row, more than half of the lines are rows by themselves. Chance makes some rows of a
+    sound table look so, and more of them where no column of labels helps to tell.
     """
     labels = {
         column: counter
@@ -194,7 +195,8 @@ def _refuse_merged(path: Path, text: TextIO, separator: str, survey: Survey) -> 
             if 2 * like_rows > len(row.lines):
                 places.append((row.line, row.line + len(row.lines) - 1))
     text.seek(0)
-    if places and (labels or 2 * len(places) > survey.spread):
+    accepted = SHARE_BY_CHANCE_WITH_LABELS if labels else SHARE_BY_CHANCE
+    if len(places) > accepted * survey.spread:
         first, last = places[0]
         raise UserError(
             f"{path}: line {first}: a cell that begins with a quotation mark goes on to line "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
+import random
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from source_items import error
 from redheart.data import quoting
 from redheart.data.sources import read_items
 from redheart.data.tables import SEPARATORS, put, row_items, separator_of
+from redheart.errors import UserError
 
 
 @pytest.mark.parametrize("packed", [bytes, gzip.compress])
@@ -222,3 +225,49 @@ def test_a_lost_row_counts_as_many_rows_as_it_has_lines(items, tmp_path) -> None
     assert [(place, getattr(item, "count", 1)) for place, item in read] == [
         ("line 2", 1), ("line 3", 3), ("line 6", 1), ("line 7", 2),
     ]  # fmt: skip
+
+
+def review(generator: random.Random) -> str:
+    """A text of up to five lines, with commas, and now and then in marks."""
+    words = ["good", "bad,", "the", "food", "a,", "went", "there", "again,", "never"]
+    sentences = (" ".join(generator.choices(words, k=generator.randint(1, 20))) for _ in range(5))
+    text = generator.choice(["\n", "\n\n", "\r\n"]).join(
+        itertools.islice(sentences, generator.choice([1, 1, 2, 3, 5]))
+    )
+    return generator.choice([text, text, f'"{text}', f'{text}"'])
+
+
+HEADERS = [["text", "label"], ["id", "text", "label"], ["label", "text"], ["id", "text", "y"]]
+
+
+@pytest.mark.parametrize("names", HEADERS, ids=",".join)
+@pytest.mark.parametrize("separator", [",", "\t"])
+@pytest.mark.parametrize("seed", range(3))
+def test_sound_reviews_are_read_and_no_row_is_swallowed(names, separator, seed) -> None:
+    generator = random.Random(seed)
+    rows = [
+        {"id": f"r{i}", "text": review(generator), "label": "ab"[i % 2], "y": f"y{i}"}
+        for i in range(200)
+    ]
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, names, delimiter=separator, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    sound = io.BytesIO(stream.getvalue().encode())
+    read = [row for _, row in row_items(Path("in"), sound, separator, names)]
+    assert read == [{name: row[name] for name in names} for row in rows]
+
+    texts = [" ".join(row["text"].replace(",", "").split()) for row in rows]
+    lines = (
+        separator.join({**row, "text": text}[n] for n in names)
+        for row, text in zip(rows, texts, strict=True)
+    )
+    naive = "\n".join((separator.join(names), *lines)).encode()
+    try:
+        read = [row for _, row in row_items(Path("in"), io.BytesIO(naive), separator, names)]
+    except UserError as error:
+        assert "by themselves are rows" in str(error)
+        assert separator == ","
+    else:
+        assert not [row for row in read if isinstance(row, dict) and "\n" in row["text"]]
+        assert separator == "," or [row["text"] for row in read] == texts
