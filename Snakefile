@@ -21,4 +21,5 @@ include: "rules/evaluate.smk"
 
 
 onsuccess:
+    look_again()
     say_results()

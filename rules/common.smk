@@ -12,7 +12,8 @@ from redheart.encoding import sentences, trunk
 from redheart.errors import UserError
 from redheart.recipe.build import build
 from redheart.recipe.training_options import LegOptions, checkpoint_epochs
-from redheart.storage import files, run_files
+from redheart.storage import artefacts, files, run_files
+from redheart.storage.hashes import Hashes
 from redheart.storage.store import Store
 from redheart.workflow import config as settings
 from redheart.workflow import steps
@@ -34,7 +35,47 @@ if workflow.is_main_process:
         sys.exit(f"error: {error}")
 
 RUN = f"results/{CONFIG['run']}"
-SOURCE = [f"{RUN}/data/corpus.jsonl"]
+STORE = Store(CONFIG["store"]["path"])
+HASHES = Hashes(f"{RUN}/{run_files.HASHES}")
+# Whether this process will make files: no dry run, no job of a run, no question about the plan.
+MAKES = (
+    workflow.is_main_process
+    and not workflow.output_settings.dryrun
+    and bool(workflow.resource_settings.cores or workflow.resource_settings.nodes)
+)
+
+
+def begin():
+    """Wait for whoever works on this run; then put right what is not as its step made it.
+
+    The content of a file decides what is made from it, and its time stamp does not. So the files of
+    the run are put right here, before Snakemake looks at their time stamps.
+
+    Returns
+    -------
+    The lock on the run, to be held until this process ends.
+    """
+    lock = None
+    if MAKES:
+        lock = STORE.locked(artefacts.run_id(RUN), f"works on {RUN}")
+        lock.__enter__()
+        made = artefacts.Artefacts(RUN)
+        lines = [made.lost(), *made.put_right(STORE, HASHES)]
+        HASHES.save()
+    else:
+        changed = artefacts.Artefacts(RUN).changed(HASHES) if workflow.is_main_process else ()
+        lines = [f"{RUN}/{n}: is not as its step made it; a run puts it right first" for n in changed]
+    for line in filter(None, lines):
+        print(line, file=sys.stderr)
+    return lock
+
+
+try:
+    RUN_LOCK = begin()
+except UserError as error:
+    sys.exit(f"error: {error}")
+
+SOURCE = []
 if CONFIG["data"]["source"] != "demo":
     try:
         SOURCE = input_files(CONFIG["data"]["source"])
@@ -79,7 +120,6 @@ SEEDS = CONFIG["seeds"]
 RATES = [str(float(rate)) for rate in CONFIG["sweep"]["learning_rates"]]
 EPOCHS = [run_files.epoch_in_name(e) for e in checkpoint_epochs(build(LegOptions, CONFIG["train"]))]
 OFFSETS = CONFIG["crossover"]["offsets"]
-STORE = Store(CONFIG["store"]["path"])
 CODES = steps.codes(STORE)
 
 # Jobs inherit these variables. As parameters of the rules they would needlessly invalidate results.
@@ -127,6 +167,23 @@ def shared(step):
     return {name: as_is(value) for name, value in also_shared(step).items()}
 
 
+def outside(**paths):
+    """The parameter of a rule that reads files from outside: paths by name, and their hashes.
+
+    As inputs, they would be judged by their time stamps.
+    """
+    every = [p for value in paths.values() for p in ([value] if isinstance(value, str) else value)]
+    try:
+        hashes = [HASHES.of(path) for path in every]
+        if MAKES:
+            HASHES.save()
+    except OSError as error:
+        sys.exit(f"error: {error.filename}: cannot be read ({error.strerror}); allow it with chmod")
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    return as_is({"paths": paths, "sha256": hashes})
+
+
 def every_artefact(wildcards):
     return [
         f"{RUN}/config.json",
@@ -139,6 +196,18 @@ def every_artefact(wildcards):
         *rules.evaluate.input,
         *rules.report.input,
     ]
+
+
+def look_again():
+    """At the end of a run: remember the hashes of its files, and name what is no longer planned."""
+    made, hashes = artefacts.Artefacts(RUN), Hashes(HASHES.path)
+    if any(job.rule.name == "all" for job in workflow.dag.jobs):
+        planned = (f for job in workflow.dag.jobs for f in [*job.output, *job.log, job.benchmark])
+        made.compare_with_plan(map(str, filter(None, planned)), STORE)
+    made.changed(hashes)
+    hashes.save()
+    if line := made.no_longer_planned():
+        print(line, file=sys.stderr)
 
 
 def say_results():
@@ -158,6 +227,7 @@ rule write_config:
     log:
         f"{RUN}/logs/write_config.log",
     params:
+        **shared("write_config"),
         config=as_is(files.canonical(CONFIG)),
     script:
         "../scripts/write_config.py"

@@ -14,7 +14,8 @@ rule generate_corpus:
 
 rule read_records:
     input:
-        source=SOURCE,
+        # The demo's corpus is made by the run.
+        source=[] if SOURCE else rules.generate_corpus.output[:1],
     output:
         records=f"{RUN}/data/records.jsonl",
         report=f"{RUN}/data/records_report.json",
@@ -22,6 +23,7 @@ rule read_records:
         f"{RUN}/logs/read_records.log",
     params:
         **shared("read_records"),
+        outside=outside(source=SOURCE) if SOURCE else {},
     script:
         "../scripts/read_records.py"
 
@@ -62,7 +64,6 @@ rule deduplicate_records:
 rule split_records:
     input:
         deduped=f"{RUN}/data/deduped.json",
-        kept=KEPT,
     output:
         **{part: f"{RUN}/data/split/{part}.json" for part in PARTS},
         clusters=f"{RUN}/data/split/clusters.json",
@@ -71,6 +72,7 @@ rule split_records:
         f"{RUN}/logs/split_records.log",
     params:
         **shared("split_records"),
+        outside=outside(kept=KEPT),
     script:
         "../scripts/split_records.py"
 
@@ -89,8 +91,6 @@ rule train_tokenizer:
 
 
 rule import_trunk:
-    input:
-        source=TRUNK_SOURCE,
     output:
         config=f"{RUN}/trunk/config.json",
         weights=f"{RUN}/trunk/weights.pt",
@@ -99,6 +99,7 @@ rule import_trunk:
         f"{RUN}/logs/import_trunk.log",
     params:
         **shared("import_trunk"),
+        outside=outside(source=TRUNK_SOURCE),
     script:
         "../scripts/import_trunk.py"
 

@@ -195,13 +195,15 @@ rule make_report:
         spots=expand(f"{RUN}/seed_{{seed}}/sweet_spots.json", seed=SEEDS),
         search=expand(f"{RUN}/seed_{{seed}}/search.json", seed=SEEDS),
         parts=expand(f"{RUN}/data/split/{{part}}.json", part=PARTS),
-        template=str(REPORT_TEMPLATE),
+        # It checks every file of the run first, and these are the last ones.
+        shipped=rules.ship_model.output,
     output:
         **{name: f"{RUN}/{path}" for name, path in REPORT_FILES.items()},
     log:
         f"{RUN}/logs/make_report.log",
     params:
         **shared("make_report"),
+        outside=outside(template=os.path.relpath(REPORT_TEMPLATE)),
     script:
         "../scripts/make_report.py"
 

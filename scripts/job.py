@@ -15,9 +15,11 @@ from typing import Any
 
 from redheart.errors import UserError
 from redheart.machine import meter, tiers
-from redheart.storage import files
+from redheart.storage import files, run_files
+from redheart.storage.artefacts import Artefacts, Made
+from redheart.storage.hashes import Hashes
 from redheart.storage.ledger import Ledger
-from redheart.storage.store import Action, Outcome, Store
+from redheart.storage.store import HASHED, Action, Outcome, Store
 from redheart.workflow import space, steps
 
 VERSIONED = ("redheart", "torch", "snakemake", "numpy", "rapidfuzz", "tokenizers", "scikit-learn")
@@ -30,10 +32,20 @@ class Inputs:
         self.input, self.output = snakemake.input, snakemake.output
         self.wildcards, self.params = snakemake.wildcards, snakemake.params
         self.settings = steps.settings(self.params.get("settings", "{}"))
+        self._outside = self.params.get("outside", {}).get("paths", {})
 
     def settings_of(self, step: str) -> dict[str, Any]:
         """Return the settings of the second step of a rule that has two steps."""
         return steps.settings(self.params[step]["settings"])
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all that the rule reads: its inputs, and files from outside of the run."""
+        return [*dict(self.input.items()), *self._outside]
+
+    def paths(self, name: str) -> Any:
+        """Return the path or the paths of what the rule reads under a name."""
+        return self._outside[name] if name in self._outside else self.input[name]
 
     def read(self, name: str) -> Any:
         """Return the content of a JSON input; where the input is several files, a list."""
@@ -52,11 +64,14 @@ class Inputs:
 class Job(Inputs):
     """A Snakemake job whose outputs come from the store, or go there."""
 
-    def __init__(self, snakemake: Any) -> None:
+    def __init__(self, snakemake: Any, whole_run: bool = False) -> None:
+        """Check what the rule reads, or every file of the run, the folder that ships included."""
         super().__init__(snakemake)
         self.rule = snakemake.rule
         self.store = Store(os.environ["REDHEART_STORE"])
         self.ledger = Ledger(os.environ["REDHEART_LEDGER"])
+        self.artefacts = Artefacts(self.ledger.path.parent)
+        self.hashes = Hashes(self.artefacts.run / run_files.HASHES)
         self._noted: dict[str, Any] = {}
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
         logging.basicConfig(
@@ -65,6 +80,26 @@ class Job(Inputs):
         sys.excepthook = _one_line
         # Otherwise Python searches all objects of torch for garbage before it ends: 0.3 s a job.
         atexit.register(gc.freeze)
+        # Weights are checked by whoever reads them.
+        read = [path for path in self.input if not path.endswith(HASHED)]
+        self._check(None if whole_run else read)
+
+    def _check(self, paths: Sequence[str] | None) -> None:
+        """Put right the files that are no longer as their steps made them, and name each.
+
+        Raises
+        ------
+        UserError
+            The store no longer holds one of them.
+        """
+        missing = self.artefacts.missing()
+        for line in self.artefacts.mend(self.store, self.hashes, paths):
+            print(line, file=sys.stderr)
+        if paths is None:
+            self.hashes.save()
+        if lost := sorted({*self.artefacts.missing()} - {*missing}):
+            path = self.artefacts.run / lost[0]
+            raise UserError(f"{path}: was changed during the run; run the same command again")
 
     def note(self, **facts: Any) -> None:
         """Add columns to the ledger's line about the running computation."""
@@ -95,8 +130,17 @@ class Job(Inputs):
         facts |= {"why": f"{steps.ANEW} names it"} if anew else {}
         self._noted = {}
         self.ledger.add(outcome, target, self.store, **facts)
+        hashes = self.store.outputs(action.key)
+        made = {path: Made(hashes[name], action.key, name) for name, path in outputs.items()}
+        self.artefacts.add(made, self.store)
         logging.info("%s: %s", action.step, outcome.outcome)
         return outcome
+
+    def write(self, name: str, value: Any) -> None:
+        """Write an output as JSON that the store need not hold, since it takes no time to make."""
+        path = self.output[name]
+        files.write_json(path, value)
+        self.artefacts.add({path: Made(files.sha256_file(path))}, self.store)
 
     def action(
         self,
@@ -129,12 +173,12 @@ class Job(Inputs):
         space.check(config, footprint, self.store, run, self.content("train")["train"])
 
     def content(self, *names: str) -> dict[str, Any]:
-        """Return the hashes of all input files, or only of those in `names`."""
+        """Return the hashes of all that the rule reads, or only of what is in `names`."""
         return {
-            name: files.sha256_file(value)
+            name: self.hashes.of(value)
             if isinstance(value, str)
-            else [files.sha256_file(path) for path in value]
-            for name, value in self.input.items()
+            else [self.hashes.of(path) for path in value]
+            for name, value in ((name, self.paths(name)) for name in self.names)
             if not names or name in names
         }
 

@@ -8,8 +8,8 @@ from redheart.report import page
 from redheart.storage import files, run_files
 from redheart.tasks.task import parse_tasks
 
-job = Job(snakemake)
-names = [name for name, _ in job.input.items() if name != "results"]
+job = Job(snakemake, whole_run=True)
+names = [name for name in job.names if name not in ("results", "shipped")]
 results = page.without_clock(files.read_json(job.input.results))
 
 

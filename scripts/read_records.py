@@ -12,7 +12,7 @@ from redheart.tasks.task import parse_tasks
 
 job = Job(snakemake)
 # A data set in a folder has several files.
-source = os.path.commonpath(job.input.source)
+source = os.path.commonpath(job.paths("source"))
 
 
 def compute(folder):

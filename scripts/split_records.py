@@ -16,7 +16,8 @@ job = Job(snakemake)
 def compute(folder):
     records = files.read_json(job.input.deduped)
     options, tasks = build(SplitOptions, job.settings["split"]), parse_tasks(job.settings["tasks"])
-    part_by_id = read_kept(job.input.kept[0]) if job.input.kept else {}
+    kept = job.paths("kept")
+    part_by_id = read_kept(kept[0]) if kept else {}
     split = split_corpus(records, job.settings["stratify_by"], tasks, part_by_id, options)
     facts = (split.parts, split.strata, split.pairs, options, tasks, split.listed_parts)
     files.write_json(folder / "report", split_report(records, *facts))

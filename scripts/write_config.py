@@ -2,6 +2,7 @@
 
 import json
 
-from redheart.storage import files
+from job import Job
 
-files.write_json(snakemake.output.config, json.loads(snakemake.params.config))
+job = Job(snakemake)
+job.write("config", json.loads(job.params.config))

@@ -2,29 +2,26 @@
 
 import os
 
-from job import commit, versions
+from job import Job, commit, versions
 
 from redheart.selection import openings, results
 from redheart.storage import files
-from redheart.storage.ledger import Ledger
 from redheart.workflow.steps import PHASES
 
-inputs, run_folder = snakemake.input, os.path.dirname(snakemake.input.config)
+job = Job(snakemake)
 gathered = results.gather(
-    run=snakemake.params.run,
-    comparison=files.read_json(inputs.comparison),
-    access=openings.summarise_openings(
-        files.read_json(inputs.access), snakemake.params.run, inputs.choice
-    ),
-    reports={name: files.read_json(inputs[name]) for name in ("records", "dedup", "split")},
-    best=files.read_json(inputs.best),
-    spots=dict(zip(snakemake.params.seeds, map(files.read_json, inputs.spots), strict=True)),
+    run=job.params.run,
+    comparison=job.read("comparison"),
+    access=openings.summarise_openings(job.read("access"), job.params.run, job.input.choice),
+    reports={name: job.read(name) for name in ("records", "dedup", "split")},
+    best=job.read("best"),
+    spots=dict(zip(job.params.seeds, job.read("spots"), strict=True)),
     provenance={
         "commit": commit(),
         "versions": versions(),
         "command": os.environ["REDHEART_COMMAND"],
-        "config_sha256": files.sha256_file(inputs.config),
+        "config_sha256": files.sha256_file(job.input.config),
     },
-    cost=results.cost(Ledger(os.environ["REDHEART_LEDGER"]).lines(), run_folder, PHASES),
+    cost=results.cost(job.ledger.lines(), os.path.dirname(job.input.config), PHASES),
 )
-files.write_json(snakemake.output.results, gathered)
+job.write("results", gathered)

@@ -8,8 +8,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from redheart.errors import UserError, did_you_mean
+
+RESULTS = "results"
 CONFIG = "config.json"
 LEDGER = "ledger.jsonl"
+ARTEFACTS = "artefacts.json"
+HASHES = "hashes.json"
+LOGS = ("logs", "benchmarks")
+# Names in the run's folder that hold no artefacts: diaries, and what `redheart tensorboard` writes.
+NO_ARTEFACTS = (LEDGER, ARTEFACTS, HASHES, *LOGS, "tensorboard")
 TOKENIZER = "data/tokenizer.json"
 LEXICON = "data/lexicon.npz"
 SCALES = "data/scales.json"
@@ -44,6 +52,26 @@ def seed_folder(seed: int | str) -> str:
 def seed_of(path: str | Path) -> str:
     """Return the seed of a file that lies directly in a seed's folder, given its path."""
     return Path(path).parent.name.removeprefix(seed_folder(""))
+
+
+def find_run(name: str) -> Path:
+    """Return the folder of a run, given the folder or the run's name.
+
+    Raises
+    ------
+    UserError
+        There is no such folder.
+    """
+    places = Path(name), Path(RESULTS, name)
+    runs = [place for place in places for file in (LEDGER, CONFIG) if (place / file).is_file()]
+    for place in (*runs, *places):
+        if place.is_dir():
+            return place
+    known = sorted(path.parent.name for path in Path(RESULTS).glob(f"*/{CONFIG}"))
+    raise UserError(
+        f"{name}: no such run; name a run's folder, such as results/demo, or the run"
+        f"{did_you_mean(name, known, 'runs')}"
+    )
 
 
 # --- below the folder of a seed: the files of legs, and those of phase 4 -------------------------

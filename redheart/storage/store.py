@@ -97,13 +97,13 @@ class Store:
             Forget what the store has of the action, and compute.
         """
         started = time.monotonic()
-        with self._lock(action.key):
+        with self.locked(action.key, "makes the same"):
             is_stored = not anew and self.is_intact(action.key, outputs)
             if not is_stored:
                 shutil.rmtree(self.folder(action.key), ignore_errors=True)
                 self._compute(action, outputs, compute)
             for name, target in outputs.items():
-                self._place(action.key, name, Path(target))
+                self.place(action.key, name, Path(target))
         seconds = time.monotonic() - started
         return Outcome(action, "restored" if is_stored else "computed", seconds)
 
@@ -123,6 +123,11 @@ class Store:
         """Return the ingredients that made an entry; None if it is not in the store."""
         entry = self._entry(key)
         return entry["ingredients"] if entry else None
+
+    def outputs(self, key: str) -> dict[str, str]:
+        """Return the hash of each file of an entry by name; none if it is not in the store."""
+        entry = self._entry(key)
+        return entry["outputs"] if entry else {}
 
     def is_intact(self, key: str, names: Iterable[str]) -> bool:
         """Tell whether an entry holds these files with their original content."""
@@ -199,7 +204,8 @@ class Store:
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
-    def _place(self, key: str, name: str, target: Path) -> None:
+    def place(self, key: str, name: str, target: Path) -> None:
+        """Bring a file of an entry to its place; it appears complete or not at all."""
         source = self.folder(key) / name
         with files.writable(target):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -208,11 +214,18 @@ class Store:
             with open(source, "rb") as reading, files.atomic(target) as writing:
                 shutil.copyfileobj(reading, writing, 1 << 20)
         if target.suffix == HASHED:
-            files.write_hash(target, files.read_json(source.parent / "entry.json")["outputs"][name])
+            files.write_hash(target, self.outputs(key)[name])
 
     @contextmanager
-    def _lock(self, key: str) -> Iterator[None]:
-        """Hold the key's lock; the kernel frees it when its holder dies, so none goes stale."""
+    def locked(self, key: str, doing: str) -> Iterator[None]:
+        """Hold a key's lock; the kernel frees it when its holder dies, so none goes stale.
+
+        Parameters
+        ----------
+        doing
+            What the holder does, for the line that tells another process why it waits; empty: the
+            wait is too short to tell.
+        """
         path = self.root / "locks" / key
         with files.writable(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -223,7 +236,8 @@ class Store:
             except BlockingIOError:
                 stream.seek(0)
                 holder = stream.read().strip() or "unknown"
-                print(f"waiting for process {holder}, which makes the same", file=sys.stderr)
+                if doing:
+                    print(f"waiting for process {holder}, which {doing}", file=sys.stderr)
                 fcntl.flock(stream, fcntl.LOCK_EX)
             stream.truncate(0)
             with files.writable(self.root):

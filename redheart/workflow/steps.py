@@ -98,6 +98,7 @@ PHASES: dict[str, dict[str, Step]] = {
         "ship_model": Step(),
     },
     "report": {
+        "write_config": Step(),
         "write_results": Step(),
         "make_report": Step(("run", "tasks")),
     },

@@ -16,7 +16,7 @@ from redheart.crossover.candidates import OF_AVERAGES
 def test_the_same_command_gives_the_same_bytes(finished, tmp_path):
     again = Project(tmp_path)
     again.snakemake()
-    clock = {"final_results.json", "ledger.jsonl"}
+    clock = {"final_results.json", "ledger.jsonl", "artefacts.json", "hashes.json"}
     for path in sorted(finished.result(".").rglob("*")):
         place = path.relative_to(finished.result("."))
         if (

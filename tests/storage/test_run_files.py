@@ -30,3 +30,14 @@ def test_a_wildcard_stays_as_it_is():
 def test_a_file_tells_its_seed():
     path = Path("results/demo") / run_files.seed_folder(3) / "sweet_spots.json"
     assert run_files.seed_of(path) == run_files.seed_of(str(path)) == "3"
+
+
+def test_a_run_is_found_by_its_folder_or_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = Path("results/mine")
+    run.mkdir(parents=True)
+    assert run_files.find_run("mine") == run_files.find_run("results/mine") == run
+    Path("mine").mkdir()
+    assert run_files.find_run("mine") == Path("mine")
+    (run / run_files.CONFIG).touch()  # of two folders, the one that is a run
+    assert run_files.find_run("mine") == run
