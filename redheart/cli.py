@@ -13,7 +13,7 @@ from typing import Any
 
 from redheart import __version__, terminal
 from redheart.errors import UserError
-from redheart.storage import files
+from redheart.storage import files, run_files
 
 # `import` names at most this many refused records.
 REFUSALS_SHOWN = 20
@@ -25,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    parsed = _parser().parse_args(arguments)
     try:
+        parsed = _parser().parse_args(arguments)
         for name, value in vars(parsed).items():
             several = isinstance(value, list)
             setattr(
@@ -81,25 +81,25 @@ def _parser() -> argparse.ArgumentParser:
     predict.set_defaults(run=_predict)
 
     parts = commands.add_parser("parts", help="print each record's part, for split.keep")
-    parts.add_argument("run_folder", type=Path, help="the folder results/<run>")
+    _add_run(parts)
     parts.set_defaults(run=_parts)
 
     ledger = commands.add_parser("ledger", help="tell what was computed or restored, and why")
-    ledger.add_argument("run_folder", type=Path, help="the folder results/<run>")
+    _add_run(ledger)
     ledger.add_argument(
         "--epochs", action="store_true", help="also the time and memory of each epoch"
     )
     ledger.set_defaults(run=_ledger)
 
     tensorboard = commands.add_parser("tensorboard", help="show a run's training in TensorBoard")
-    tensorboard.add_argument("run_folder", type=Path, help="the folder results/<run>")
+    _add_run(tensorboard)
     tensorboard.add_argument(
         "logdir", type=Path, nargs="?", help="default: results/<run>/tensorboard"
     )
     tensorboard.set_defaults(run=_tensorboard)
 
     archive = commands.add_parser("archive", help="pack a run's folder into one smaller file")
-    archive.add_argument("run_folder", type=Path, help="the folder results/<run>")
+    _add_run(archive)
     archive.add_argument("file", help="the archive to write")
     archive.set_defaults(run=_archive)
 
@@ -108,6 +108,14 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("run_folder", type=Path, help="the folder to make: results/<run>")
     restore.set_defaults(run=_restore)
 
+    verify = commands.add_parser("verify", help="check every file of a run by its hash")
+    _add_run(verify)
+    verify.set_defaults(run=_verify)
+
+    prune = commands.add_parser("prune", help="remove files that are no longer of a run's plan")
+    _add_run(prune)
+    prune.set_defaults(run=_prune)
+
     accept = commands.add_parser("accept", help="keep a step's results after a refactoring")
     accept.add_argument("steps", nargs="*", metavar="STEP", help="steps as the ledger names them")
     accept.add_argument("--all", action="store_true", help="every step, as after an upgrade")
@@ -115,6 +123,14 @@ def _parser() -> argparse.ArgumentParser:
     accept.add_argument("--store", default=".redheart/store", help="the folder of the store")
     accept.set_defaults(run=_accept)
     return parser
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run_folder", type=_found, metavar="RUN", help="its folder, or its name")
+
+
+def _found(run: str) -> Path:
+    return run_files.find_run(files.expanded(run))
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -220,7 +236,6 @@ def _parts(arguments: argparse.Namespace) -> None:
 
 
 def _ledger(arguments: argparse.Namespace) -> None:
-    from redheart.storage import run_files
     from redheart.storage.ledger import Ledger
 
     path = arguments.run_folder / run_files.LEDGER
@@ -261,6 +276,20 @@ def _restore(arguments: argparse.Namespace) -> None:
 
     count = restore_run(arguments.file, arguments.run_folder)
     print(f"{arguments.run_folder}: {count:,} files, each as its hash says")
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from redheart.storage.artefacts import verify
+
+    for line in verify(arguments.run_folder):
+        print(line)
+
+
+def _prune(arguments: argparse.Namespace) -> None:
+    from redheart.storage.artefacts import prune
+
+    for path in prune(arguments.run_folder):
+        print(f"{path}: removed")
 
 
 def _accept(arguments: argparse.Namespace) -> None:

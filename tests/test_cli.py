@@ -15,6 +15,7 @@ import yaml
 
 from redheart import __version__, cli
 from redheart.storage import checksums, files
+from redheart.storage.artefacts import Artefacts, Made
 from redheart.storage.ledger import Ledger
 from redheart.storage.store import Action, Store
 from redheart.workflow import config, steps
@@ -73,7 +74,7 @@ def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
     assert error.value.code == 2
     assert (
         "'check', 'plan', 'import', 'predict', 'parts', 'ledger', 'tensorboard', 'archive', "
-        "'restore', 'accept'" in capsys.readouterr().err
+        "'restore', 'verify', 'prune', 'accept'" in capsys.readouterr().err
     )
 
 
@@ -407,6 +408,48 @@ def test_tensorboard_says_what_to_install(capsys, tmp_path, monkeypatch):
         "error: event files take the package tensorboard; install it (`pip install tensorboard`)\n",
     )
     assert not (tmp_path / "tensorboard").exists()
+
+
+# --- verify, prune, and how a run is named ------------------------------------------------------
+
+
+@pytest.fixture
+def finished_run(tmp_path, monkeypatch):
+    """The record of a run `mine` with two files, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    store, mine = Store("store"), Path("results/mine")
+    files.write_json(mine / "config.json", {"store": {"path": "store"}})
+    files.write_text(mine / "old.json", "")
+    paths = [mine / "config.json", mine / "old.json"]
+    Artefacts(mine).add({str(path): Made(files.sha256_file(path)) for path in paths}, store)
+    Artefacts(mine).compare_with_plan(["results/mine/config.json"], store)
+    return mine
+
+
+def test_verify_and_prune_take_a_run_by_its_name(capsys, finished_run):
+    left_over = (
+        f"{finished_run}: no longer of the plan: 1 file (old.json); "
+        f"`redheart prune {finished_run}` removes them\n"
+    )
+    well = f"{finished_run}: 2 files, each as its step made it\n"
+    assert run(capsys, "verify", "mine") == (0, left_over + well, "")
+    assert run(capsys, "prune", "mine") == (0, f"{finished_run}/old.json: removed\n", "")
+    (finished_run / "config.json").write_text("{}")
+    code, output, errors = run(capsys, "verify", finished_run)
+    assert (code, output) == (1, f"{finished_run}/config.json: is not as its step made it\n")
+    assert errors.startswith(f"error: 1 of 1 files of {finished_run} are not as their steps made")
+
+
+@pytest.mark.parametrize(
+    "command", ["verify", "prune", "parts", "ledger", "tensorboard", "archive"]
+)
+def test_every_command_that_takes_a_run_knows_the_runs(capsys, finished_run, command):
+    code, _, errors = run(capsys, command, "mien", *["packed"] * (command == "archive"))
+    assert (code, errors) == (
+        1,
+        "error: mien: no such run; name a run's folder, such as results/demo, or the run; "
+        "did you mean 'mine'?\n",
+    )
 
 
 # --- accept -----------------------------------------------------------------------------------
