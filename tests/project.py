@@ -52,19 +52,25 @@ class Project:
         """Name no config, as a newcomer would."""
         self.config, self.run = None, "demo"
 
-    def snakemake(self, *arguments, check=True):
+    def start(self, *arguments):
         environment = {**os.environ, "PYTHONPATH": str(self.folder), "COLUMNS": "200"}
         # As in a notebook, which shows figures in its page.
         environment["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
         named = ["--configfile", self.config.name] if self.config else []
-        done = subprocess.run(
+        return subprocess.Popen(
             # Targets first: some options take all words that follow.
             [SNAKEMAKE, *arguments, "--cores", "1", "--resources", "gpu=1", *named],
             cwd=self.folder,
             env=environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
+
+    def snakemake(self, *arguments, check=True):
+        with self.start(*arguments) as process:
+            done = subprocess.CompletedProcess(arguments, 0, *process.communicate())
+        done.returncode = process.returncode
         if check and done.returncode:
             pytest.fail(f"snakemake failed:\n{done.stdout}\n{done.stderr}")
         return done

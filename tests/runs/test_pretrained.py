@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import edits
 import pytest
 import yaml
 from project import ROOT, Project
@@ -59,6 +60,22 @@ def test_a_run_on_a_pretrained_trunk_frozen_and_learning(bert, tmp_path):
     shipped = load_tensors(project.result("model/weights.pt"))["members"][0]
     assert "backbone" in shipped
     assert predict(project) != frozen
+
+
+@pytest.mark.slow
+@pytest.mark.full
+def test_a_trunk_is_imported_again_when_its_content_changes_and_only_then(bert, tmp_path):
+    project = Project(tmp_path / "project")
+    shutil.copytree(bert, project.folder / "bert")
+    sizes = dict.fromkeys(("dimension", "layers", "attention_heads", "feedforward"))
+    project.set(model={**sizes, "pretrained": "bert", "freeze_after": 0})
+    target = project.result("trunk/weights.pt").relative_to(project.folder)
+    assert project.computed(target) == {"import_trunk": 1}
+    edits.set_times((project.folder / "bert").iterdir(), edits.FUTURE)
+    assert project.computed(target) == {}
+    path = project.folder / "bert" / "config.json"
+    edits.keep_time(path, path.read_text() + "\n")
+    assert project.computed(target) == {"import_trunk": 1}
 
 
 def test_the_overlay_for_minilm_is_a_frozen_trunk():

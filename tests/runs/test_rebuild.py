@@ -1,10 +1,14 @@
 """The rebuild table: the steps that an edit computes; all others are restored or left alone."""
 
 import json
+import re
 import shutil
 
+import edits
 import pytest
-import yaml
+
+from redheart.storage import artefacts
+from redheart.storage.store import Store
 
 
 @pytest.fixture
@@ -24,125 +28,35 @@ TRAINING = (
     *STITCHING,
     *END,
 )
+RECORDS = ("read_records", "deduplicate_records", "split_records")
 CHOICE = ("sweep_rate", "join_sweep", "choose_rate")
-
-
-def edit_nothing(project):
-    pass
-
-
-def delete_checkpoint(project):
-    project.result("seed_0/ckpt/epoch_004.pt").unlink()
-
-
-def delete_manifest(project):
-    project.result("seed_0/ckpt/epoch_002.json").unlink()
-
-
-def delete_step_metrics(project):
-    project.result("seed_0/ckpt/steps_002.jsonl").unlink()
-
-
-def delete_results(project):
-    shutil.rmtree(project.folder / "results")
-
-
-def touch_input(project):
-    project.result("data/records.jsonl").touch()
-
-
-def library_comment(project):
-    with open(project.folder / "redheart/tasks/losses.py", "a") as stream:
-        stream.write("\n\n# A remark.\n")
-
-
-def script_comment(project):
-    with open(project.folder / "scripts/train_leg.py", "a") as stream:
-        stream.write("\n# A remark.\n")
-
-
-def there_and_back(project):
-    project.set(train={"label_smoothing": 0.2})
-    project.snakemake("train")
-    project.set(train={"label_smoothing": 0.05})
-
-
-def new_offset(project):
-    project.set(crossover={"offsets": [-2, 0, 2, -4]})
-
-
-def sweet_spot_weight(project):
-    project.set(sweet_spots={"gap_weight": 50.0, "smoothing": 1})
-
-
-def losing_rate(project):
-    project.set(sweep={"learning_rates": [1e-3, 1e-2, 1e6]})
-
-
-def longer_training(project):
-    project.set(train={"epochs": 8})
-
-
-def changed_split(project):
-    project.set(split={"seed": 1})
-
-
-def loss_formula(project):
-    project.edit("redheart/tasks/losses.py", r"\+ rdrop \*", "+ 0.5 * rdrop *")
-
-
-def new_metric(project):
-    project.edit("redheart/tasks/metrics.py", r"CONSTANT = 1e-12", "CONSTANT = 2e-12")
-
-
-def unused_code(project):
-    project.edit("redheart/tasks/losses.py", r"\Z", "\n\nUNUSED = 3\n")
-
-
-def script_formula(project):
-    project.edit("scripts/split_records.py", "for i in members", "for i in sorted(members)")
-
-
-def evaluating_half(project):
-    project.edit(
-        "scripts/train_leg.py", r"files.write_json\(folder", "files.write_json(0 or folder"
-    )
-
-
-def report_code(project):
-    project.edit("redheart/report/page.py", "mean over tasks, 0 to 1", "mean over tasks (0 to 1)")
-
-
-def reordered_config(project):
-    config = yaml.safe_load(project.config.read_text())
-    project.config.write_text(yaml.safe_dump(dict(reversed(config.items())), sort_keys=False))
 
 
 # The rebuild table: an edit, the steps that it computes, and those of them that it computes once
 # where the plan has several. All others are restored or left alone.
 REBUILDS = [
-    (edit_nothing, (), ()),
-    (delete_checkpoint, (), ()),
-    (delete_manifest, (), ()),
-    (delete_step_metrics, (), ()),
-    (delete_results, (), ()),
-    (touch_input, (), ()),
-    (library_comment, (), ()),
-    (script_comment, (), ()),
-    (unused_code, (), ()),
-    (script_formula, ("split_records",), ()),
-    (evaluating_half, ("evaluate_checkpoint",), ()),
-    (reordered_config, (), ()),
-    (there_and_back, (), ()),
-    (report_code, ("make_report",), ()),
-    (new_offset, ("stitch_variant", *END), ("stitch_variant",)),
-    (sweet_spot_weight, ("find_sweet_spots", *STITCHING, *END), ()),
+    (edits.edit_nothing, (), ()),
+    (edits.delete_checkpoint, (), ()),
+    (edits.delete_manifest, (), ()),
+    (edits.delete_step_metrics, (), ()),
+    (edits.delete_results, (), ()),
+    (edits.touch_input, (), ()),
+    (edits.library_comment, (), ()),
+    (edits.script_comment, (), ()),
+    (edits.unused_code, (), ()),
+    (edits.script_formula, ("split_records",), ()),
+    (edits.evaluating_half, ("evaluate_checkpoint",), ()),
+    (edits.reordered_config, (), ()),
+    (edits.there_and_back, (), ()),
+    (edits.report_code, ("make_report",), ()),
+    (edits.new_offset, ("stitch_variant", *END), ("stitch_variant",)),
+    (edits.sweet_spot_weight, ("find_sweet_spots", *STITCHING, *END), ()),
     # The folder that ships holds the config, so it is put together again.
-    (losing_rate, (*CHOICE, "ship_model", "make_report"), ("sweep_rate", "join_sweep")),
-    (longer_training, TRAINING, ("train_leg", "evaluate_checkpoint")),
-    (loss_formula, (*CHOICE, *TRAINING), ()),
+    (edits.losing_rate, (*CHOICE, "ship_model", "make_report"), ("sweep_rate", "join_sweep")),
+    (edits.longer_training, TRAINING, ("train_leg", "evaluate_checkpoint")),
+    (edits.loss_formula, (*CHOICE, *TRAINING), ()),
     (
-        changed_split,
+        edits.changed_split,
         (
             *("split_records", "train_tokenizer", "fit_lexicon", "encode_part", "fit_baseline"),
             *(*CHOICE, *TRAINING),
@@ -150,7 +64,7 @@ REBUILDS = [
         (),
     ),
     (
-        new_metric,
+        edits.new_metric,
         # The corpus says how well its labels could be predicted, by the same metrics.
         (
             *("generate_corpus", "evaluate_checkpoint", *SOUPS, "fit_baseline"),
@@ -160,14 +74,46 @@ REBUILDS = [
         ),
         (),
     ),
+    # --- code and scripts
+    (edits.script_formula_of_the_same_time, ("split_records",), ()),
+    (edits.older_library, ("make_report",), ()),
+    (edits.page_of_the_same_time, ("make_report",), ()),
+    (edits.bridge_comment, (), ()),
+    (edits.script_of_the_config, (), ()),
+    (edits.code_there_and_back, (), ()),
+    # --- artefacts: what was edited is restored, and nothing is built upon it
+    *((edit, (), ()) for edit in edits.EDITED_ARTEFACTS),
+    (edits.edited_where_the_store_forgot, ("find_sweet_spots",), ()),
+    (edits.deleted_intermediate, (), ()),
+    (edits.deleted_record, (), ()),
+    (edits.fewer_offsets, END, ()),
+    # --- sources
+    (edits.replaced_by_older_source, RECORDS, ()),
+    (edits.source_of_the_same_time_and_size, RECORDS, ()),
+    (edits.edited_source_of_the_future, RECORDS, ()),
+    (edits.touched_source, (), ()),
+    (edits.source_of_the_future, (), ()),
+    (edits.copied_source, (), ()),
+    (edits.source_there_and_back, (), ()),
+    (edits.older_kept_parts, ("split_records",), ()),
+    (edits.kept_parts_of_the_future, (), ()),
+    # --- clocks
+    (edits.older_scripts, (), ()),
+    (edits.scripts_of_the_future, (), ()),
+    (edits.library_of_the_future, (), ()),
+    (edits.artefacts_of_the_future, (), ()),
+    (edits.artefacts_of_one_moment_long_ago, (), ()),
+    (edits.artefacts_in_reverse_order, (), ()),
+    (edits.future_and_more_to_do, ("make_report",), ()),
+    (edits.artefact_in_another_copy, (), ()),
 ]
 
 
 # One of each kind; make test-full tries them all.
 EVERY_TIME = {
-    *(delete_checkpoint, delete_results, library_comment, report_code),
-    *(script_formula, evaluating_half),
-    *(sweet_spot_weight, changed_split, new_metric),
+    *(edits.delete_checkpoint, edits.delete_results, edits.library_comment, edits.report_code),
+    *(edits.script_formula, edits.evaluating_half, edits.replaced_by_older_source),
+    *(edits.sweet_spot_weight, edits.changed_split, edits.new_metric),
 }
 
 
@@ -182,8 +128,8 @@ EVERY_TIME = {
     ],
 )
 def test_an_edit_computes_exactly(project, edit, expected, once):
-    edit(project)
-    computed = project.computed()
+    targets = edit(project) or ()
+    computed = project.computed(*targets)
     assert sorted(computed) == sorted(expected)
     assert {step: computed[step] for step in once} == dict.fromkeys(once, 1)
 
@@ -198,3 +144,35 @@ def test_a_lost_training_state_costs_time_and_changes_nothing(project):
     with_states = json.loads(project.result("seed_0/ckpt/epoch_008.json").read_text())
     manifest = json.loads(project.result("seed_0/ckpt/epoch_006.json").read_text())
     assert with_states["parent"] == manifest["key"]
+
+
+@pytest.mark.slow
+def test_edited_artefacts_are_named_and_restored_after_waiting_for_another_run(project, finished):
+    """Two runs at once: the second waits. Every kind of edit at once: nothing is built upon it."""
+    edits.edited_artefacts(project)
+    run = project.result(".").resolve()
+    with Store(project.folder / ".redheart/store").locked(artefacts.run_id(run), "works here"):
+        process = project.start()
+        line = next(line for line in process.stderr if "Using workflow" not in line)
+        assert re.fullmatch(WAITING, line)
+    _, told = process.communicate()
+    assert process.returncode == 0, told
+    assert not [
+        line for line in project.ledger()[len(finished.ledger()) :] if line["outcome"] == "computed"
+    ]
+    for name in edits.EDITED_ARTEFACTS.values():
+        (line,) = (
+            line for line in told.splitlines() if line.startswith(f"results/smoke/{name}: is not")
+        )
+        made_again = name in ("final_results.json", "config.json")
+        assert line.endswith("makes it again" if made_again else "(edited or damaged); restored")
+        if name != "final_results.json":  # It holds the run's cost.
+            assert project.result(name).read_bytes() == finished.result(name).read_bytes(), name
+    assert [*artefacts.verify(run)] == [
+        f"{run}: {len(artefacts.Artefacts(run).made)} files, each as its step made it"
+    ]
+    again = project.snakemake("--dry-run")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+WAITING = r"waiting for process \d+ on \S+, which works on results/smoke\n"
