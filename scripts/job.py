@@ -71,7 +71,6 @@ class Job(Inputs):
         self.store = Store(os.environ["REDHEART_STORE"])
         self.ledger = Ledger(os.environ["REDHEART_LEDGER"])
         self.artefacts = Artefacts(self.ledger.path.parent)
-        self.hashes = Hashes(self.artefacts.run / run_files.HASHES)
         self._noted: dict[str, Any] = {}
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
         logging.basicConfig(
@@ -80,9 +79,13 @@ class Job(Inputs):
         sys.excepthook = _one_line
         # Otherwise Python searches all objects of torch for garbage before it ends: 0.3 s a job.
         atexit.register(gc.freeze)
-        # Weights are checked by whoever reads them.
-        read = [path for path in self.input if not path.endswith(HASHED)]
-        self._check(None if whole_run else read)
+        self._check(None if whole_run else self._read())
+
+    def _read(self) -> list[str]:
+        """Return the paths of what the rule reads; weights are checked by whoever loads them."""
+        values = [self.paths(name) for name in self.names]
+        paths = [path for v in values for path in ([v] if isinstance(v, str) else v)]
+        return [path for path in paths if not path.endswith(HASHED)]
 
     def _check(self, paths: Sequence[str] | None) -> None:
         """Put right the files that are no longer as their steps made them, and name each.
@@ -92,11 +95,11 @@ class Job(Inputs):
         UserError
             The store no longer holds one of them.
         """
-        missing = self.artefacts.missing()
-        for line in self.artefacts.mend(self.store, self.hashes, paths):
+        hashes, missing = Hashes(self.artefacts.run / run_files.HASHES), self.artefacts.missing()
+        for line in self.artefacts.mend(self.store, hashes, paths):
             print(line, file=sys.stderr)
         if paths is None:
-            self.hashes.save()
+            hashes.save()
         if lost := sorted({*self.artefacts.missing()} - {*missing}):
             path = self.artefacts.run / lost[0]
             raise UserError(f"{path}: was changed during the run; run the same command again")
@@ -175,9 +178,9 @@ class Job(Inputs):
     def content(self, *names: str) -> dict[str, Any]:
         """Return the hashes of all that the rule reads, or only of what is in `names`."""
         return {
-            name: self.hashes.of(value)
+            name: files.sha256_file(value)
             if isinstance(value, str)
-            else [self.hashes.of(path) for path in value]
+            else [files.sha256_file(path) for path in value]
             for name, value in ((name, self.paths(name)) for name in self.names)
             if not names or name in names
         }

@@ -6,6 +6,7 @@ from job import Job, commit, versions
 
 from redheart.selection import openings, results
 from redheart.storage import files
+from redheart.storage.ledger import Ledger
 from redheart.workflow.steps import PHASES
 
 job = Job(snakemake)
@@ -22,6 +23,8 @@ gathered = results.gather(
         "command": os.environ["REDHEART_COMMAND"],
         "config_sha256": files.sha256_file(job.input.config),
     },
-    cost=results.cost(job.ledger.lines(), os.path.dirname(job.input.config), PHASES),
+    cost=results.cost(
+        Ledger(os.environ["REDHEART_LEDGER"]).lines(), os.path.dirname(job.input.config), PHASES
+    ),
 )
 job.write("results", gathered)
