@@ -2,7 +2,7 @@
 from redheart.crossover.candidates import stitched_files
 from redheart.report.page import FILES as REPORT_FILES
 from redheart.report.page import TEMPLATE as REPORT_TEMPLATE
-from redheart.storage.checksums import CHECKSUMS
+from redheart.selection.checksums import CHECKSUMS
 
 # The weights of a trunk that learned ship with all other weights, so only its config is added.
 SHIPPED_TRUNK = {**TRUNK} if FROZEN else {"trunk_config": TRUNK["trunk_config"]} if PRETRAINED else {}

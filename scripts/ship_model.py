@@ -4,8 +4,8 @@ import shutil
 
 from job import Job
 
-from redheart.selection import shipping
-from redheart.storage import checksums, files
+from redheart.selection import checksums, shipping
+from redheart.storage import files
 
 job = Job(snakemake)
 comparison, config = job.read("comparison"), job.read("config")

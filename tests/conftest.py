@@ -23,7 +23,8 @@ from redheart.encoding import tokens
 from redheart.encoding.lexicon import LexiconOptions, fit_lexicon, load_lexicon, save_lexicon
 from redheart.recipe.model_options import ModelOptions
 from redheart.recipe.training_options import Recipe, TrainOptions
-from redheart.storage import checksums, files
+from redheart.selection import checksums
+from redheart.storage import files
 from redheart.tasks.task import Task
 
 # An example that takes long on a busy machine is no failure, and neither is one that is slowly made.

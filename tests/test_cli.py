@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from redheart import __version__, cli
-from redheart.storage import checksums, files
+from redheart.selection import checksums
+from redheart.storage import files
 from redheart.storage.artefacts import Artefacts, Made
 from redheart.storage.ledger import Ledger
 from redheart.storage.store import Action, Store

@@ -17,7 +17,8 @@ from redheart.encoding.tokens import Encoded, encode_part
 from redheart.errors import UserError, explained
 from redheart.recipe.build import read_recipe
 from redheart.recipe.training_options import Recipe
-from redheart.storage import checksums, files, run_files
+from redheart.selection import checksums
+from redheart.storage import files, run_files
 from redheart.tasks import scale
 from redheart.tasks.task import Task
 

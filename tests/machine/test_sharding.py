@@ -405,8 +405,7 @@ def test_more_devices_than_there_are_is_one_line(monkeypatch):
 def test_fp16_takes_one_device(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(
-        "run: a\ntasks: {a: {kind: regression, field: a}}\n"
-        "train: {devices: 2, precision: fp16}\n"
+        "run: a\ntasks: {a: {kind: regression, field: a}}\ntrain: {devices: 2, precision: fp16}\n"
     )
     with pytest.raises(
         UserError, match=r"train\.precision: fp16 .* set bf16, or train\.devices: 1"

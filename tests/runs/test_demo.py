@@ -10,8 +10,8 @@ from project import ROOT, Project
 from rapidfuzz import fuzz, process
 
 from redheart.report.page import FILES
+from redheart.selection import checksums
 from redheart.selection.shipped_model import CARD, NEEDED
-from redheart.storage import checksums
 
 pytestmark = pytest.mark.slow
 

@@ -14,9 +14,9 @@ from redheart.encoding.tokens import encode_part
 from redheart.errors import UserError
 from redheart.evaluation.fusion import fused_predictions
 from redheart.evaluation.inference import contributions
-from redheart.selection import shipping
+from redheart.selection import checksums, shipping
 from redheart.selection.shipped_model import NEEDED, WEIGHTS, ShippedModel
-from redheart.storage import checksums, files
+from redheart.storage import files
 
 TEXTS = ["she lied about the money", "그는 돈을 빌려 갔다", "why? 😀", "to dinner " * 30]
 

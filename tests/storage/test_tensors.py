@@ -17,8 +17,9 @@ from redheart.errors import UserError
 from redheart.model.network import build_network
 from redheart.model.states import module_states
 from redheart.recipe.model_options import ModelOptions
+from redheart.selection import checksums
 from redheart.selection.shipped_model import ShippedModel
-from redheart.storage import checksums, files
+from redheart.storage import files
 from redheart.storage.tensors import hash_modules, load_tensors, parameter_statistics, save_tensors
 
 SIZES = ModelOptions(dimension=8, layers=1, attention_heads=2, feedforward=8)
