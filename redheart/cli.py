@@ -184,8 +184,9 @@ def _import(arguments: argparse.Namespace) -> None:
     )
     for entry in report["rejected"][:REFUSALS_SHOWN]:
         print(f"refused: {entry['place']}: {entry['reason']}", file=sys.stderr)
-    if report["rejected_count"] > REFUSALS_SHOWN:
-        print(f"refused: {report['rejected_count'] - REFUSALS_SHOWN:,} more", file=sys.stderr)
+    if len(report["rejected"]) > REFUSALS_SHOWN:
+        more = len(report["rejected"]) - REFUSALS_SHOWN
+        print(f"refused: {more:,} more", file=sys.stderr)
     print(f"{arguments.target}: {report['kept']:,} of {report['read']:,} records")
 
 

@@ -129,8 +129,10 @@ def _kept(text: TextIO, lines: list[str]) -> Iterator[str]:
 def _survey(text: TextIO, separator: str) -> Survey:
     every_row = rows(text, separator)
     header = next(every_row)
-    cells = header.cells
-    width = len(_split(header.lines[0], separator) if isinstance(cells, ValueError) else cells)
+    if isinstance(header.cells, ValueError):
+        width = len(_split(header.lines[0], separator))
+    else:
+        width = len(header.cells)
     survey = Survey(width, cells=[Counter() for _ in range(width)])
     survey.is_quoting = header.lines[-1].startswith(QUOTE)
     survey.spread += len(header.lines) > 1
