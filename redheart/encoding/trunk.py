@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from redheart.encoding import sentences
 from redheart.errors import UserError
@@ -20,6 +23,10 @@ NOT_INSTALLED = (
     "a pretrained trunk takes the package transformers; install it (`pip install transformers`)"
 )
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
+
+
+# How long the hub may take to answer.
+HUB_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,9 @@ def source_files(name: str) -> list[str]:
         raise UserError(NOT_INSTALLED)
     folder = Path(name)
     if not folder.is_dir():
-        if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        # A model id is a word, or two with a slash between them.
+        is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+        if is_path or folder.exists() or ("/" in name and folder.parent.is_dir()):
             raise UserError(f"{name}: there is no such folder; name a model's folder or its id")
         return []
     paths = sorted(path for path in folder.iterdir() if path.is_file())
@@ -85,13 +94,10 @@ def import_trunk(name: str, max_tokens: int, folder: Path) -> None:
         sentences.import_encoder(folder)
         return
     with _loading(name) as transformers:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        source: Any = {"local_files_only": not _hub_answers(), "trust_remote_code": False}
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, **source)
         model, loaded = transformers.AutoModel.from_pretrained(
-            name,
-            dtype="float32",
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
+            name, dtype="float32", use_safetensors=True, output_loading_info=True, **source
         )
     without_pooler(model)
     _check(name, model, tokenizer, loaded["missing_keys"], max_tokens)
@@ -148,6 +154,22 @@ def _loading(name: str) -> Iterator[Any]:
             f"{name}: cannot be loaded as a trunk ({reason}); name a model's folder, or the id of "
             "one that is in the cache or can be downloaded"
         ) from None
+
+
+def _hub_answers() -> bool:
+    """Tell whether the hub can be asked; without a network, transformers would try for a minute."""
+    from huggingface_hub import constants
+
+    hub = urlsplit(constants.ENDPOINT)
+    if constants.HF_HUB_OFFLINE or hub.hostname is None:
+        return False
+    if hub.scheme in getproxies():
+        return True  # only the proxy knows
+    try:
+        socket.create_connection((hub.hostname, hub.port or 443), HUB_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def _check(name: str, model: Any, tokenizer: Any, missing: Any, max_tokens: int) -> None:

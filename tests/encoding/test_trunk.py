@@ -116,8 +116,12 @@ def test_texts_longer_than_the_trunk_reads_are_refused(bert, tmp_path):
 
 
 @needs_transformers
-@pytest.mark.parametrize("name", ["./absent", "/absent", "a/b/c", __file__])
-def test_a_missing_folder_is_named(name):
+@pytest.mark.parametrize(
+    "name", ["./absent", "/absent", "a/b/c", "models/absent", "a\\b", __file__]
+)
+def test_a_missing_folder_is_named(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
     with pytest.raises(UserError, match="there is no such folder"):
         trunk.source_files(name)
 
