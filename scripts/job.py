@@ -139,10 +139,12 @@ class Job(Inputs):
         logging.info("%s: %s", action.step, outcome.outcome)
         return outcome
 
-    def write(self, name: str, value: Any) -> None:
-        """Write an output as JSON that the store need not hold, since it takes no time to make."""
+    def write(
+        self, name: str, value: Any, writer: Callable[[str, Any], None] = files.write_json
+    ) -> None:
+        """Write an output that the store need not hold, since it takes no time to make."""
         path = self.output[name]
-        files.write_json(path, value)
+        writer(path, value)
         self.artefacts.add({path: Made(files.sha256_file(path))}, self.store)
 
     def action(

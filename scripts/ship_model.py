@@ -27,4 +27,4 @@ def compute(folder):
 
 used = {"members": [[files.sha256_file(path), which] for path, which in members], "recipe": source}
 job.build(compute, names=[*shipped], uses={**job.content("comparison", "config", *copied), **used})
-checksums.write_checksums(job.output.checksums, shipped.values())
+job.write("checksums", shipped.values(), checksums.write_checksums)
