@@ -68,7 +68,7 @@ def sweet_spot_weight(project):
 
 
 def losing_rate(project):
-    project.set(sweep={"learning_rates": [1e-3, 1e-2, 1e6]})
+    project.set(sweep={"learning_rates": [1e-3, 1e-2, 1e3]})
 
 
 def longer_training(project):

@@ -175,4 +175,25 @@ def test_edited_artefacts_are_named_and_restored_after_waiting_for_another_run(p
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.full
+def test_what_left_the_plan_is_named_and_pruned(project):
+    edits.fewer_offsets(project)
+    done = project.snakemake()
+    left_over = [
+        *("logs/stitch_variant_seed_0_2.log", "seed_0/variants/offset_2.json"),
+        "seed_0/variants/offset_2.pt",
+    ]
+    assert (
+        f"results/smoke: no longer of the plan: 3 files ({', '.join(left_over)}); "
+        "`redheart prune results/smoke` removes them\n" in done.stderr
+    )
+    run = project.result(".").resolve()
+    assert [*artefacts.prune(run)] == [str(run / name) for name in left_over]
+    assert not project.result("seed_0/variants/offset_2.pt.sha256").exists()
+    again = project.snakemake("--dry-run")
+    assert "Nothing to be done" in again.stdout + again.stderr
+    assert len([*artefacts.verify(run)]) == 1
+
+
 WAITING = r"waiting for process \d+ on \S+, which works on results/smoke\n"
