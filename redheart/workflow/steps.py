@@ -157,6 +157,21 @@ def check_forced(chosen: frozenset[str], command: Sequence[str]) -> None:
         raise UserError(f"{ANEW} changes only jobs that run; let them run: add {named}")
 
 
+def check_touch(command: Sequence[str]) -> None:
+    """Refuse a command of Snakemake that would take old results for those of the present plan.
+
+    Raises
+    ------
+    UserError
+        The command holds `--touch`.
+    """
+    if any(re.fullmatch(r"--touc?h?|-[A-Za-z]?t", word) for word in command):
+        raise UserError(
+            "--touch would take old results for those of this config and code; leave it out: what "
+            "is still valid does not run again, whatever its time"
+        )
+
+
 def codes(store: Store) -> dict[str, str]:
     """Return the fingerprint of the code behind each step, or the older one it was accepted as."""
     accepted = store.accepted()

@@ -437,3 +437,22 @@ def test_a_command_that_would_not_start_their_jobs_is_refused(names, words, add)
     else:
         with pytest.raises(UserError, match=add):
             steps.check_forced(chosen, command)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_refused"),
+    [
+        ("--touch", True),
+        ("-t", True),
+        ("-nt", True),
+        ("-j 2 --target-jobs all:", False),
+        ("train -T 3", False),
+    ],
+)
+def test_old_results_are_not_touched_to_count_as_new(words, is_refused):
+    command = ["snakemake", *words.split()]
+    if is_refused:
+        with pytest.raises(UserError, match="--touch would take old results for"):
+            steps.check_touch(command)
+    else:
+        steps.check_touch(command)
