@@ -31,6 +31,7 @@ except UserError as error:
 if workflow.is_main_process:
     try:
         steps.check_forced(steps.anew(os.environ.get(steps.ANEW, "")), sys.argv)
+        steps.check_touch(sys.argv)
     except UserError as error:
         sys.exit(f"error: {error}")
 
@@ -59,8 +60,9 @@ def begin():
     if MAKES:
         lock = STORE.locked(artefacts.run_id(RUN), f"works on {RUN}")
         lock.__enter__()
-        made = artefacts.Artefacts(RUN)
-        lines = [made.lost(), *made.put_right(STORE, HASHES)]
+        made = artefacts.Artefacts(RUN, artefacts.WITNESSES)
+        made.recall(STORE)
+        lines = [made.lost(), *made.put_right(STORE, HASHES), made.dismiss_strangers(STORE)]
         HASHES.save()
     else:
         changed = artefacts.Artefacts(RUN).changed(HASHES) if workflow.is_main_process else ()
@@ -206,7 +208,7 @@ def look_again():
         made.compare_with_plan(map(str, filter(None, planned)), STORE)
     made.changed(hashes)
     hashes.save()
-    if line := made.no_longer_planned():
+    for line in filter(None, [made.lost() if made.not_recorded else "", made.no_longer_planned()]):
         print(line, file=sys.stderr)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from redheart.errors import UserError
 from redheart.machine import meter, tiers
 from redheart.storage import files, run_files
-from redheart.storage.artefacts import Artefacts, Made
+from redheart.storage.artefacts import WITNESSES, Artefacts, Made
 from redheart.storage.hashes import Hashes
 from redheart.storage.ledger import Ledger
 from redheart.storage.store import HASHED, Action, Outcome, Store
@@ -70,7 +70,7 @@ class Job(Inputs):
         self.rule = snakemake.rule
         self.store = Store(os.environ["REDHEART_STORE"])
         self.ledger = Ledger(os.environ["REDHEART_LEDGER"])
-        self.artefacts = Artefacts(self.ledger.path.parent)
+        self.artefacts = Artefacts(self.ledger.path.parent, WITNESSES)
         self._noted: dict[str, Any] = {}
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
         logging.basicConfig(

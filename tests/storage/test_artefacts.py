@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 
 import pytest
@@ -40,7 +41,7 @@ def made_run(store, run):
     hashes = store.outputs(action.key)
     made = {str(path): Made(hashes[name], action.key, name) for name, path in outputs.items()}
     config = run / run_files.CONFIG
-    files.write_json(config, {"store": {"path": "../store"}})
+    files.write_json(config, {"store": {"path": "store"}})
     Artefacts(run).add({**made, str(config): Made(files.sha256_file(config))}, store)
     return run
 
@@ -162,6 +163,65 @@ def test_a_job_checks_what_it_reads(run, store):
     assert (run / "seed_0" / "soup.pt").read_text() == "edited"
 
 
+def test_a_folder_in_place_of_a_file_is_refused(run, store, hashes):
+    (run / "choice.json").unlink()
+    (run / "choice.json").mkdir()
+    with pytest.raises(UserError, match=r"choice\.json: a folder where a step made a file; move"):
+        put_right(run, store, hashes)
+
+
+# --- where it was made --------------------------------------------------------------------------
+
+
+def test_files_that_were_made_elsewhere_go_back_to_their_steps(run, store, tmp_path):
+    """To Snakemake they have no parameters, so that a change of the config would go unseen."""
+    here = Artefacts(run, tmp_path / "witnesses")
+    assert here.strangers() == ["choice.json", "config.json", "seed_0/soup.pt"]
+    here.add({str(run / name): here.made[name] for name in here.made}, store)
+    assert (here.strangers(), here.dismiss_strangers(store)) == ([], "")
+
+    # An older state of the run is put back, with its own record.
+    (run / "choice.json").write_text("older")
+    here.made["choice.json"] = here.made["choice.json"]._replace(sha256="1")
+    assert here.dismiss_strangers(store).endswith("their steps take them from the store again")
+    left = {path.name for path in run.rglob("*") if path.is_file()}
+    assert left == {"artefacts.json", "config.json", "soup.pt", "soup.pt.sha256"}
+
+
+@pytest.mark.parametrize("content", [None, "[]", '{"made": {}, "left_over": []}'])
+def test_a_lost_record_comes_back_where_the_run_was_made(run, store, hashes, tmp_path, content):
+    record, here = run / "artefacts.json", Artefacts(run, tmp_path / "witnesses")
+    here.add({str(run / name): here.made[name] for name in here.made}, store)
+    whole = record.read_bytes()
+    record.write_text(content) if content is not None else record.unlink()
+    (run / "choice.json").unlink()  # as after `redheart prune`
+    Artefacts(run, tmp_path / "witnesses").recall(store)
+    assert Artefacts(run).made.keys() == {"config.json", "seed_0/soup.pt"}
+    (run / "choice.json").write_text("edited")
+    Artefacts(run, tmp_path / "witnesses").recall(store)
+    assert (Artefacts(run).lost(), record.read_bytes()) == ("", whole)
+    assert Artefacts(run).changed(Hashes()) == ["choice.json"]
+
+
+@pytest.mark.parametrize("content", ["[]", '{"made": 3}', '{"made": {"../x": ["1", "", ""]}}', "{"])
+def test_a_damaged_witness_is_none(run, store, tmp_path, content):
+    files.write_text(tmp_path / "witnesses" / "one.json", content)
+    here = Artefacts(run, tmp_path / "witnesses")
+    here.recall(store)
+    assert here.strangers() == ["choice.json", "config.json", "seed_0/soup.pt"]
+
+
+def test_files_that_no_step_can_take_from_the_store_are_left_and_told(run, store, tmp_path):
+    here = Artefacts(run, tmp_path / "witnesses")
+    shutil.rmtree(store.root)
+    assert here.dismiss_strangers(store) == (
+        f"{run}: not made here, or Snakemake forgot them: 3 files (choice.json, config.json, "
+        "seed_0/soup.pt); the store lacks some of them, so they are left, and a change of config "
+        f"or code since goes unseen; `rm -r {run}` makes all anew"
+    )
+    assert here.changed(Hashes()) == here.missing() == []
+
+
 # --- the plan -----------------------------------------------------------------------------------
 
 
@@ -187,6 +247,27 @@ def test_what_left_the_plan_and_was_deleted_is_forgotten(run, store):
     assert Artefacts(run).missing() == ["seed_0/soup.pt"]
     Artefacts(run).compare_with_plan([run / "choice.json", run / "config.json"], store)
     assert (Artefacts(run).missing(), Artefacts(run).left_over) == ([], [])
+
+
+def test_what_is_made_again_is_of_the_plan_again(run, store):
+    soup = run / "seed_0" / "soup.pt"
+    Artefacts(run).compare_with_plan([run / "choice.json", run / "config.json"], store)
+    record = Artefacts(run)
+    assert record.left_over == ["seed_0/soup.pt"]
+    record.add({str(soup): record.made["seed_0/soup.pt"]}, store)
+    assert record.no_longer_planned() == Artefacts(run).no_longer_planned() == ""
+
+
+def test_files_of_the_plan_without_a_record_are_told(run, store):
+    """As after a lost record, of which later steps have made a part again."""
+    (run / "artefacts.json").unlink()
+    planned = [run / name for name in (*CONTENT, "config.json")]
+    record = Artefacts(run)
+    record.add({str(planned[0]): Made(files.sha256_file(planned[0]))}, store)
+    record.compare_with_plan(planned, store)
+    assert record.lost().startswith(
+        f"{run}/artefacts.json: no record of 2 files (config.json, seed_0/soup.pt), so edits go "
+    )
 
 
 def test_the_plan_of_two_writers_holds_what_both_made(run, store):
@@ -231,6 +312,26 @@ def test_a_record_that_is_lost_is_told_and_blocks_nothing(run, store, hashes, co
     assert [*Artefacts(run).made] == ["choice.json"]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"made": {"../precious": ["1", "", ""]}, "left_over": []},
+        {"made": {}, "left_over": ["../precious"]},
+        {"made": {"choice.json": ["1", "../../..", ""]}, "left_over": []},
+        {"made": {"choice.json": ["1", "", "../precious"]}, "left_over": []},
+        {"made": {"choice.json": ["1", 5, ""]}, "left_over": []},
+        {"made": {"choice.json": [None]}, "left_over": []},
+    ],
+)
+def test_a_record_from_elsewhere_touches_nothing_outside_of_its_run(run, store, hashes, damage):
+    precious = run.parent / "precious"
+    precious.write_text("mine")
+    files.write_json(run / "artefacts.json", damage)
+    assert put_right(run, store, hashes) == []
+    assert [*artefacts.prune(run)] == []
+    assert precious.read_text() == "mine"
+
+
 def test_verify_of_a_folder_that_is_no_run(tmp_path):
     with pytest.raises(UserError, match="no run; name a run's folder"):
         next(artefacts.verify(tmp_path))
@@ -240,6 +341,19 @@ def test_the_record_holds_no_clock(run, store, tmp_path):
     other = made_run(store, tmp_path / "results" / "two")
     assert (run / "artefacts.json").read_bytes() == (other / "artefacts.json").read_bytes()
     assert list(json.loads((run / "artefacts.json").read_text())) == ["made", "left_over"]
+
+
+def test_prune_makes_no_store_where_there_is_none(run, tmp_path):
+    elsewhere = tmp_path / "elsewhere" / "results" / "one"
+    shutil.copytree(run, elsewhere)
+    with pytest.raises(UserError, match=r"store: no store there, .*`redheart prune results/one`"):
+        next(artefacts.prune(elsewhere))
+    assert not (tmp_path / "elsewhere" / "store").exists()
+
+
+def test_a_run_has_one_lock_under_all_its_names(run, tmp_path):
+    (tmp_path / "link").symlink_to(run.parent)
+    assert artefacts.run_id(tmp_path / "link" / "one") == artefacts.run_id(run)
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"store": {"path": 3}}', "no json"])
