@@ -65,8 +65,11 @@ def begin():
         lines = [made.lost(), *made.put_right(STORE, HASHES), made.dismiss_strangers(STORE)]
         HASHES.save()
     else:
-        changed = artefacts.Artefacts(RUN).changed(HASHES) if workflow.is_main_process else ()
+        made = artefacts.Artefacts(RUN, artefacts.WITNESSES)
+        changed = made.changed(HASHES) if workflow.is_main_process else ()
         lines = [f"{RUN}/{n}: is not as its step made it; a run puts it right first" for n in changed]
+        if workflow.is_main_process and (count := len(made.strangers())):
+            lines.append(f"{RUN}: {count} files were not made here; a run sees to them first")
     for line in filter(None, lines):
         print(line, file=sys.stderr)
     return lock

@@ -63,7 +63,7 @@ class Artefacts:
     def missing(self) -> list[str]:
         """Return the recorded files of the plan that are not there."""
         of_plan = self.made.keys() - self.left_over
-        return sorted(name for name in of_plan if not (self.run / name).is_file())
+        return sorted(name for name in of_plan if not (self.run / name).exists())
 
     def strangers(self) -> list[str]:
         """Return the recorded files that were not made here, but brought here with their record.
@@ -92,7 +92,7 @@ class Artefacts:
         """Tell whether a file is as its step made it, or is not there."""
         path, sha256 = self.run / name, self.made[name].sha256
         if not path.is_file():
-            return not path.is_dir()
+            return not (path.is_dir() or path.is_symlink())
         if path.suffix == HASHED and files.recorded_hash(path) != sha256:
             return False
         try:

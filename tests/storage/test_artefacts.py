@@ -75,7 +75,12 @@ def swap_for_another(path):
     other.replace(path)
 
 
-@pytest.mark.parametrize("harm", [edit, edit_and_keep_time, swap_for_another])
+def link_to_nothing(path):
+    path.unlink()
+    path.symlink_to("nothing")
+
+
+@pytest.mark.parametrize("harm", [edit, edit_and_keep_time, swap_for_another, link_to_nothing])
 @pytest.mark.parametrize("name", CONTENT)
 def test_an_edited_file_is_restored_with_its_time(run, store, hashes, name, harm):
     path = run / name
@@ -168,6 +173,10 @@ def test_a_folder_in_place_of_a_file_is_refused(run, store, hashes):
     (run / "choice.json").mkdir()
     with pytest.raises(UserError, match=r"choice\.json: a folder where a step made a file; move"):
         put_right(run, store, hashes)
+    lines = artefacts.verify(run)
+    assert next(lines) == f"{run}/choice.json: is not as its step made it"
+    with pytest.raises(UserError, match="1 of 3 files"):
+        next(lines)
 
 
 # --- where it was made --------------------------------------------------------------------------
