@@ -31,7 +31,7 @@ except UserError as error:
 if workflow.is_main_process:
     try:
         steps.check_forced(steps.anew(os.environ.get(steps.ANEW, "")), sys.argv)
-        steps.check_touch(sys.argv)
+        steps.check_remembered(sys.argv)
     except UserError as error:
         sys.exit(f"error: {error}")
 

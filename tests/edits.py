@@ -278,6 +278,27 @@ def deleted_record(project):
     project.result("artefacts.json").unlink()
 
 
+def forgotten_by_snakemake(project):
+    """As after a copy of `results/` and the store into another checkout."""
+    shutil.rmtree(project.folder / ".snakemake")
+    report_code(project)
+
+
+def older_state_put_back(project):
+    backup = project.folder / "backup"
+    shutil.copytree(project.folder / "results", backup)
+    sweet_spot_weight(project)
+    project.snakemake("sweet_spots")
+    shutil.rmtree(project.folder / "results")
+    backup.rename(project.folder / "results")
+    return ("sweet_spots",)
+
+
+def link_to_nothing(project):
+    project.result("report.html").unlink()
+    project.result("report.html").symlink_to("nothing")
+
+
 def fewer_offsets(project):
     project.set(crossover={"offsets": [-2, 0]})
 

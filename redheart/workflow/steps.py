@@ -26,6 +26,8 @@ from redheart.workflow import fingerprint
 # The environment variable with the steps that are computed whatever the store knows, and the word
 # in it that means every step.
 ANEW, ALL = "REDHEART_ANEW", "all"
+# Options of Snakemake that drop or falsify what it knows of how a file was made.
+FORGETTING = ("--touch", "--drop-metadata", "--cleanup-metadata", "--cm")
 # The file of the store that keeps the fingerprints.
 FINGERPRINTS = "fingerprints.json"
 
@@ -157,19 +159,21 @@ def check_forced(chosen: frozenset[str], command: Sequence[str]) -> None:
         raise UserError(f"{ANEW} changes only jobs that run; let them run: add {named}")
 
 
-def check_touch(command: Sequence[str]) -> None:
-    """Refuse a command of Snakemake that would take old results for those of the present plan.
+def check_remembered(command: Sequence[str]) -> None:
+    """Refuse a command after which Snakemake would not see that old results are of another plan.
 
     Raises
     ------
     UserError
-        The command holds `--touch`.
+        The command holds one of the options in `FORGETTING`, or the beginning of one.
     """
-    if any(re.fullmatch(r"--touc?h?|-[A-Za-z]?t", word) for word in command):
-        raise UserError(
-            "--touch would take old results for those of this config and code; leave it out: what "
-            "is still valid does not run again, whatever its time"
-        )
+    for word in command:
+        begun = len(word) > 3 and any(option.startswith(word) for option in FORGETTING)
+        if begun or re.fullmatch(r"-[A-Za-z]?t", word):
+            raise UserError(
+                f"{word}: with it, Snakemake would take old results for those of this config and "
+                "code; leave it out: what is still valid does not run again, whatever its time"
+            )
 
 
 def codes(store: Store) -> dict[str, str]:

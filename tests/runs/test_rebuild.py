@@ -86,6 +86,9 @@ REBUILDS = [
     (edits.edited_where_the_store_forgot, ("find_sweet_spots",), ()),
     (edits.deleted_intermediate, (), ()),
     (edits.deleted_record, (), ()),
+    (edits.forgotten_by_snakemake, ("make_report",), ()),
+    (edits.older_state_put_back, (), ()),
+    (edits.link_to_nothing, (), ()),
     (edits.fewer_offsets, END, ()),
     # --- sources
     (edits.replaced_by_older_source, RECORDS, ()),

@@ -440,19 +440,14 @@ def test_a_command_that_would_not_start_their_jobs_is_refused(names, words, add)
 
 
 @pytest.mark.parametrize(
-    ("words", "is_refused"),
-    [
-        ("--touch", True),
-        ("-t", True),
-        ("-nt", True),
-        ("-j 2 --target-jobs all:", False),
-        ("train -T 3", False),
-    ],
+    "words",
+    ["--touch", "-t", "-nt", "--drop-metadata", "--cleanup-metadata results/a", "--cleanup-m a"],
 )
-def test_old_results_are_not_touched_to_count_as_new(words, is_refused):
-    command = ["snakemake", *words.split()]
-    if is_refused:
-        with pytest.raises(UserError, match="--touch would take old results for"):
-            steps.check_touch(command)
-    else:
-        steps.check_touch(command)
+def test_options_that_make_old_results_count_as_new_are_refused(words):
+    with pytest.raises(UserError, match="Snakemake would take old results for those of this"):
+        steps.check_remembered(["snakemake", *words.split()])
+
+
+def test_other_options_of_snakemake_are_not_refused():
+    words = "-n -j 2 -T 3 --target-jobs all: --dry-run -- x"
+    steps.check_remembered(["/bin/snakemake", *words.split()])
