@@ -21,6 +21,8 @@ from redheart.tasks.task import Record, Task, class_named, lookup
 TEXT = "text"
 # A message lists so many names, each cut to so many characters.
 NAMES_SHOWN, NAME_CHARACTERS = 20, 40
+# In the only column of a table, marks that were most likely meant to separate several.
+UNSEPARATED = re.compile(r"[|,;=\t]")
 # Names of classes that the config lacks are gathered up to this number.
 MOST_STRANGERS = 1000
 
@@ -67,6 +69,11 @@ class Absences:
         if TEXT not in self.fields or not self.names or self.has_wrapped:
             return
         names = sorted(self.names)
+        if is_table and len(names) == 1 and UNSEPARATED.search(names[0]):
+            raise UserError(
+                f"{path}: line 1 makes a single column, {listed(names)}; put commas, semicolons or "
+                "tabs between the cells of a .csv, and tabs between those of a .tsv"
+            )
         missing = [TEXT, *sorted({task.field for task in self.tasks} & self.fields)]
         columns = {TEXT: "COLUMN"}
         columns |= {field: near for field in missing if (near := nearest(field, names))}

@@ -24,18 +24,29 @@ class Encoding(NamedTuple):
     least_byte: int
     """No byte of its common characters is less."""
     letters: re.Pattern[str]
-    """The letters that make up such a text."""
+    """The runs of letters that make up such a text."""
     least_share: float
     """Least share of these letters among all characters but ASCII's."""
 
 
+# Whole words. Greek in CP1253 would be Cyrillic words with capitals inside.
+CYRILLIC = re.compile(r"\b[А-Яа-яЁё][а-яё]+\b")
 # In the order in which they are tried. Bytes of one often decode in another, to letters that no
 # text is made of: so the common letters of the language must make up much of a text.
 ENCODINGS = (
     Encoding("CP949", "Korean", 0xA1, re.compile("[가-힣]"), 0.8),
     Encoding("CP932", "Japanese", 0, re.compile("[ぁ-んァ-ヶー]"), 0.3),
     Encoding("GB18030", "Chinese", 0xA1, re.compile("[一-鿿]"), 0.7),
-    Encoding("CP1252", "Western European", 0, re.compile("[À-ÖØ-öø-ÿ‘’“”–—…€]"), 0.7),
+    Encoding("CP1251", "Cyrillic", 0, CYRILLIC, 0.85),
+    Encoding("KOI8-R", "Cyrillic", 0, CYRILLIC, 0.85),
+    # Whole words of such letters are of another alphabet.
+    Encoding(
+        "CP1252",
+        "Western European",
+        0,
+        re.compile("(?<![À-ÿ])[À-ÖØ-öø-ÿ]{1,2}(?![À-ÿ])|[‘’“”–—…€]"),
+        0.7,
+    ),
 )
 
 
@@ -79,8 +90,8 @@ def _fits(encoding: Encoding, sample: bytes) -> bool:
     others = [character for character in text if not character.isascii()]
     letters = [
         character
-        for character in others
-        if encoding.letters.match(character)
-        and min(character.encode(encoding.name)) >= encoding.least_byte
+        for run in encoding.letters.findall(text)
+        for character in run
+        if min(character.encode(encoding.name)) >= encoding.least_byte
     ]
     return bool(others) and len(letters) >= encoding.least_share * len(others)

@@ -20,6 +20,8 @@ from redheart.storage.files import opened
 CHUNK = 1 << 16
 
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+ZIP_MAGIC = b"PK\x03\x04"
 
 # In characters. No word, escape or sign of an exponent of JSON is longer.
 LONGEST_WORD = 16
@@ -54,8 +56,14 @@ def read_items(path: str | Path, as_text: Container[str] = ()) -> Iterator[Item]
         suffix = suffix_of(path)
         if not beginning:
             raise UserError(f"{path}: the file is empty; it must hold records")
-        if beginning.startswith(UTF16) or b"\0" in beginning[:4]:
-            raise UserError(f"{path}: is UTF-16, not UTF-8; save it as UTF-8 (the command `iconv`)")
+        if beginning.startswith(ZIP_MAGIC):
+            raise UserError(
+                f"{path}: is a ZIP file, such as a workbook of Excel; save its sheet as CSV in "
+                "UTF-8, or unpack it"
+            )
+        if beginning.startswith((*UTF16, *UTF32)) or b"\0" in beginning[:4]:
+            name = "UTF-32" if beginning.startswith(UTF32) else "UTF-16"
+            raise UserError(f"{path}: is {name}, not UTF-8; save it as UTF-8 (the command `iconv`)")
         if beginning.startswith(arrow.PARQUET_MAGIC):
             yield from arrow.parquet_items(path, stream)
         elif beginning.startswith(b"["):

@@ -32,11 +32,7 @@ def opened(path: str | Path) -> Iterator[IO[bytes]]:
         The file cannot be opened, is a pipe or a device, or is damaged after its beginning.
     """
     try:
-        # To open a pipe would wait for a writer; and what it yields can be read once only.
-        if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
-            raise UserError(
-                f"{path}: is a pipe or a device, not a file; write its content to a file first"
-            )
+        refuse_pipe(path)
         with open(path, "rb") as stream:
             compressed = stream.read(2) == GZIP_MAGIC
             stream.seek(0)
@@ -51,6 +47,17 @@ def opened(path: str | Path) -> Iterator[IO[bytes]]:
         ) from None
     except OSError as error:
         raise unreadable(path, error) from None
+
+
+def refuse_pipe(path: str | Path) -> None:
+    """Raise a UserError for a pipe or a device.
+
+    To open a pipe would wait for a writer; and what it yields can be read once only.
+    """
+    if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
+        raise UserError(
+            f"{path}: is a pipe or a device, not a file; write its content to a file first"
+        )
 
 
 def unreadable(path: str | Path, error: OSError) -> UserError:

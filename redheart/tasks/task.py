@@ -24,6 +24,10 @@ SUM_TOLERANCE = 0.05
 WHOLE = re.compile(r"-?\d+\.0")
 # A message lists the classes of a task where they are at most so many.
 CLASSES_SHOWN = 20
+# What to write for a text that is to be a number.
+AS_JSON = (
+    "; write it as JSON does, as in 0.5 or 1200, and null or an empty cell where it is unknown"
+)
 # The largest number that float32 can hold; the square of a larger one may not fit float64.
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -144,7 +148,8 @@ def target_matrix(task: Task, records: Sequence[Record]) -> np.ndarray:
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"expected a number, got {_shown(value)}")
+        hint = AS_JSON if isinstance(value, str) else ""
+        raise ValueError(f"expected a number, got {_shown(value)}{hint}")
     if not abs(value) <= LARGEST:
         raise ValueError(f"expected a finite number, got {_shown(value)}")
     return float(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -23,6 +24,9 @@ from redheart.workflow.sections import SECTIONS, defaults
 PATHS = (("data", "source"), ("split", "keep"), ("model", "pretrained"), ("store", "path"))
 # The loader in C takes a tenth of the time, where it is there.
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Aliases of aliases make a file of a few lines larger than any memory. This many values, commas and
+# brackets are a hundred times those of a config with all the classes that it may have.
+MOST_PARTS = 2_000_000
 KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 SCHEMA = Path(__file__).parents[2] / "config" / "schemas" / "config.schema.json"
 
@@ -93,12 +97,13 @@ def read_file(path: str | Path) -> dict[str, Any]:
         is no text.
     """
     try:
+        files.refuse_pipe(path)
         text = Path(path).read_text("utf-8-sig")
         loader = LOADER(text)
         node = loader.get_single_node()
         _check_keys(node, path)
         content = loader.construct_document(node) if node else {}
-        json.dumps(content, default=str)  # a list that holds itself is a ValueError
+        _check_size(content)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     except UnicodeDecodeError as error:
@@ -109,6 +114,13 @@ def read_file(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected keys and values, got {type(content).__name__}")
     return content
+
+
+def _check_size(content: Any) -> None:
+    """Raise a ValueError for a value that holds itself, or whose aliases multiply one another."""
+    parts = json.JSONEncoder(default=str).iterencode(content)
+    if any(True for _ in itertools.islice(parts, MOST_PARTS, None)):
+        raise ValueError("its aliases repeat too much; write out what they stand for")
 
 
 def _check_keys(root: yaml.Node | None, path: str | Path) -> None:

@@ -140,6 +140,8 @@ def cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         )
         yield ["train", "precision"], text
     yield from _trunk_problems(config["model"])
+    if not any(task.get("weight", 1) for task in config["tasks"].values()):
+        yield ["tasks"], "every weight is 0, so nothing would be learned; raise one of them"
     for name, task in config["tasks"].items():
         yield from _task_problems(name, task)
     for name, section in SECTIONS.items():
@@ -150,7 +152,7 @@ def cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
                     resolve(options, parse_tasks(config["tasks"]), vocab_size=1, max_tokens=1)
             except UserError as error:
                 key, _, text = str(error).partition(": ")
-                names_key = key.startswith(f"{name}.")
+                names_key = key.startswith((f"{name}.", "tasks."))
                 yield (key.split("."), text) if names_key else ([name], str(error))
 
 

@@ -47,7 +47,9 @@ class RunOptions:
     """The keys that stand in no section."""
 
     run: Annotated[
-        str, Matching("^[A-Za-z0-9][A-Za-z0-9_-]*$"), Hint("expected letters, digits, - and _")
+        str,
+        Matching("^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"),
+        Hint("expected at most 100 letters, digits, - and _"),
     ]
     """Name of the run: its folder below `results/`, which no other config should share."""
     seeds: Annotated[

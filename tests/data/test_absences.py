@@ -126,6 +126,14 @@ def test_a_source_without_a_text_says_what_it_has(read, header, told) -> None:
     )
 
 
+@pytest.mark.parametrize("header", ["text|label", "sep=;\ntext;label"])
+def test_a_table_whose_cells_are_not_separated_says_so(read, header) -> None:
+    assert refusal(read, f"{header}\none|a\ntwo|b\n".encode(), TOPIC, name="in.csv") == (
+        f"line 1 makes a single column, {header.split(';')[0]}; put commas, semicolons or "
+        "tabs between the cells of a .csv, and tabs between those of a .tsv"
+    )
+
+
 def test_names_of_a_message_are_few_and_short(read) -> None:
     message = refusal(read, [{"x" * 1000: 1, **{f"n{i}": i for i in range(100)}}], TOPIC)
     assert len(message) < 400

@@ -23,7 +23,7 @@ from redheart.duplicates.removal import DedupOptions, deduplicate
 from redheart.errors import UserError
 from redheart.split.dealing import split_records
 from redheart.split.parts import SplitOptions
-from redheart.tasks.task import Task
+from redheart.tasks.task import AS_JSON, Task
 
 VERDICT = Task("verdict", "multiclass", "label", ("AUTHOR", "OTHER"))
 EMOTION = Task("emotion", "distribution", "emotions", ("joy", "anger"))
@@ -108,11 +108,11 @@ def test_the_content_decides_the_format(source, packed, bom, indent) -> None:
         (good(1, label="WHO"), "field 'label': unknown class 'WHO'; expected one of ['AUTHOR', 'OTHER']"),
         (good(1, emotions=[0.5, float("nan")]), "field 'emotions': expected a finite number, got nan"),
         (good(1, emotions=[0.5, float("inf")]), "field 'emotions': expected a finite number, got inf"),
-        (good(1, emotions=["0.5", 0.5]), "field 'emotions': expected a number, got '0.5'"),
+        (good(1, emotions=["0.5", 0.5]), "field 'emotions': expected a number, got '0.5'" + AS_JSON),
         (good(1, emotions=[0.5, 0.6]), "field 'emotions': sums to 1.1, not to 1 (counts? set normalize: true)"),
         (good(1, emotions=[-0.5, 1.5]), "field 'emotions': has a negative value (-0.5)"),
         (good(1, emotions="[0.5, 0.5]"), "field 'emotions': expected a list or an object of numbers, got '[0.5, 0.5]'"),
-        (good(1, regret_factor="0.5"), "field 'regret_factor': expected a number, got '0.5'"),
+        (good(1, regret_factor="0.5"), "field 'regret_factor': expected a number, got '0.5'" + AS_JSON),
         (good(1, text="x" * 10_000_000), "field 'text': 10,000,000 characters, more than data.max_text_characters (100,000)"),
         ({"records": [good(1)]}, "no text in the field 'text'; if the list 'records' holds the records, `jq -c '.records[]'` makes JSON Lines"),
         (good(1, emotions=[1]), "field 'emotions': expected 2 values, got 1"),
@@ -508,6 +508,9 @@ KOREAN = "text,label\n" + "".join(f"친구가 선물을 보냈다 {i},OTHER\n" f
         ("text\n" + "私は友達に贈り物をあげた\n" * 9, "cp932", "probably CP932 (Japanese)"),
         ("text\n" + "我的朋友是一个很好的人\n" * 9, "gb18030", "probably GB18030 (Chinese)"),
         ("text\n" + "caf\u00e9 und Stra\u00dfe\n" * 9, "cp1252", "probably CP1252 (Western European)"),
+        ("text\n" + "Это мой друг и он подарил книгу\n" * 9, "cp1251", "probably CP1251 (Cyrillic)"),
+        ("text\n" + "Это мой друг и он подарил книгу\n" * 9, "koi8-r", "probably KOI8-R (Cyrillic)"),
+        ("text\n" + "Ο φίλος μου έστειλε δώρο\n" * 9, "cp1253", "find out its encoding"),
         # The rows in English are many: to raise the share would drop just the Korean texts.
         ("text\n" + "plain text\n" * 400 + "친구가 선물을 보냈다\n" * 3, "cp949", "3 of 403 records are not UTF-8; it is probably CP949"),
     ],

@@ -83,13 +83,17 @@ def test_json_in_a_file_that_is_named_otherwise(items) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_utf16_is_recognised(items, encoding) -> None:
-    expected = ".jsonl: is UTF-16, not UTF-8; save it as UTF-8 (the command `iconv`)"
+    name = encoding[:6].upper()
+    expected = f".jsonl: is {name}, not UTF-8; save it as UTF-8 (the command `iconv`)"
     assert error(items, '{"text": "a"}'.encode(encoding)) == expected
 
 
-@pytest.mark.parametrize(
-    "content", [b"id,text\n1,a\n", b"PK\x03\x04 a sheet", b"\xe9t\xe9", b"<xml/>"]
-)
+def test_a_workbook_is_to_be_saved_as_csv(items) -> None:
+    message = error(items, b"PK\x03\x04 a sheet")
+    assert "is a ZIP file, such as a workbook of Excel; save its sheet as CSV in UTF-8" in message
+
+
+@pytest.mark.parametrize("content", [b"id,text\n1,a\n", b"\xe9t\xe9", b"<xml/>"])
 def test_what_is_no_json_says_which_name_makes_a_table(items, content) -> None:
     message = error(items, content)
     assert message.startswith(".jsonl: line 1 begins with neither [ nor {")

@@ -105,7 +105,7 @@ def test_a_missing_label_is_no_error(task, record):
         (PAIR, [0, 1], r"\[0, 1\] could name classes or say 0 or 1 of each"),
         (TOXIC, 2, "expected only 0 and 1, or true and false, got 2"),
         (REGRET, True, "expected a number, got True"),
-        (REGRET, "much", "expected a number, got 'much'"),
+        (REGRET, "much", "expected a number, got 'much'; write it as JSON does"),
         (REGRET, nan, "expected a finite number, got nan"),
         pytest.param(REGRET, 10**400, "expected a finite number", id="beyond-float64"),
         pytest.param(REGRET, 1e39, "expected a finite number", id="beyond-float32"),
@@ -125,7 +125,7 @@ def test_an_unknown_class_names_the_right_ones():
 def test_a_long_wrong_value_is_shown_shortened():
     with pytest.raises(ValueError) as error:
         read_target(REGRET, {"regret": "long " * 1000})
-    assert len(str(error.value)) < 100
+    assert len(str(error.value)) < 200
 
 
 counts = st.lists(st.integers(0, 1000), min_size=3, max_size=3).filter(any)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 
@@ -238,7 +239,7 @@ def test_all_mistakes_are_told_at_once_with_file_key_and_nearest_key(tmp_path):
     assert sorted(set(lines) - set(unknown)) == [
         "mine.yaml: dedup: expected keys with values, got null",
         "mine.yaml: model.dropout: expected less than 1, got 1",
-        "mine.yaml: run: expected letters, digits, - and _, got 'my run'",
+        "mine.yaml: run: expected at most 100 letters, digits, - and _, got 'my run'",
         "mine.yaml: seeds: expected at least 1 item(s), got []",
         "mine.yaml: sweep.learning_rates.2: expected more than 0, got 0",
         "mine.yaml: sweep.learning_rates: expected no value twice, got 1e-05 twice",
@@ -355,6 +356,13 @@ def test_a_missing_file_is_named(tmp_path):
         ("run: x\n# 한글\n".encode("cp949"), "line 2 is no UTF-8; save the file as UTF-8"),
         (b"\x89PNG\r\n\x1a\n\x00", "line 1 is no UTF-8"),
         (b"\x00\x01\x02", "no valid YAML ("),
+        (
+            "a: &a [x, x, x, x]\n"
+            + "".join(
+                f"a{i}: &a{i} [{', '.join([f'*a{i - 1 or str()}'] * 9)}]\n" for i in range(1, 9)
+            ),
+            "no valid YAML (its aliases repeat too much",
+        ),
     ],
 )
 def test_a_file_that_is_no_config_is_refused(tmp_path, content, message):
@@ -364,6 +372,29 @@ def test_a_file_that_is_no_config_is_refused(tmp_path, content, message):
     else:
         (line,) = problems(write(tmp_path, content))
     assert line.startswith(f"mine.yaml: {message}")
+
+
+def test_a_pipe_is_no_config(tmp_path):
+    os.mkfifo(tmp_path / "mine.yaml")
+    assert problems(tmp_path / "mine.yaml") == [
+        "mine.yaml: is a pipe or a device, not a file; write its content to a file first"
+    ]
+
+
+def test_tasks_that_teach_nothing_and_classes_in_two_spellings_are_refused(tmp_path):
+    weightless = {"regret": {**REGRET["regret"], "weight": 0}}
+    assert problems(write(tmp_path, {"tasks": weightless})) == [
+        "mine.yaml: tasks: every weight is 0, so nothing would be learned; raise one of them"
+    ]
+    twice = {"mood": {"kind": "multiclass", "field": "f", "classes": ["\u00e9", "e\u0301"]}}
+    assert problems(write(tmp_path, {"tasks": twice})) == [
+        "mine.yaml: tasks.mood.classes: '\u00e9' stands twice, in two spellings (NFC, NFD)"
+    ]
+
+
+def test_a_name_that_no_folder_can_have_is_refused(tmp_path):
+    (line,) = problems(write(tmp_path, {"tasks": REGRET, "run": "a" * 101}))
+    assert line.startswith("mine.yaml: run: expected at most 100 letters, digits, - and _, got")
 
 
 def test_an_empty_file_lacks_a_name_and_tasks(tmp_path):
