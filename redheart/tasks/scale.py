@@ -13,6 +13,9 @@ from redheart.tasks.task import Record, Task, target_matrix
 # Values further than this many interquartile ranges from the quartiles count as if they lay there:
 # Tukey's outer fences (Exploratory Data Analysis, 1977). Normal values have none beyond them.
 OUTER_FENCE = 3.0
+# Where a larger share lies beyond them (counts of which most are 0, and some are thousands), these
+# values are much of what is to be learned, and measured by the others they would be enormous.
+MOST_BEYOND = 0.1
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ def fit_scale(values: np.ndarray) -> Scale:
 
     The mean and the standard deviation are those of the values cut off at Tukey's outer fences,
     so that one mistyped number or a long tail does not press all other values together. They are
-    the plain ones where no value lies beyond, or where half of the values are the same. An output
-    that never varies keeps its unit (deviation 1), and so does one without a known value (mean 0).
+    the plain ones where no value lies beyond, or more than a tenth of the values, or where half of
+    the values are the same. An output that never varies keeps its unit (deviation 1), and so does one without a known value (mean 0).
     """
     columns = [_column_scale(column[~np.isnan(column)]) for column in values.T]
     mean, deviation = np.array(columns, dtype=np.float64).reshape(-1, 2).T
@@ -58,7 +61,8 @@ def _column_scale(known: np.ndarray) -> tuple[float, float]:
     low, high = np.quantile(centred, (0.25, 0.75))
     if high > low:
         reach = OUTER_FENCE * (high - low)
-        centred = centred.clip(low - reach, high + reach)
+        fenced = centred.clip(low - reach, high + reach)
+        centred = fenced if (fenced != centred).mean() <= MOST_BEYOND else centred
     return float(known[0] + centred.mean()), float(centred.std()) or 1.0
 
 

@@ -63,6 +63,13 @@ def test_values_of_which_half_are_the_same_keep_their_plain_deviation():
     assert scale.fit_scale(values).deviation == pytest.approx(values.std())
 
 
+def test_counts_of_which_most_are_zero_are_no_multiples_of_a_tiny_deviation():
+    counts = np.concatenate([np.zeros(60), np.linspace(1, 9, 20), np.geomspace(1e3, 1e6, 20)])
+    fitted = scale.fit_scale(counts[:, None])
+    assert fitted.deviation == pytest.approx(counts.std())
+    assert fitted.mean == pytest.approx(counts.mean())
+
+
 @pytest.mark.parametrize("column", [[], [np.nan, np.nan], [7.5, 7.5, np.nan]])
 def test_what_never_varies_keeps_its_unit(column):
     values = np.array(column, dtype=float).reshape(-1, 1)
