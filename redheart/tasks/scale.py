@@ -46,7 +46,8 @@ def fit_scale(values: np.ndarray) -> Scale:
     The mean and the standard deviation are those of the values cut off at Tukey's outer fences,
     so that one mistyped number or a long tail does not press all other values together. They are
     the plain ones where no value lies beyond, or more than a tenth of the values, or where half of
-    the values are the same. An output that never varies keeps its unit (deviation 1), and so does one without a known value (mean 0).
+    the values are the same. An output that never varies keeps its unit (deviation 1), and so does
+    one without a known value (mean 0).
     """
     columns = [_column_scale(column[~np.isnan(column)]) for column in values.T]
     mean, deviation = np.array(columns, dtype=np.float64).reshape(-1, 2).T
