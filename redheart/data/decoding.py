@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from typing import IO, Any
 
@@ -17,6 +18,24 @@ class LostRows(ValueError):
     def __init__(self, reason: str, count: int) -> None:
         super().__init__(reason)
         self.count = count
+
+
+class StandsTwice(ValueError):
+    """A JSON object has two values for one name."""
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object of which no name stands twice: one of the two values would be lost."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise StandsTwice(f"the field '{twice}' stands twice in one object")
+    return content
+
+
+# Reads the JSON of a source.
+JSON = json.JSONDecoder(object_pairs_hook=_once_each)
 
 
 def tried(parse: Callable[..., Any], *arguments: Any) -> Any:

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from redheart.data import arrow
-from redheart.data.decoding import NOT_UTF8, Item, decoded, refuse_undecoded, tried
+from redheart.data.decoding import (
+    JSON,
+    NOT_UTF8,
+    Item,
+    StandsTwice,
+    decoded,
+    refuse_undecoded,
+    tried,
+)
 from redheart.data.tables import SEPARATORS, row_items, separator_of, suffix_of
 from redheart.errors import UserError
 from redheart.storage.files import opened
@@ -98,7 +106,7 @@ def parse_line(line: bytes) -> Any:
     """Parse one JSON Line; a ValueError says in words what is wrong with it."""
     line = line.removeprefix(codecs.BOM_UTF8).rstrip()
     try:
-        return json.loads(line.decode("utf-8"))
+        return JSON.decode(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{NOT_UTF8} (byte 0x{line[error.start]:02x} at byte {error.start + 1})"
@@ -107,6 +115,8 @@ def parse_line(line: bytes) -> Any:
         raise ValueError(f"broken JSON at column {error.colno} ({error.msg})") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except StandsTwice:
+        raise
     except ValueError:
         raise ValueError(LONG_NUMBER) from None
 
@@ -196,7 +206,7 @@ class _Window:
         self.peek()
         while True:
             try:
-                value, end = json.JSONDecoder().raw_decode(self.text, self.at)
+                value, end = JSON.raw_decode(self.text, self.at)
             except json.JSONDecodeError as error:
                 # The end of the piece may cut a string, a word or an escape.
                 is_cut = error.msg.startswith("Unterminated") or self._is_near(error.pos)
@@ -204,6 +214,7 @@ class _Window:
                     self.refuse(error.msg, error.pos)
             except (ValueError, RecursionError) as error:
                 reason = "nested too deeply" if isinstance(error, RecursionError) else LONG_NUMBER
+                reason = str(error) if isinstance(error, StandsTwice) else reason
                 raise UserError(
                     f"{self.path}: unreadable JSON ({reason}); use JSON Lines"
                 ) from None

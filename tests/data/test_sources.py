@@ -49,6 +49,17 @@ def test_a_number_is_not_cut_where_a_piece_ends(items, monkeypatch, number, step
     assert [item for _, item in items(text.encode())] == json.loads(text)
 
 
+def test_a_name_that_stands_twice_in_an_object_loses_no_value_unseen(items, tmp_path) -> None:
+    twice = '{"text": "a", "label": {"x": 1, "x": 0}}'
+    whole, double = items(f'{{"text": "b"}}\n{twice}\n'.encode())
+    assert whole[1] == {"text": "b"}
+    assert double[1] == "! the field 'x' stands twice in one object"
+    path = tmp_path / "array.json"
+    path.write_text(f"[{twice}]")
+    with pytest.raises(UserError, match=r"the field 'x' stands twice .*; use JSON Lines$"):
+        list(read_items(path))
+
+
 BROKEN = ['[1, 2', "[1 2]", "[1,]", "[,]", '["a\n"]', '[\n1,\n "x', "[1]]", "[tru]", '[{"a": 1},\n\n  {"b" 2}]', "[", '["\\u12"]', "[1,\n2]\n x"]  # fmt: skip
 
 
