@@ -93,8 +93,12 @@ def test_planted_duplicates_are_found(demo, results):
 def test_the_model_learns_and_stays_below_the_ceiling(demo, results):
     truth = read(demo, "data/corpus_truth.json")
     shipped = results["candidates"][results["shipped"]["candidate"]]["test"]
-    first = read(demo, "seed_0/ckpt/metrics_002.json")["fused"]["raw"]["macro"]
-    assert shipped["macro"] > first + 0.1
+    first, *later = (
+        read(demo, path)["fused"]["raw"]["macro"]
+        for path in sorted(demo.result("seed_0/ckpt").glob("metrics_*.json"))
+    )
+    assert max(later) > first + 0.05
+    assert shipped["macro"] > first
     ceiling = sum(truth["ceilings"].values()) / len(truth["ceilings"])
     assert shipped["macro"] < ceiling + 0.05
 

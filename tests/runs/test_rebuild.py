@@ -58,7 +58,8 @@ REBUILDS = [
     (
         edits.changed_split,
         (
-            *("split_records", "train_tokenizer", "fit_lexicon", "encode_part", "fit_baseline"),
+            *("split_records", "train_tokenizer", "fit_lexicon", "fit_scales"),
+            *("encode_part", "fit_baseline"),
             *(*CHOICE, *TRAINING),
         ),
         (),
