@@ -1,7 +1,8 @@
 """What the config names and no record has: fields, classes, a value to stratify by.
 
 Such a name is most likely misspelt. The source is refused, with the nearest name that the records
-do have. `data.allow` lists the names for which it is meant.
+do have. `data.allow` lists the names for which it is meant. A class that no record has is only told
+where the labels hold no name but those of the classes: then none of these is misspelt.
 """
 
 from __future__ import annotations
@@ -98,6 +99,15 @@ class Absences:
         if problems:
             raise UserError(f"{path}: {'; '.join(problems)}")
 
+    def told(self) -> Iterator[str]:
+        """Yield a line for each task about the classes that no record has, and none misspells."""
+        for task in self.tasks:
+            if (absent := self._absent(task)) and not self.strangers[task.name]:
+                yield (
+                    f"task '{task.name}': no record has a label of {listed(absent)}, which will "
+                    "hardly ever be predicted"
+                )
+
     def _missing_labels(self) -> Iterator[str]:
         names = sorted(self.names)
         for task in self.tasks:
@@ -118,20 +128,24 @@ class Absences:
 
     def _missing_classes(self) -> Iterator[str]:
         for task in self.tasks:
-            if task.name in self.allow or not task.classes or task.width == 1 < len(task.classes):
-                continue
-            present = self.known if task.kind == "regression" else self.above
             value = "value" if task.kind == "regression" else "label"
             strangers = sorted(self.strangers[task.name])
-            absent = self._not_allowed(task, ~present[task.name])
-            if absent:
+            absent = self._absent(task)
+            if absent and strangers:
                 hints = [f"'{name}'{hint_of(name, strangers)}" for name in absent[:NAMES_SHOWN]]
                 yield (
                     f"task '{task.name}': no record has a {value} of {', '.join(hints)}; mend the "
                     f"name, or {_allowing(task, absent)} if it is meant"
                 )
-            if task.kind == "multilabel":
+            if task.kind == "multilabel" and task.name not in self.allow:
                 yield from self._never_zero(task)
+
+    def _absent(self, task: Task) -> list[str]:
+        """Return the classes of a task that no record has, without those that are allowed."""
+        if task.name in self.allow or not task.classes or task.width == 1 < len(task.classes):
+            return []
+        present = self.known if task.kind == "regression" else self.above
+        return self._not_allowed(task, ~present[task.name])
 
     def _never_zero(self, task: Task) -> Iterator[str]:
         ones = self._not_allowed(task, self.above[task.name] & ~self.zero[task.name])

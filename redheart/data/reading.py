@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -151,6 +152,8 @@ class _Reading:
                 "data.max_rejected_share"
             )
         self.absences.refuse(path)
+        for line in self.absences.told():
+            print(f"{path}: {line}", file=sys.stderr)
 
     def _refuse_other_encoding(self, path: Path, is_refused: bool) -> None:
         """Raise a UserError where the source is in another encoding as a whole.

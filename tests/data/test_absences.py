@@ -67,17 +67,34 @@ def test_a_class_that_no_record_has_is_refused_with_the_nearest_name(read, label
 @pytest.mark.parametrize(
     ("task", "values", "absent"),
     [
-        (TOPIC, ["a", "a"], "label of 'b'"),
-        (TAGS, [["joy"], ["anger"]], "label of 'suprise'"),
+        (TOPIC, ["a", "a", "c"], "label of 'b'"),
+        (TAGS, [["joy"], ["anger"], ["surprise"]], "label of 'suprise' (did you mean 'surprise'?)"),
         (Task("mood", "distribution", "label", ("x", "y")), [{"x": 1}, {"x": 3, "z": 0}], "label of 'y'"),
         (Task("counts", "distribution", "label", ("x", "y"), normalize=True), [{"x": 1, "yy": 2}], "label of 'y' (did you mean 'yy'?)"),
-        (Task("scores", "regression", "label", ("x", "y")), [{"x": 0.5}, [0.0, None]], "value of 'y'"),
+        (Task("scores", "regression", "label", ("x", "y")), [{"x": 0.5, "Y": 1}, [0.0, None]], "value of 'y' (did you mean 'Y'?)"),
     ],
 )  # fmt: skip
 def test_classes_of_every_kind_are_looked_for(read, task, values, absent) -> None:
     items = [{"text": f"text {i}", task.field: value} for i, value in enumerate(values)]
     message = refusal(read, items, task, max_rejected_share=0.9)
     assert f"task '{task.name}': no record has a {absent};" in message
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "told"),
+    [
+        (TOPIC, ["a", "a"], "b"),
+        (TAGS, [["joy"], ["anger"], {"joy": 0, "suprise": 0}], "suprise"),
+        (Task("mood", "distribution", "label", ("x", "y")), [{"x": 1}, {"x": 3, "y": 0}], "y"),
+    ],
+)
+def test_a_class_that_no_record_has_and_none_misspells_is_told(read, capsys, task, values, told):
+    items = [{"text": f"text {i}", task.field: value} for i, value in enumerate(values)]
+    assert read(items, task, max_rejected_share=0.9)
+    said = capsys.readouterr().err
+    assert f"task '{task.name}': no record has a label of {told}, which will" in said
+    read(items, task, max_rejected_share=0.9, allow=(told,))
+    assert capsys.readouterr().err == ""
 
 
 def test_zero_is_a_value_of_a_number_and_shares_of_a_transform_are_no_outputs(read) -> None:
