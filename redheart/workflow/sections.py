@@ -41,6 +41,13 @@ from redheart.sweep.halving import HalvingOptions
 from redheart.sweet_spots.choice import SweetSpotOptions
 from redheart.tasks.task import Task
 
+Seeds = Annotated[
+    tuple[Annotated[int, AtLeast(0), AtMost(LARGEST_SEED)], ...],
+    NotEmpty(),
+    MostItems(100),
+    Distinct(),
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
@@ -52,12 +59,7 @@ class RunOptions:
         Hint("expected at most 100 letters, digits, - and _"),
     ]
     """Name of the run: its folder below `results/`, which no other config should share."""
-    seeds: Annotated[
-        tuple[Annotated[int, AtLeast(0), AtMost(LARGEST_SEED)], ...],
-        NotEmpty(),
-        MostItems(100),
-        Distinct(),
-    ] = (0,)
+    seeds: Seeds = (0,)
     """Seeds of the main training; each is trained and evaluated by itself."""
     tasks: Annotated[Mapping[str, Task], NotEmpty()]
     """What is learned, by name."""
@@ -109,12 +111,7 @@ class SweepOptions:
     """Learning rates to try."""
     epochs: Annotated[int, AtLeast(1), AtMost(100_000)] = 5
     """Epochs per rate; never more than those of the schedule."""
-    seeds: Annotated[
-        tuple[Annotated[int, AtLeast(0), AtMost(LARGEST_SEED)], ...],
-        NotEmpty(),
-        MostItems(100),
-        Distinct(),
-    ] = (0,)
+    seeds: Seeds = (0,)
     """Every rate is tried with each of these seeds; from three on the choice allows for noise."""
 
 
