@@ -8,7 +8,7 @@ import tarfile
 import pytest
 from project import ROOT, Project
 
-from redheart import cli
+from redheart.cli.main import main
 
 UPGRADE = ROOT / "tests" / "runs" / "upgrade"
 
@@ -27,7 +27,7 @@ def project(tmp_path):
 @pytest.mark.slow
 def test_after_an_upgrade_only_what_has_a_new_setting_is_computed_again(project, capsys):
     store = project.folder / ".redheart" / "store"
-    assert cli.main(["accept", "--all", "--why", "upgrade", "--store", str(store)]) == 0
+    assert main(["accept", "--all", "--why", "upgrade", "--store", str(store)]) == 0
     said = capsys.readouterr().out
     assert "train_leg: code " in said and "now counts as" in said
     # The records are checked for more, and the config that ships with the model has a new key.
@@ -37,5 +37,5 @@ def test_after_an_upgrade_only_what_has_a_new_setting_is_computed_again(project,
 
 def test_accept_wants_steps_or_all_of_them(capsys, tmp_path):
     for arguments in ([], ["--all", "train_leg"]):
-        assert cli.main(["accept", *arguments, "--store", str(tmp_path)]) == 1
+        assert main(["accept", *arguments, "--store", str(tmp_path)]) == 1
         assert "name the steps, or --all" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from project import Project
 from split_corpus import RATING, TAGS, corpus
 
-from redheart.cli import main
+from redheart.cli.main import main
 from redheart.errors import UserError
 from redheart.split.dealing import split_records
 from redheart.split.kept import kept_indices, read_kept, refuse_torn, write_parts

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redheart import cli
+from redheart.cli.main import main
 from redheart.errors import UserError
 from redheart.storage import archive, files
 from redheart.storage.tensors import save_tensors
@@ -268,12 +268,12 @@ def test_what_cannot_be_archived_is_told(zstandard, folder, tmp_path, run, targe
 
 def test_the_command_line_packs_and_unpacks(zstandard, folder, tmp_path, capsys):
     packed, new = str(tmp_path / "mine.archive"), tmp_path / "again"
-    assert cli.main(["archive", str(folder), packed]) == 0
-    assert cli.main(["restore", packed, str(new)]) == 0
+    assert main(["archive", str(folder), packed]) == 0
+    assert main(["restore", packed, str(new)]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{packed}: 2.4 MB in ")
     assert second == f"{new}: 6 files, each as its hash says"
-    assert cli.main(["restore", str(tmp_path / "absent"), str(tmp_path / "b")]) == 1
+    assert main(["restore", str(tmp_path / "absent"), str(tmp_path / "b")]) == 1
     assert capsys.readouterr().err == f"error: {tmp_path}/absent: the file is missing\n"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from redheart import cli
+from redheart.cli.main import main
 from redheart.encoding import tokens
 from redheart.storage import files
 from redheart.storage.ledger import Ledger
@@ -117,7 +117,7 @@ def test_the_sweeps_epochs_are_counted_rung_by_rung(sweep, expected):
 
 
 def test_a_quick_model_is_measured(capsys):
-    assert cli.main(["plan", str(SMOKE)]) == 0
+    assert main(["plan", str(SMOKE)]) == 0
     output = capsys.readouterr().out
     assert "time at most, were every text of the longest length" in output
     assert "an optimizer step, measured here (cpu)" in output

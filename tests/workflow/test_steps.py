@@ -172,7 +172,7 @@ def test_a_changed_metric_trains_nothing():
         ("redheart.selection.baseline", {"fit_baseline"}),
         ("redheart.workflow.config", set()),
         ("redheart.storage.store", set()),
-        ("redheart.cli", set()),
+        ("redheart.cli.main", set()),
     ],
 )
 def test_code_reaches_exactly_the_steps_that_it_concerns(module, expected):
@@ -302,7 +302,7 @@ def test_an_edit_of_a_script_reaches_its_own_steps(scripts, script, old, new, co
 def test_deciding_what_to_do_takes_no_heavy_import():
     program = (
         "import sys, redheart.workflow.config, redheart.workflow.steps, redheart.training.legs\n"
-        "import redheart.machine.device, redheart.cli\n"
+        "import redheart.machine.device, redheart.cli.main\n"
         "print([m for m in ('torch', 'numba', 'sklearn', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run(

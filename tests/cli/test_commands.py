@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from redheart import __version__, cli
+from redheart import __version__
+from redheart.cli import before
+from redheart.cli.main import main
 from redheart.selection import checksums
 from redheart.storage import files
 from redheart.storage.artefacts import Artefacts, Made
@@ -21,13 +23,13 @@ from redheart.storage.ledger import Ledger
 from redheart.storage.store import Action, Store
 from redheart.workflow import config, steps
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DEMO = str(ROOT / "config" / "config.yaml")
 
 
 def run(capsys, *arguments):
     """Exit code, standard output and standard error of one command."""
-    code = cli.main([str(argument) for argument in arguments])
+    code = main([str(argument) for argument in arguments])
     output = capsys.readouterr()
     return code, output.out, output.err
 
@@ -71,17 +73,17 @@ def test_the_home_folder_is_written_out_in_every_path(capsys, tmp_path, monkeypa
 
 def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
     with pytest.raises(SystemExit) as error:
-        cli.main(["chek"])
+        main(["chek"])
     assert error.value.code == 2
     assert (
-        "'check', 'plan', 'import', 'predict', 'parts', 'ledger', 'tensorboard', 'archive', "
+        "'check', 'plan', 'import', 'run', 'predict', 'parts', 'ledger', 'tensorboard', 'archive', "
         "'restore', 'verify', 'prune', 'accept'" in capsys.readouterr().err
     )
 
 
 def test_the_version_is_told(capsys):
     with pytest.raises(SystemExit) as error:
-        cli.main(["--version"])
+        main(["--version"])
     assert (error.value.code, capsys.readouterr().out) == (0, f"{__version__}\n")
 
 
@@ -179,7 +181,7 @@ def test_import_never_writes_over_its_source(capsys, tmp_path, monkeypatch):
 @pytest.mark.parametrize("column", ["text", "=body", "text="])
 def test_a_column_needs_both_names(capsys, column):
     with pytest.raises(SystemExit):
-        cli.main(["import", "a", "b.jsonl", "--column", column])
+        main(["import", "a", "b.jsonl", "--column", column])
     assert f"expected FIELD=COLUMN, as in text=body, got '{column}'" in capsys.readouterr().err
 
 
@@ -282,7 +284,7 @@ def copied_model(model_folder, tmp_path):
 def command(*arguments, **streams):
     """Run the command in a process of its own; streams are those of `subprocess`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    line = [sys.executable, "-m", "redheart.cli", *arguments]
+    line = [sys.executable, "-m", "redheart.cli.main", *arguments]
     return subprocess.run(line, env=environment, **streams)
 
 
@@ -308,14 +310,14 @@ def test_an_output_that_takes_no_more_is_told():
 
 def test_a_closed_output_ends_no_command(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
-    assert cli.main(["check", DEMO]) == 0
+    assert main(["check", DEMO]) == 0
 
 
 def test_an_interrupt_ends_a_command_without_a_word(monkeypatch, capsys):
     def interrupt(arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_check", interrupt)
+    monkeypatch.setattr(before, "_check", interrupt)
     assert run(capsys, "check", DEMO) == (130, "", "")
 
 
@@ -328,10 +330,10 @@ def test_a_terminal_of_any_encoding_shows_a_config_that_reads_the_same(
     written.write_text(yaml.safe_dump({"run": "mine", "tasks": tasks}))
     for stream in ("stdout", "stderr"):
         monkeypatch.setattr(sys, stream, io.TextIOWrapper(io.BytesIO(), encoding))
-    assert cli.main(["check", str(written)]) == 0
+    assert main(["check", str(written)]) == 0
     shown = yaml.safe_load(sys.stdout.buffer.getvalue().decode(encoding))
     assert shown["tasks"]["mood"]["classes"] == [name, "b"]
-    assert cli.main(["check", f"{written}.{name}"]) == 1
+    assert main(["check", f"{written}.{name}"]) == 1
     sys.stderr.flush()
     assert sys.stderr.buffer.getvalue().decode(encoding).startswith("error: ")
 
@@ -342,7 +344,7 @@ def test_a_terminal_of_any_encoding_gets_predictions_as_json(tmp_path, monkeypat
     read = []
     for encoding in ("ascii", "cp949", "utf-8"):
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
-        assert cli.main(["predict", str(copied_model), str(texts)]) == 0
+        assert main(["predict", str(copied_model), str(texts)]) == 0
         read.append(json.loads(sys.stdout.buffer.getvalue().decode(encoding)))
     assert read[0] == read[1] == read[2]
     assert "기쁨 😀" in read[0]["emotion"]

@@ -1,0 +1,1 @@
+"""`redheart` on the command line: the commands beside the workflow, by what they work on."""
