@@ -144,7 +144,10 @@ class _Reading:
             self._refuse_other_encoding(path, is_refused)
         reasons = _summary(self.rejected)
         if count == self.read:
-            raise UserError(f"{path}: none of {count:,} records is valid ({reasons})")
+            raise UserError(
+                f"{path}: none of {count:,} records is valid ({reasons}); mend the file, or let "
+                "`tasks` and `data.columns` in the config say what it holds"
+            )
         if is_refused:
             raise UserError(
                 f"{path}: {count:,} of {self.read:,} records ({share:.2%}) are invalid, more than "
