@@ -52,11 +52,30 @@ rule choose_candidate:
         "../scripts/choose_candidate.py"
 
 
+rule fit_decisions:
+    input:
+        choice=f"{RUN}/choice.json",
+        predictions=expand(f"{RUN}/seed_{{seed}}/predictions.npz", seed=SEEDS),
+        val_select=f"{RUN}/data/encoded/val_select.npz",
+        val_confirm=f"{RUN}/data/encoded/val_confirm.npz",
+    output:
+        decisions=f"{RUN}/decisions.json",
+    log:
+        f"{RUN}/logs/fit_decisions.log",
+    params:
+        **shared("fit_decisions"),
+        seeds=SEEDS,
+    script:
+        "../scripts/fit_decisions.py"
+
+
 # From here on the choice is frozen. Every rule that reads test needs `access`, the log of openings.
 
 rule open_test:
     input:
         choice=f"{RUN}/choice.json",
+        # For the order alone: nothing is fitted once test is open.
+        decisions=f"{RUN}/decisions.json",
         test=f"{RUN}/data/split/test.json",
     output:
         access=f"{RUN}/test_access.json",
@@ -129,9 +148,34 @@ rule compare_candidates:
         "../scripts/compare_candidates.py"
 
 
+rule assess_model:
+    input:
+        access=f"{RUN}/test_access.json",
+        decisions=f"{RUN}/decisions.json",
+        test_predictions=expand(f"{RUN}/seed_{{seed}}/test_predictions.npz", seed=SEEDS),
+        baseline=f"{RUN}/baseline/predictions.npz",
+        clusters=f"{RUN}/data/split/clusters.json",
+        records=f"{RUN}/data/split/test.json",
+        train=f"{RUN}/data/encoded/train.npz",
+        val_select=f"{RUN}/data/encoded/val_select.npz",
+        test=f"{RUN}/data/encoded/test.npz",
+    output:
+        assessment=f"{RUN}/assessment.json",
+        predictions=f"{RUN}/tables/test_predictions.csv",
+    log:
+        f"{RUN}/logs/assess_model.log",
+    params:
+        **shared("assess_model"),
+        seeds=SEEDS,
+    script:
+        "../scripts/assess_model.py"
+
+
 rule ship_model:
     input:
         comparison=f"{RUN}/comparison.json",
+        decisions=f"{RUN}/decisions.json",
+        assessment=f"{RUN}/assessment.json",
         sources=expand(f"{RUN}/seed_{{seed}}/candidates.json", seed=SEEDS),
         weights=expand(f"{RUN}/seed_{{seed}}/ckpt/epoch_{{epoch}}.pt", seed=SEEDS, epoch=EPOCHS),
         stitched=expand(f"{RUN}/seed_{{seed}}/{{file}}", seed=SEEDS, file=STITCHED),
@@ -163,6 +207,7 @@ rule ship_model:
 rule write_results:
     input:
         comparison=f"{RUN}/comparison.json",
+        assessment=f"{RUN}/assessment.json",
         choice=f"{RUN}/choice.json",
         access=f"{RUN}/test_access.json",
         records=f"{RUN}/data/records_report.json",

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "redheart"
 
 # From the ground up. A module imports from its own folder or from a lower line.
 LINES = (
-    ("errors", "json_values", "limits", "markdown", "shapes", "spelling", "terminal"),
+    ("csv_lines", "errors", "json_values", "limits", "markdown", "shapes", "spelling", "terminal"),
     ("tasks",),
     ("storage", "recipe", "sweet_spots"),
     ("data", "duplicates", "encoding"),
@@ -25,6 +25,7 @@ LINES = (
     ("evaluation", "training"),
     ("sweep", "crossover"),
     ("selection", "workflow"),
+    ("assessment",),
     ("report",),
     ("cli",),
 )

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from redheart import markdown
-
-# Spreadsheets read a cell that begins with one of these as a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
-Cell = str | float | None
+from redheart.csv_lines import Cell, csv_line
 
 
 @dataclass(frozen=True)
@@ -78,16 +72,4 @@ def to_markdown(table: Table) -> str:
 def to_csv(table: Table) -> str:
     """Return a table as CSV, numbers in full precision; no text acts as a spreadsheet formula."""
     head = [column.title for column in table.columns]
-    return "".join(map(_csv_line, (head, *table.rows)))
-
-
-def _csv_line(row: Sequence[Cell]) -> str:
-    stream = io.StringIO()
-    # With both characters in the end of a line, a cell that holds either of them is quoted.
-    csv.writer(stream, lineterminator="\r\n").writerow(map(_csv_cell, row))
-    return stream.getvalue().removesuffix("\r\n") + "\n"
-
-
-def _csv_cell(cell: Cell) -> Cell:
-    is_formula = isinstance(cell, str) and cell.startswith(FORMULA_STARTS)
-    return f"'{cell}" if is_formula else cell
+    return "".join(map(csv_line, (head, *table.rows)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,20 +38,42 @@ def shipped_members(
     return source, member_paths(source, of_seed)
 
 
+def copy_as_they_are(folder: Path, paths: Mapping[str, str]) -> None:
+    """Copy files into a folder, each under its name in `paths`."""
+    for name, path in paths.items():
+        shutil.copyfile(path, folder / name)
+
+
 def write_words(
     folder: Path,
     run: str,
     config: Mapping[str, Any],
     comparison: Mapping[str, Any],
     source: Source,
+    decisions: Mapping[str, Any],
+    quality: Sequence[str],
 ) -> None:
-    """Write what is no weights: `config`, `recipe` (the shipped candidate's source) and `card`."""
+    """Write what is no weights: `config`, `recipe` (the shipped candidate's source) and `card`.
+
+    Parameters
+    ----------
+    decisions
+        The `tasks` of `decisions.json`, which the recipe holds too.
+    quality
+        The card's lines on how good the model is, in Markdown.
+    """
     files.write_json(folder / "config", config)
-    files.write_json(folder / "recipe", {**comparison["shipped"], **source})
-    files.write_text(folder / "card", model_card(run, config, comparison))
+    recipe = {**comparison["shipped"], **source, "decisions": decisions}
+    files.write_json(folder / "recipe", recipe)
+    files.write_text(folder / "card", model_card(run, config, comparison, quality))
 
 
-def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
+def model_card(
+    run: str,
+    config: Mapping[str, Any],
+    comparison: Mapping[str, Any],
+    quality: Sequence[str] = (),
+) -> str:
     """Return the model card: its tasks, the choice of the model, the evidence, and the limits.
 
     No name of a class, a field or a trunk acts as HTML or as markup.
@@ -61,6 +84,8 @@ def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any
         The effective config.
     comparison
         The candidates, the shipped one, and its comparison with the linear baseline.
+    quality
+        The lines on how good the model is, in Markdown.
     """
     shipped = comparison["shipped"]
     candidates = comparison["candidates"]
@@ -84,6 +109,7 @@ def model_card(run: str, config: Mapping[str, Any], comparison: Mapping[str, Any
             *tasks,
             "",
             *_trunk_lines(config["model"]),
+            *quality,
             "## Evidence",
             "",
             "Macro score (0 to 1, the mean over tasks of each one's main metric), and on test the",

@@ -12,6 +12,7 @@ from redheart.data.records import RecordOptions
 from redheart.duplicates.removal import DedupOptions
 from redheart.encoding.lexicon import LexiconOptions
 from redheart.encoding.trunk import TrunkOptions
+from redheart.evaluation.decisions import DecisionOptions
 from redheart.limits import (
     LARGEST_SEED,
     Above,
@@ -215,6 +216,10 @@ SECTIONS: dict[str, Section] = {
     "evaluation": Section(
         "The comparison of candidates (docs/choosing.md).",
         (EvaluationOptions,),
+    ),
+    "decisions": Section(
+        "How predictions become decisions (docs/deciding.md).",
+        (DecisionOptions,),
     ),
     "memory": Section(
         "What training may use (docs/memory.md).",

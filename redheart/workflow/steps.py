@@ -94,9 +94,11 @@ PHASES: dict[str, dict[str, Step]] = {
         "fit_baseline": Step(("labels", "fusion.balance")),
         "predict_candidates": Step((*_TRAINING, "fusion")),
         "choose_candidate": Step(("tasks", "evaluation")),
+        "fit_decisions": Step(("labels", "decisions")),
         "open_test": Step(),
         "predict_test": Step((*_TRAINING, "fusion")),
         "compare_candidates": Step(("tasks", "evaluation")),
+        "assess_model": Step(("labels", "evaluation", "decisions")),
         "ship_model": Step(),
     },
     "report": {

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from redheart.csv_lines import FORMULA_STARTS
 from redheart.report.tables import (
-    FORMULA_STARTS,
     Column,
     Table,
     make_table,

@@ -33,11 +33,20 @@ NAMES = (
     *("crossover", "crossover_units", "crossover_units_ema", "ascent"),
     *("variants_ensemble", "tfidf_linear"),
 )
+SCORE = {"score": 0.5, "low": 0.4, "high": None}
+DIFFERENCE = {"difference": 0.1, "low": 0.0, "high": 0.2, "p": None}
+ASSESSMENT = {
+    "macro": {**SCORE, "versus_baseline": DIFFERENCE},
+    "tasks": {
+        "regret": {"metric": "r2", **SCORE, "versus_baseline": {**DIFFERENCE, "p_holm": 1.0}}
+    },
+}
 GIVEN = {
     "run": "demo",
     "comparison": {
         "shipped": {"candidate": "greedy_soup", "reason": "No gain.", "seed": 0},
         "baseline_sentence": "Better.",
+        "assessment": ASSESSMENT,
         "candidates": {name: candidate() for name in NAMES},
     },
     "access": {"opening": 1, "openings": 1, "others": []},
