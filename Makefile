@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: run test test-full test-kill check format schema bench-dedup bench-training bench-checkpoints \
-	simulate-sweeps prove-win prove-null lock clean
+	simulate-sweeps simulate-thresholds prove-win prove-null lock clean
 
 run: .venv/ready            ## the demo, all phases, to results/demo/
 	$(BIN)/snakemake --cores 1 --resources gpu=1
@@ -41,6 +41,9 @@ bench-checkpoints: .venv/ready ## saving, stitching and archiving checkpoints of
 
 simulate-sweeps: .venv/ready ## the choice of the rate where the best one is known, full grid and halving
 	$(BIN)/python bench/simulated_sweeps.py
+
+simulate-thresholds: .venv/ready ## the threshold of a label, fitted on few records and judged on fresh ones
+	$(BIN)/python bench/simulated_thresholds.py
 
 prove-win: .venv/ready      ## that the search finds a planted win in real trainings, and claims none where there is none
 	$(BIN)/python bench/planted_runs.py

@@ -60,7 +60,7 @@ def with_assessment(comparison: Mapping[str, Any], assessment: Mapping[str, Any]
 
 
 def _listed(versus: Mapping[str, Mapping[str, float]]) -> str:
-    return ", ".join(f"{name} {difference_in_words(v)}" for name, v in versus.items())
+    return ", ".join(f"{name} ({difference_in_words(v)})" for name, v in versus.items())
 
 
 def _family(tasks: int) -> str:

@@ -20,7 +20,7 @@ def project(finished, tmp_path):
 # The steps after a change of any weight or choice: the candidates' numbers and their reports.
 SCORING = ("predict_candidates", "choose_candidate", "predict_test", "compare_candidates")
 # Another choice opens test anew.
-END = (*SCORING, "open_test", "ship_model", "make_report")
+END = (*SCORING, "fit_decisions", "open_test", "assess_model", "ship_model", "make_report")
 STITCHING = ("stitch_crossover", "stitch_variant", "stitch_units")
 SOUPS = ("make_soups", "search_units")
 TRAINING = (
@@ -71,6 +71,7 @@ REBUILDS = [
             *("generate_corpus", "evaluate_checkpoint", *SOUPS, "fit_baseline"),
             # What predicts test takes the weights of the modules as they were chosen before.
             *("predict_candidates", "choose_candidate", "compare_candidates"),
+            "assess_model",
             "make_report",
         ),
         (),
