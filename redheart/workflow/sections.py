@@ -149,6 +149,20 @@ class StoreOptions:
     """Minutes of training that a kill can cost at most."""
 
 
+@dataclass(frozen=True)
+class ReleaseOptions:
+    """What the card of an exported model says of licences and languages."""
+
+    model_license: str = ""
+    """Licence of the model, best as the hub names it (`apache-2.0`); empty: not stated."""
+    data_license: str = ""
+    """Licence of the data; empty: not stated."""
+    trunk_license: str = ""
+    """Licence of the pretrained trunk; empty: not stated."""
+    language: Annotated[tuple[Annotated[str, NotEmpty()], ...], MostItems(100), Distinct()] = ()
+    """Languages of the texts, as the hub names them (`en`, `ko`)."""
+
+
 class Section(NamedTuple):
     """A key of the config that holds other keys."""
 
@@ -220,6 +234,10 @@ SECTIONS: dict[str, Section] = {
     "decisions": Section(
         "How predictions become decisions (docs/deciding.md).",
         (DecisionOptions,),
+    ),
+    "release": Section(
+        "What `redheart export` tells of the model; no result depends on it (docs/export.md).",
+        (ReleaseOptions,),
     ),
     "memory": Section(
         "What training may use (docs/memory.md).",

@@ -76,8 +76,8 @@ def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
         main(["chek"])
     assert error.value.code == 2
     assert (
-        "'check', 'plan', 'import', 'run', 'predict', 'parts', 'ledger', 'tensorboard', 'archive', "
-        "'restore', 'verify', 'prune', 'accept'" in capsys.readouterr().err
+        "'check', 'plan', 'import', 'run', 'predict', 'export', 'parts', 'ledger', 'tensorboard', "
+        "'archive', 'restore', 'verify', 'prune', 'accept', 'compare'" in capsys.readouterr().err
     )
 
 

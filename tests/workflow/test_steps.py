@@ -26,6 +26,7 @@ NO_STEPS = {
     *("train.epochs", "train.checkpoint_every", "train.devices", "crossover.offsets"),
     *("memory.budget_gb", "memory.tier", "store.path", "store.snapshot_minutes"),
     *("store.keep_last", "store.keep_every"),
+    *("release.model_license", "release.data_license", "release.trunk_license", "release.language"),
 }
 PHASE_0 = {
     *("generate_corpus", "read_records", "find_duplicates", "deduplicate_records"),
