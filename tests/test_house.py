@@ -25,8 +25,8 @@ LINES = (
     ("evaluation", "training"),
     ("sweep", "crossover"),
     ("selection", "workflow"),
-    ("report", "export", "comparing"),
     ("assessment",),
+    ("report", "export", "comparing"),
     ("cli",),
 )
 LINE_OF = {name: number for number, names in enumerate(LINES) for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,6 +51,13 @@ def add(commands: Any) -> None:
     prune = commands.add_parser("prune", help="remove files that are no longer of a run's plan")
     _add_run(prune)
     prune.set_defaults(run=_prune)
+
+    compare = commands.add_parser("compare", help="tell what differs between two runs")
+    compare.add_argument("first", metavar="A", help="a run's folder, or its name")
+    compare.add_argument("second", metavar="B", help="the run to compare with it")
+    compare.add_argument("--html", type=Path, metavar="FILE", help="write a page of HTML")
+    compare.add_argument("--json", action="store_true", help="print all of it as JSON")
+    compare.set_defaults(run=_compare)
 
     accept = commands.add_parser("accept", help="keep a step's results after a refactoring")
     accept.add_argument("steps", nargs="*", metavar="STEP", help="steps as the ledger names them")
@@ -139,3 +147,20 @@ def _accept(arguments: argparse.Namespace) -> None:
         raise UserError("accept: name the steps, or --all for every step")
     for step in steps.STEPS if arguments.all else arguments.steps:
         print(steps.accept(step, Store(arguments.store), arguments.why))
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from redheart.comparing.comparison import compare_runs
+    from redheart.comparing.page import build_page
+    from redheart.comparing.words import terminal_lines
+
+    comparison = compare_runs(arguments.first, arguments.second)
+    if arguments.html:
+        files.write_text(arguments.html, build_page(comparison))
+    if arguments.json:
+        print(json.dumps(comparison, ensure_ascii=not terminal.shows_any_text(), indent=1))
+        return
+    for line in terminal_lines(comparison):
+        print(line)
+    if arguments.html:
+        print(f"\n{arguments.html}: the same as a page")

@@ -77,7 +77,7 @@ def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
     assert error.value.code == 2
     assert (
         "'check', 'plan', 'import', 'run', 'predict', 'export', 'parts', 'ledger', 'tensorboard', "
-        "'archive', 'restore', 'verify', 'prune', 'accept', 'compare'" in capsys.readouterr().err
+        "'archive', 'restore', 'verify', 'prune', 'compare', 'accept'" in capsys.readouterr().err
     )
 
 
