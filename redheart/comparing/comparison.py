@@ -59,12 +59,12 @@ def verdict(score: Json) -> str:
     """Return what a comparable part says of the two models, in words."""
     macro = score["macro"]
     if score["identical"]:
-        return "both predict the same"
+        return "both models predict the same"
     if number(macro["low"]) > 0:
         return "B is better"
     if number(macro["high"]) < 0:
         return "A is better"
-    return "not distinguishable"
+    return "the two models are not distinguishable"
 
 
 def difference(row: Json) -> str:
@@ -93,12 +93,16 @@ def notes(comparison: Json) -> list[str]:
     if any(score["part"] == "val_select" for score in comparable):
         sentences.append("Both models were chosen on val_select, so its scores are flattering.")
     if any(score["part"] == "test" for score in comparable):
-        opened = [count or 0 for count in comparison["test_openings"]]
+        opened = [_times(count or 0) for count in comparison["test_openings"]]
         sentences.append(
-            f"Test was opened {opened[0]} times by the end of A, {opened[1]} by the end of B; "
-            "whoever picks one of the two by it picks on test."
+            f"Test was opened {opened[0]} when A had opened it, {opened[1]} when B had; whoever "
+            "picks one of the two by it picks on test."
         )
     return sentences
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def data_lines(data: Json) -> list[str]:

@@ -67,10 +67,14 @@ def differing_steps(first: Run, second: Run) -> list[Json]:
                     "a": len(of_a - of_b),
                     "b": len(of_b - of_a),
                     "both": len(of_a & of_b),
-                    "why": sorted(why[step]) or [_only(of_a, of_b)],
+                    "why": sorted(why[step], key=_settings_first) or [_only(of_a, of_b)],
                 }
             )
     return rows
+
+
+def _settings_first(reason: str) -> tuple[bool, str]:
+    return reason in ("code", "inputs"), reason
 
 
 def _only(of_a: set[str], of_b: set[str]) -> str:

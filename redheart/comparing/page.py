@@ -45,9 +45,13 @@ def headline(comparison: Json) -> str:
     for part in ("test", "val_confirm"):
         for score in comparison["scores"]:
             if score["part"] == part and score["comparable"]:
-                told = words.verdict(score)
-                return f"{told[0].upper()}{told[1:]} on {part}: {words.difference(score['macro'])}."
+                told = f"On {part}, {words.verdict(score)}"
+                return told + ("." if score["identical"] else f": {_difference(score)}.")
     return "The two models cannot be compared on test or val_confirm."
+
+
+def _difference(score: Json) -> str:
+    return f"{words.DIFFERENCE} is {words.difference(score['macro'])}"
 
 
 def span(comparison: Json) -> float:

@@ -56,9 +56,9 @@ def _scores(comparison: Json) -> Iterator[str]:
         macro = score["macro"]
         yield (
             f"  {score['part']:<12} {_number(macro['a'])} -> {_number(macro['b'])}  "
-            f"{difference(macro)}  {verdict(score)}"
+            f"{difference(macro)}  mean over tasks ({len(score['tasks'])})"
         )
-        yield f"  {'':<12} {score['records']:,} records, mean over {len(score['tasks'])} tasks"
+        yield f"    {score['records']:,} records of both runs: {verdict(score)}"
         for name, row in score["tasks"].items():
             yield (
                 f"    {name[:20]:<20} {_number(row['a'])} -> {_number(row['b'])}  {difference(row)}"

@@ -61,7 +61,7 @@ def test_the_same_run_twice_has_no_difference(maker, parts):
     assert comparison["same"]
     assert comparison["settings"] == comparison["steps"] == []
     for score in comparison["scores"]:
-        assert verdict(score) == "both predict the same"
+        assert verdict(score) == "both models predict the same"
         assert [score["macro"][key] for key in ("difference", "low", "high")] == [0, 0, 0]
     assert "A and B are the same run." in notes(comparison)
 
@@ -120,7 +120,10 @@ def test_how_often_test_was_opened_is_told(maker, parts):
     maker.write(run, "test_access.json", [{}, {}, {}])
     comparison = compare_runs("one", "two")
     assert comparison["test_openings"] == [3, 1]
-    assert any("opened 3 times by the end of A, 1 by" in sentence for sentence in notes(comparison))
+    assert any(
+        "opened 3 times when A had opened it, once when" in sentence
+        for sentence in notes(comparison)
+    )
 
 
 def test_runs_of_other_tasks_are_not_comparable(maker, parts):

@@ -116,4 +116,4 @@ def test_a_real_run_and_its_copy_are_equal(finished, tmp_path):
         assert score["comparable"] and score["identical"]
         known = shipped["test"]["macro"] if score["part"] == "test" else shipped[score["part"]]
         assert score["macro"]["a"] == pytest.approx(known, abs=1e-6)
-    assert "Both predict the same on test" in read(build_page(comparison)).text
+    assert "On test, both models predict the same." in read(build_page(comparison)).text
