@@ -180,6 +180,26 @@ def model_folder(
     return folder
 
 
+DECISIONS = {
+    "emotion": {"kind": "distribution"},
+    "verdict": {"kind": "multiclass"},
+    "tags": {"kind": "multilabel", "thresholds": {"money": 0.0, "family": 1.0}},
+    "regret": {"kind": "regression", "coverage": 0.9, "half_width": {"regret": 0.25}},
+}
+
+
+@pytest.fixture(scope="session")
+def decided_folder(model_folder, tmp_path_factory):
+    """A model's folder whose recipe holds decisions, and whose regression has a unit."""
+    folder = shutil.copytree(model_folder, tmp_path_factory.mktemp("decided") / "model")
+    recipe = files.read_json(folder / "recipe.json")
+    files.write_json(folder / "recipe.json", {**recipe, "decisions": DECISIONS})
+    files.write_json(folder / "scales.json", {"regret": {"mean": [50.0], "deviation": [10.0]}})
+    listed = {*checksums.read_checksums(folder), "scales.json"}
+    checksums.write_checksums(folder / checksums.CHECKSUMS, [folder / name for name in listed])
+    return folder
+
+
 BERT_TOKENS = 64
 WORDS = ["she", "lied", "about", "the", "money", "and", "i", "told", "him", "why", "nobody", "came"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]

@@ -25,7 +25,7 @@ LINES = (
     ("evaluation", "training"),
     ("sweep", "crossover"),
     ("selection", "workflow"),
-    ("assessment",),
+    ("assessment", "serving"),
     ("report", "export", "comparing"),
     ("cli",),
 )

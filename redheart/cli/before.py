@@ -32,14 +32,7 @@ def add(commands: Any) -> None:
     importing = commands.add_parser("import", help="turn a corpus of any format into JSON Lines")
     importing.add_argument("source", help="JSON, JSON Lines, CSV, TSV, Parquet, or a data set")
     importing.add_argument("target", help="the file to write: NAME.jsonl")
-    importing.add_argument(
-        "--column",
-        action="append",
-        default=[],
-        type=_column,
-        metavar="FIELD=COLUMN",
-        help="take a field of the records from a column, as in text=body; may be repeated",
-    )
+    add_column(importing)
     importing.add_argument(
         "--config",
         action="append",
@@ -48,6 +41,18 @@ def add(commands: Any) -> None:
         help="check labels, share of refusals and columns as a run under this config would",
     )
     importing.set_defaults(run=_import)
+
+
+def add_column(command: argparse.ArgumentParser) -> None:
+    """Add the option that maps fields of the records to columns of the source."""
+    command.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        type=_column,
+        metavar="FIELD=COLUMN",
+        help="take a field of the records from a column, as in text=body; may be repeated",
+    )
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ PURPOSE = "The commands beside the workflow."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, or 1 after saying in one line what is wrong."""
+    """Run one command; return its exit code, or 1 after saying in one line what is wrong."""
     return terminal.exit_code(lambda: _run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -27,11 +27,10 @@ def _run(arguments: Sequence[str]) -> int:
             setattr(
                 parsed, name, [*map(files.expanded, value)] if several else files.expanded(value)
             )
-        parsed.run(parsed)
+        return int(parsed.run(parsed) or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:

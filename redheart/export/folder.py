@@ -13,7 +13,8 @@ from redheart.errors import UserError
 from redheart.export import card
 from redheart.export.shipped import Shipped, open_shipped
 from redheart.json_values import Json
-from redheart.selection import checksums, shipped_model
+from redheart.selection import checksums
+from redheart.serving import model_files
 from redheart.storage import files, run_files
 from redheart.workflow.config import PATHS
 
@@ -46,7 +47,7 @@ def export_model(model: Path, target: Path, with_onnx: bool = False) -> list[str
     with _appearing(target) as folder:
         _write_files(folder, shipped)
         remark = _write_onnx(folder, shipped) if with_onnx else []
-        files.write_text(folder / shipped_model.CARD, card.model_card(shipped, with_onnx))
+        files.write_text(folder / model_files.CARD, card.model_card(shipped, with_onnx))
         written = sorted(path for path in folder.rglob("*") if path.is_file())
         checksums.write_checksums(folder / checksums.CHECKSUMS, written)
     card.warn_of_gaps(shipped)
@@ -71,8 +72,8 @@ def _write_files(folder: Path, shipped: Shipped) -> None:
     from redheart.export.weights import write_weights
 
     write_weights(folder / WEIGHTS, shipped.states())
-    names = [shipped_model.TOKENIZER, shipped_model.LEXICON, shipped_model.RECIPE]
-    names += [n for n in (shipped_model.SCALES, run_files.TRUNK_CONFIG) if _has(shipped, n)]
+    names = [model_files.TOKENIZER, model_files.LEXICON, model_files.RECIPE]
+    names += [n for n in (model_files.SCALES, run_files.TRUNK_CONFIG) if _has(shipped, n)]
     for name in names:
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(shipped.folder / name, folder / name)

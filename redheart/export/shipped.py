@@ -13,7 +13,8 @@ from redheart.errors import UserError
 from redheart.json_values import Json
 from redheart.recipe.build import read_recipe
 from redheart.recipe.training_options import Recipe
-from redheart.selection import checksums, shipped_model
+from redheart.selection import checksums
+from redheart.serving import model_files
 from redheart.storage import files, run_files
 from redheart.tasks import scale
 
@@ -59,7 +60,7 @@ class Shipped:
     @property
     def scales(self) -> dict[str, scale.Scale]:
         """The scale of each regression."""
-        path = self.folder / shipped_model.SCALES
+        path = self.folder / model_files.SCALES
         return scale.from_json(files.read_json(path) if path.exists() else {})
 
     @property
@@ -84,7 +85,7 @@ class Shipped:
         """Return the weights by module; each tensor is read when it is made."""
         from redheart.storage.tensors import load_deferred
 
-        states: MaybeDeferred = load_deferred(self.folder / shipped_model.WEIGHTS)["members"][0]
+        states: MaybeDeferred = load_deferred(self.folder / model_files.WEIGHTS)["members"][0]
         return states
 
     def encoded(self, texts: list[str]) -> Encoded:
@@ -95,9 +96,9 @@ class Shipped:
         return encode_part(
             [{"text": text} for text in texts],
             (),
-            self.folder / shipped_model.TOKENIZER,
+            self.folder / model_files.TOKENIZER,
             self.config["train"]["max_tokens"],
-            load_lexicon(self.folder / shipped_model.LEXICON),
+            load_lexicon(self.folder / model_files.LEXICON),
             files.read_json(self.trunk) if self.trunk else None,
         )
 
@@ -132,15 +133,15 @@ def open_shipped(path: Path) -> Shipped:
     UserError
         There is no such model, its files are not those that shipped, or it has several members.
     """
-    folder = shipped_model.model_folder(path)
+    folder = model_files.find_model(path)
     if checksums.read_checksums(folder) is None:
         raise UserError(
             f"{folder}: has no {checksums.CHECKSUMS}, so nothing tells whether its files are those "
             "that shipped; the command of its run adds it"
         )
-    shipped_model.refuse_changed(folder)
+    _ = model_files.ModelFiles(folder).has_hashes  # refuses a folder that is not as it shipped
     config, source = (
-        files.read_json(folder / name) for name in (run_files.CONFIG, shipped_model.RECIPE)
+        files.read_json(folder / name) for name in (run_files.CONFIG, model_files.RECIPE)
     )
     if len(source["fusion"]) != 1:
         raise UserError(

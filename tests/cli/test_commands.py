@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,6 @@ import yaml
 from redheart import __version__
 from redheart.cli import before
 from redheart.cli.main import main
-from redheart.selection import checksums
 from redheart.storage import files
 from redheart.storage.artefacts import Artefacts, Made
 from redheart.storage.ledger import Ledger
@@ -185,99 +183,6 @@ def test_a_column_needs_both_names(capsys, column):
     assert f"expected FIELD=COLUMN, as in text=body, got '{column}'" in capsys.readouterr().err
 
 
-# --- predict ----------------------------------------------------------------------------------
-
-
-def test_predict_writes_a_line_for_each_text(capsys, tmp_path, model_folder):
-    texts = tmp_path / "texts.jsonl"
-    rows = [{"text": "she lied"}, {"id": 7, "text": "그는\u2028갔다 😀"}, {"text": "why"}]
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    texts.write_text(f"{lines[0]}\n\n{lines[1]}\r\n{lines[2]}", "utf-8")
-    code, output, errors = run(capsys, "predict", model_folder, texts)
-    assert (code, errors) == (0, "")
-    predictions = [json.loads(line) for line in output.splitlines()]
-    assert len(predictions) == 3
-    assert set(predictions[0]) == {"emotion", "verdict", "tags", "regret"}
-    assert predictions[0] != predictions[1] != predictions[2]
-
-
-def test_predict_reads_standard_input(capsys, tmp_path, model_folder, monkeypatch):
-    line = '{"text": "she lied about the money, 그는 갔다"}\n'
-    texts = tmp_path / "texts.jsonl"
-    texts.write_text(line, "utf-8")
-    _, expected, _ = run(capsys, "predict", model_folder, texts)
-    # JSON is UTF-8 whatever the terminal is.
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(line.encode()), "ascii"))
-    assert run(capsys, "predict", model_folder, "-") == (0, expected, "")
-
-
-def test_predict_of_no_text_prints_nothing(capsys, tmp_path, model_folder):
-    (tmp_path / "empty.jsonl").write_text("\n")
-    assert run(capsys, "predict", model_folder, tmp_path / "empty.jsonl") == (0, "", "")
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        (b"no json", "broken JSON at column 1 (Expecting value)"),
-        (b'{"txt": "a"}', "no text there"),
-        (b'{"text": 3}', "no text there"),
-        (b'{"text": "  "}', "the text is empty"),
-        (b"[1]", "no text there"),
-        (b'"text"', "no text there"),
-        (b"null", "no text there"),
-        (b"[" * 10_000, "nested too deeply"),
-        (b'{"text": "half \\ud83d"}', "the text holds half a character (a lone surrogate)"),
-        (b'{"text": "\xb0\xa1"}', "not UTF-8 (byte 0xb0 at byte 11)"),
-    ],
-    ids=lambda value: str(value)[:12],
-)
-def test_a_line_that_is_no_text_is_named(capsys, tmp_path, model_folder, line, reason):
-    texts = tmp_path / "texts.jsonl"
-    texts.write_bytes(b'{"text": "fine"}\n' + line + b"\n")
-    expected = f'error: line 2: {reason}; expected a JSON object, {{"text": "..."}}\n'
-    assert run(capsys, "predict", model_folder, texts) == (1, "", expected)
-
-
-def test_missing_files_are_named(capsys, tmp_path, model_folder):
-    done = run(capsys, "predict", model_folder, tmp_path / "absent.jsonl")
-    assert done == (1, "", f"error: {tmp_path}/absent.jsonl: the file is missing; check the path\n")
-    done = run(capsys, "predict", model_folder, tmp_path)
-    assert done == (1, "", f"error: {tmp_path}: is a directory; name a file\n")
-
-
-def test_predict_takes_the_model_of_a_run_or_says_what_to_name(capsys, tmp_path, model_folder):
-    texts, run_folder = tmp_path / "texts.jsonl", tmp_path / "mine"
-    texts.write_text('{"text": "she lied"}\n')
-    run_folder.mkdir()
-    (run_folder / "config.json").write_text("{}")  # a run has one too
-
-    def said(path):
-        code, output, errors = run(capsys, "predict", path, texts)
-        assert (code, output) == (1, "")
-        named = "; name the folder of a model that shipped, such as results/demo/model\n"
-        assert errors.startswith(f"error: {path}: ") and errors.endswith(named)
-        return errors[len(f"error: {path}: ") : -len(named)]
-
-    assert said(run_folder) == "holds no weights.pt, so no model shipped into it"
-    assert said(tmp_path / "nowhere") == "there is no such folder"
-    assert said(texts) == "is a file"
-    (run_folder / "model").symlink_to(model_folder)
-    assert run(capsys, "predict", run_folder, texts) == run(capsys, "predict", model_folder, texts)
-
-
-@pytest.fixture
-def copied_model(model_folder, tmp_path):
-    """A model with a class whose name few terminals can show."""
-    folder = shutil.copytree(model_folder, tmp_path / "korean")
-    for name in ("config.json", "recipe.json"):
-        text = (folder / name).read_text("utf-8")
-        (folder / name).write_text(text.replace('"joy"', '"기쁨 😀"'), "utf-8")
-    listed = [folder / name for name in checksums.read_checksums(folder)]
-    checksums.write_checksums(folder / checksums.CHECKSUMS, listed)
-    return folder
-
-
 # --- the terminal -----------------------------------------------------------------------------
 
 
@@ -336,18 +241,6 @@ def test_a_terminal_of_any_encoding_shows_a_config_that_reads_the_same(
     assert main(["check", f"{written}.{name}"]) == 1
     sys.stderr.flush()
     assert sys.stderr.buffer.getvalue().decode(encoding).startswith("error: ")
-
-
-def test_a_terminal_of_any_encoding_gets_predictions_as_json(tmp_path, monkeypatch, copied_model):
-    texts = tmp_path / "texts.jsonl"
-    texts.write_text('{"text": "she lied"}\n')
-    read = []
-    for encoding in ("ascii", "cp949", "utf-8"):
-        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
-        assert main(["predict", str(copied_model), str(texts)]) == 0
-        read.append(json.loads(sys.stdout.buffer.getvalue().decode(encoding)))
-    assert read[0] == read[1] == read[2]
-    assert "기쁨 😀" in read[0]["emotion"]
 
 
 # --- ledger -----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from project import ROOT, Project
 
 from redheart.encoding import sentences, tokens, trunk
 from redheart.errors import UserError
-from redheart.selection.shipped_model import ShippedModel
+from redheart.serving.shipped_model import ShippedModel
 from redheart.workflow import config, plan
 
 needs_package = pytest.mark.skipif(

@@ -23,7 +23,7 @@ from redheart.export.shipped import open_shipped
 from redheart.model import backbone, network, signal
 from redheart.model.analyzers import AdvancedAnalyzer
 from redheart.recipe.build import read_recipe
-from redheart.selection.shipped_model import ShippedModel
+from redheart.serving.shipped_model import ShippedModel
 from redheart.storage import files
 
 # Whoever runs this has neither of these.

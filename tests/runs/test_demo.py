@@ -11,7 +11,7 @@ from rapidfuzz import fuzz, process
 
 from redheart.report.page import FILES
 from redheart.selection import checksums
-from redheart.selection.shipped_model import CARD, NEEDED
+from redheart.serving.model_files import CARD, NEEDED
 
 pytestmark = pytest.mark.slow
 
@@ -140,7 +140,7 @@ def test_the_manifest_names_its_weights(demo):
 
 
 def test_what_shipped_predicts(demo):
-    from redheart.selection.shipped_model import ShippedModel
+    from redheart.serving.shipped_model import ShippedModel
 
     (prediction,) = ShippedModel(demo.result("model")).predict(["My sister took my last umbrella."])
     assert sum(prediction["verdict"].values()) == pytest.approx(1, abs=1e-5)

@@ -10,7 +10,7 @@ import yaml
 from project import ROOT, Project
 
 from redheart.errors import UserError
-from redheart.selection.shipped_model import ShippedModel
+from redheart.serving.shipped_model import ShippedModel
 from redheart.storage.tensors import load_tensors
 from redheart.workflow import config
 

@@ -18,7 +18,7 @@ from redheart.model.network import build_network
 from redheart.model.states import module_states
 from redheart.recipe.model_options import ModelOptions
 from redheart.selection import checksums
-from redheart.selection.shipped_model import ShippedModel
+from redheart.serving.shipped_model import ShippedModel
 from redheart.storage import files
 from redheart.storage.tensors import hash_modules, load_tensors, parameter_statistics, save_tensors
 
