@@ -33,8 +33,8 @@ BLOCKED = "import sys; sys.modules.update(dict.fromkeys(['torch', 'redheart', 's
 @pytest.fixture(scope="module")
 def texts(records):
     rng, words = np.random.default_rng(3), " ".join(r["text"] for r in records).split()
-    made = [" ".join(rng.choice(words, rng.integers(1, 60))) for _ in range(192)]
-    odd = ["", "  ", "a", "É é E\u0301", "그는 돈을", "😀" * 40, "ab\u0085cd\u2028e", "\0 x"]
+    made = [" ".join(rng.choice(words, rng.integers(1, 60))) for _ in range(194)]
+    odd = ["a", "É é E\u0301", "그는 돈을", "😀" * 40, "ab\u0085cd\u2028e", "\0 x"]
     return made + odd
 
 
