@@ -40,7 +40,11 @@ def add(commands: Any) -> None:
         "texts", nargs="?", default="", metavar="FILE", help="texts; - reads standard input"
     )
     predict.add_argument(
-        "--text", action="append", default=[], help="a text to predict; may be repeated"
+        "--text",
+        action="append",
+        default=[],
+        type=_text,
+        help="a text to predict; may be repeated",
     )
     predict.add_argument(
         "--input-format",
@@ -78,6 +82,11 @@ def add(commands: Any) -> None:
     export.set_defaults(run=_export)
 
 
+def _text(text: str) -> tuple[str]:
+    """Wrap a text, since all other words of a command are paths whose `~` is written out."""
+    return (text,)
+
+
 def _predict(arguments: argparse.Namespace) -> int:
     # The workflow sets the same value for training. It must be set before anything imports torch.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -91,7 +100,11 @@ def _predict(arguments: argparse.Namespace) -> int:
         raise UserError("predict: name a file of texts, - for standard input, or give --text '...'")
     source = inputs.Input(path, arguments.input_format, dict(arguments.column))
     model = ShippedModel(arguments.model)
-    texts = inputs.from_words(arguments.text) if arguments.text else source.texts()
+    texts = (
+        inputs.from_words([text for (text,) in arguments.text])
+        if arguments.text
+        else source.texts()
+    )
     writer = _writer(arguments, model, source.table_fields)
     skips = arguments.on_error == "skip"
     left_out = prediction.answer_texts(model, texts, writer, sys.stdout, skips)

@@ -55,13 +55,15 @@ class Table:
 
     def write(self, record: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         """Write one row, the header before the first."""
-        row = dict(_flat(kept(record, answer)))
+        answered = dict(_flat(answer))
+        fields = _flat(kept(record, answer))
+        row = {f"{GIVEN}{name}" if name in answered else name: value for name, value in fields}
         if not self.header:
             taken = {name: _free(name, record, answer) for name in answer}
             given = [_under(name, taken) for name in self.fields]
-            self.header = list(dict.fromkeys([*given, *row, *dict(_flat(answer))]))
+            self.header = list(dict.fromkeys([*given, *row, *answered]))
             self.writer.writerow(self.header)
-        row |= dict(_flat(answer))
+        row |= answered
         for name in row.keys() - self.header - self.told:
             self.told.add(name)
             print(

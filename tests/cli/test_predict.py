@@ -184,6 +184,15 @@ def test_a_field_that_comes_too_late_for_the_table_is_told(capsys, tmp_path, mod
     assert errors.count("\n") == 1
 
 
+def test_a_dotted_field_never_hides_an_answer_in_a_table(capsys, tmp_path, model_folder):
+    (tmp_path / "in.jsonl").write_text(lines_of([{"text": "a", "verdict.label": "mine"}]))
+    _, output, _ = run(capsys, model_folder, tmp_path / "in.jsonl", "--format", "csv")
+    (row,) = csv.DictReader(io.StringIO(output))
+    (answer,) = redheart.load(model_folder).predict(["a"])
+    assert row["given_verdict.label"] == "mine"
+    assert row["verdict.label"] == answer["verdict"]["label"]
+
+
 # --- lines of text, words of a command line ----------------------------------------------------
 
 
@@ -202,8 +211,8 @@ def test_plain_lines_keep_their_numbers(capsys, tmp_path, model_folder):
 
 
 def test_texts_of_the_command_line(capsys, model_folder):
-    code, output, _ = run(capsys, model_folder, "--text", "she lied", "--text", "why")
-    assert (code, [row["text"] for row in rows(output)]) == (0, ["she lied", "why"])
+    code, output, _ = run(capsys, model_folder, "--text", "she lied", "--text", "~nobody came")
+    assert (code, [row["text"] for row in rows(output)]) == (0, ["she lied", "~nobody came"])
     code, words, _ = run(capsys, model_folder, "--text", "she \x1b[31mlied", "--format", "words")
     assert words.splitlines()[0] == "she \\x1b[31mlied"
     assert [line.split()[0] for line in words.splitlines()[1:]] == list(

@@ -152,7 +152,7 @@ def test_a_run_on_sentences_ships_what_it_measured(tmp_path):
     assert part.features[0].shape[1] == sentences.DIMENSION
     model = ShippedModel(project.result("model"))
     alone, beside = model.predict([MIXED]), model.predict(["Nobody came.", MIXED])
-    assert alone[0]["regret"] == pytest.approx(beside[1]["regret"], rel=1e-5)
+    assert alone[0]["regret"]["value"] == pytest.approx(beside[1]["regret"]["value"], rel=1e-5)
     assert not project.computed()
 
 

@@ -143,5 +143,5 @@ def test_what_shipped_predicts(demo):
     from redheart.serving.shipped_model import ShippedModel
 
     (prediction,) = ShippedModel(demo.result("model")).predict(["My sister took my last umbrella."])
-    assert sum(prediction["verdict"].values()) == pytest.approx(1, abs=1e-5)
+    assert sum(prediction["verdict"]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert set(prediction) == {"emotion", "bentham", "regret", "surd", "verdict"}

@@ -9,9 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import redheart
+from redheart.evaluation import predictions
+from redheart.storage import files, run_files
+from redheart.tasks import scale
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "python.md").read_text("utf-8")
@@ -58,3 +62,19 @@ def test_the_import_of_the_package_loads_nothing_heavy():
 def test_the_package_says_that_it_has_types():
     assert Path(redheart.__file__).with_name("py.typed").exists()
     assert 'redheart = ["py.typed"]' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.slow
+def test_what_is_predicted_is_what_the_run_measured(finished):
+    """The answers for the records of test are the predictions that the run scored on test."""
+    results = redheart.read_results(finished.result(""))
+    name, seed = results.shipped["candidate"], results.shipped["seed"]
+    table = predictions.load(finished.result(f"seed_{seed}/test_predictions.npz"))[name]["test"]
+    records = files.read_json(finished.result(run_files.records("test")))
+    model = redheart.load(finished.result(""))
+    scales = scale.from_json(files.read_json(finished.result(run_files.SCALES)))
+    found = model.predict_probabilities(record["text"] for record in records)
+    assert found.keys() == table.keys()
+    for task, rows in table.items():
+        expected = scales[task].restored(rows) if task in scales else rows
+        np.testing.assert_allclose(found[task], expected, rtol=1e-5, atol=1e-6)
