@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, Protocol
 
 from redheart.tasks.task import Task
@@ -59,8 +59,9 @@ class Table:
         fields = _flat(kept(record, answer))
         row = {f"{GIVEN}{name}" if name in answered else name: value for name, value in fields}
         if not self.header:
-            taken = {name: _free(name, record, answer) for name in answer}
-            given = [_under(name, taken) for name in self.fields]
+            outer = [name.partition(".")[0] for name in self.fields]
+            names = kept_names([*outer, *record], answer)
+            given = [_under(name, names) for name in self.fields]
             self.header = list(dict.fromkeys([*given, *row, *answered]))
             self.writer.writerow(self.header)
         row |= answered
@@ -89,26 +90,28 @@ class Words:
 
 
 def kept(record: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record whose fields have other names than the tasks: `given_` before them."""
+    """Return a record of which no field has the name of a task: such a one has `given_` before."""
     if not record.keys() & answer.keys():
         return dict(record)
-    return {_free(name, record, answer): value for name, value in record.items()}
+    names = kept_names(record, answer)
+    return {names[name]: value for name, value in record.items()}
 
 
-def _free(name: str, record: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
-    """Return the name under which a field is kept: neither a task's nor another field's."""
-    if name not in answer:
-        return name
-    name = f"{GIVEN}{name}"
-    while name in answer or name in record:
-        name = f"{GIVEN}{name}"
-    return name
+def kept_names(fields: Iterable[str], tasks: Iterable[str]) -> dict[str, str]:
+    """Return field -> the name under which it is kept: neither a task's nor another field's."""
+    names = {name: name for name in fields}
+    taken, tasks = {*names, *tasks}, {*tasks}
+    for name in names:
+        while names[name] in tasks or (name in tasks and names[name] in taken):
+            names[name] = f"{GIVEN}{names[name]}"
+        taken.add(names[name])
+    return names
 
 
-def _under(column: str, taken: Mapping[str, str]) -> str:
+def _under(column: str, names: Mapping[str, str]) -> str:
     """Return the name of a column of a table, whose part before the dot may be a task's name."""
     name, dot, inner = column.partition(".")
-    return taken.get(name, name) + dot + inner
+    return names.get(name, name) + dot + inner
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from typing import IO, Any
+from collections.abc import Iterable, Iterator
+from typing import IO
 
 from redheart.errors import UserError
 from redheart.serving.inputs import Given
-from redheart.serving.outputs import Writer, kept
+from redheart.serving.outputs import Writer, kept_names
 from redheart.serving.shipped_model import TEXTS_AT_ONCE, ShippedModel
 
 # Texts of the first batch: their answers come before the other texts are read.
@@ -43,7 +43,7 @@ def answer_texts(
     for batch in _batches(texts, telling):
         answers = model.predict([given.record["text"] for given in batch])
         for given, answer in zip(batch, answers, strict=True):
-            telling.of_record(given, answer)
+            telling.of_record(given)
             writer.write(given.record, answer)
         stream.flush()
         telling.refuse()
@@ -73,15 +73,14 @@ class _Telling:
         if self.left_out <= REFUSALS_SHOWN:
             print(f"left out: {given.place}: {given.refusal}", file=sys.stderr)
 
-    def of_record(self, given: Given, answer: Mapping[str, Any]) -> None:
+    def of_record(self, given: Given) -> None:
         """Tell of a record's fields that are not written as they are."""
         self.mended += given.is_mended
-        new = (self.tasks & given.record.keys()) - self.renamed
-        if not new:
+        if self.tasks.isdisjoint(given.record):
             return
-        names = dict(zip(given.record, kept(given.record, answer), strict=True))
-        for name in sorted(new):
-            self.renamed.add(name)
+        names = kept_names(given.record, self.tasks)
+        for name in (name for name in names if names[name] not in (name, *self.renamed)):
+            self.renamed.add(names[name])
             print(
                 f"note: the field '{name}' of the records is kept as '{names[name]}', since the "
                 "answer of the task of that name stands in its place",
