@@ -75,6 +75,10 @@ def longer_training(project):
     project.set(train={"epochs": 8})
 
 
+def stated_licence(project):
+    project.set(release={"model_license": "apache-2.0"})
+
+
 def changed_split(project):
     project.set(split={"seed": 1})
 

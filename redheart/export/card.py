@@ -185,7 +185,7 @@ def _use(shipped: Shipped, with_onnx: bool) -> list[str]:
     return [
         *lines,
         "With Red Heart, from the folder that shipped; here the weights have another format.\n"
-        + how_to_read(shipped.config["model"]).rstrip(),
+        + how_to_read(shipped.config["model"]),
         _code("redheart predict SHIPPED_FOLDER texts.jsonl"),
     ]
 

@@ -151,7 +151,7 @@ def how_to_read(model: Mapping[str, Any]) -> str:
     return (
         "Red Heart reads it, a package of Python (3.11 or later), which is installed from its\n"
         "source folder:\n\n"
-        f'    pip install "PATH_TO_RED_HEART{extra}"\n'
+        f'    pip install "PATH_TO_RED_HEART{extra}"'
     )
 
 

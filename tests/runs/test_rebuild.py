@@ -47,6 +47,7 @@ REBUILDS = [
     (edits.script_formula, ("split_records",), ()),
     (edits.evaluating_half, ("evaluate_checkpoint",), ()),
     (edits.reordered_config, (), ()),
+    (edits.stated_licence, ("ship_model",), ()),
     (edits.there_and_back, (), ()),
     (edits.report_code, ("make_report",), ()),
     (edits.new_offset, ("stitch_variant", *END), ("stitch_variant",)),

