@@ -9,6 +9,8 @@ from redheart.comparing.runs import Run, open_run
 from redheart.json_values import Json, number
 
 DIFFERENCE = "B minus A"
+# Of the intervals, where the config of an older version does not say it.
+RESAMPLES = 1000
 
 
 def compare_runs(first: str | Path, second: str | Path) -> Json:
@@ -21,7 +23,7 @@ def compare_runs(first: str | Path, second: str | Path) -> Json:
     same
         Whether both are one folder.
     settings, steps, data
-        What differs in how they were made.
+        What differs in how they were made; steps are null where a run has no record of them.
     tasks_left_out
         The tasks that are not compared, with the reason.
     scores
@@ -51,7 +53,7 @@ def compare_runs(first: str | Path, second: str | Path) -> Json:
 
 
 def _scores(first: Run, second: Run) -> list[Json]:
-    resamples = first.config["evaluation"]["resamples"]
+    resamples = first.config.get("evaluation", {}).get("resamples", RESAMPLES)
     return [scores.compare_part(first, second, part, resamples) for part in scores.MEASURED]
 
 

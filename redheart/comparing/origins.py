@@ -15,6 +15,7 @@ from redheart.storage.ledger import differences
 from redheart.workflow.steps import PHASES, STEPS
 
 ABSENT = "(absent)"
+UNKNOWN_STEP = "(unknown step)"
 NO_STORE = "unknown: not in the store"
 
 
@@ -34,12 +35,18 @@ def describe(run: Run) -> Json:
 
 def differing_settings(first: Run, second: Run) -> list[Json]:
     """Return the keys of the effective configs that differ, dotted, with both values."""
-    paths = differences(first.config, second.config)
+    ours = _with_all_sections(first.config, second.config)
+    theirs = _with_all_sections(second.config, first.config)
     return [
         {"key": path, "a": _at(first.config, path), "b": _at(second.config, path)}
-        for path in paths
+        for path in differences(ours, theirs)
         if path != "run"
     ]
+
+
+def _with_all_sections(config: Json, other: Json) -> Json:
+    """Return a config with the sections of another, empty: an older version has fewer of them."""
+    return {**{name: {} for name, value in other.items() if isinstance(value, dict)}, **config}
 
 
 def _at(config: Any, path: str) -> Any:
@@ -50,15 +57,18 @@ def _at(config: Any, path: str) -> Any:
     return config
 
 
-def differing_steps(first: Run, second: Run) -> list[Json]:
+def differing_steps(first: Run, second: Run) -> list[Json] | None:
     """Return the steps whose actions differ: how many each run has alone, and why.
 
-    An action is one computation of a step; its key covers settings, code and inputs.
+    An action is one computation of a step; its key covers settings, code and inputs. None: a run
+    has no record of what its steps made.
     """
+    if not (first.made and second.made):
+        return None
     keys = [_keys_by_step(run) for run in (first, second)]
     why = _reasons(first, second)
     rows = []
-    for step in STEPS:
+    for step in (*STEPS, *sorted({*keys[0], *keys[1]} - {*STEPS})):
         of_a, of_b = (by_step.get(step, set()) for by_step in keys)
         if of_a != of_b:
             rows.append(
@@ -82,17 +92,21 @@ def _only(of_a: set[str], of_b: set[str]) -> str:
 
 
 def _keys_by_step(run: Run) -> dict[str, set[str]]:
-    step_of = _steps(run)
     keys = defaultdict(set)
-    for made in run.made.values():
-        if made.key in step_of:
-            keys[step_of[made.key]].add(made.key)
+    for key, step in _steps(run).items():
+        keys[step].add(key)
     return keys
 
 
 def _steps(run: Run) -> dict[str, str]:
-    """Return which step each action of a run is of."""
-    return {line["key"]: line["step"] for line in run.ledger if line.get("key")}
+    """Return which step each action behind a run's files is of, by the ledger or by the store."""
+    told = {line["key"]: line["step"] for line in run.ledger if line.get("key")}
+    keys = {made.key for made in run.made.values() if made.key}
+    return {key: told.get(key) or _by_store(run, key) for key in sorted(keys)}
+
+
+def _by_store(run: Run, key: str) -> str:
+    return str((run.store.ingredients(key) or {}).get("step", UNKNOWN_STEP))
 
 
 def _reasons(first: Run, second: Run) -> dict[str, set[str]]:

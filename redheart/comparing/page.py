@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from redheart.comparing import comparison as words
-from redheart.comparing.words import cost_rows, counted, reasons, shown
+from redheart.comparing.words import UNRECORDED, cost_rows, counted, reasons, shown
 from redheart.json_values import Json, number
 
 TEMPLATE = Path(__file__).with_suffix(".html")
@@ -33,6 +33,7 @@ def build_page(comparison: Json) -> str:
         verdict=words.verdict,
         difference=words.difference,
         counted=counted,
+        unrecorded=UNRECORDED,
         reasons=lambda row: reasons(row, most=12),
         shown=lambda value: shown(value, longest=2000),
         bar=bar,

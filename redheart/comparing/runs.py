@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -107,7 +108,7 @@ class Run:
         name = f"{run_files.seed_folder(choice['seed'])}/{file}"
         if not (self.folder / name).is_file():
             raise NotComparable(f"{self.letter} has no {name} yet")
-        by_part = predictions.load(self.folder / name).get(choice["candidate"], {})
+        by_part = _loaded(self.folder / name).get(choice["candidate"], {})
         count = len(self.records(part))
         found = by_part.get(part, {})
         if any(len(found.get(task.name, ())) != count for task in self.tasks):
@@ -116,6 +117,13 @@ class Run:
             task: self.scales[task].restored(rows) if task in self.scales else rows
             for task, rows in found.items()
         }
+
+
+def _loaded(path: Path) -> predictions.Table:
+    try:
+        return predictions.load(path)
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
+        raise UserError(f"{path}: damaged ({error}); {files.how_to_rebuild(path)}") from None
 
 
 def open_run(letter: str, name: str | Path) -> Run:

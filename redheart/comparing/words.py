@@ -14,6 +14,7 @@ WIDTH = 80
 # Settings and steps shown; `--json` and `--html` have all.
 MOST_ROWS = 40
 MOST_REASONS = 4
+UNRECORDED = "unknown: a run has no record of what its steps made (artefacts.json)"
 
 
 def terminal_lines(comparison: Json) -> list[str]:
@@ -76,7 +77,10 @@ def _settings(settings: list[Json]) -> Iterator[str]:
     yield from _more(settings)
 
 
-def _steps(steps: list[Json]) -> Iterator[str]:
+def _steps(steps: list[Json] | None) -> Iterator[str]:
+    if steps is None:
+        yield f"  {UNRECORDED}"
+        return
     for row in steps[:MOST_ROWS]:
         yield f"  {row['step']:<20} {counted(row)}: {reasons(row)}"
     yield from _more(steps)
@@ -101,7 +105,7 @@ def reasons(row: Json, most: int = MOST_REASONS) -> str:
 
 def shown(value: Any, longest: int = 200) -> str:
     """Return a value of a config as YAML and JSON write it, cut off where it is long."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 

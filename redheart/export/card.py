@@ -66,7 +66,7 @@ def model_card(shipped: Shipped, with_onnx: bool) -> str:
     sections = [
         [f"# {markdown.plain(str(shipped.config['run']))}", _about(shipped)],
         ["## What it predicts", *_tasks(shipped)],
-        ["## How good it is", *_scores(results)],
+        ["## How good it is", *_scores(results, shipped.assessment())],
         ["## Use", *_use(shipped, with_onnx)],
         ["## Licences", *_licenses(shipped)],
         ["## Limits", LIMITS],
@@ -153,24 +153,39 @@ def _decided(decisions: Json, name: str) -> str:
     return ""
 
 
-def _scores(results: Json | None) -> list[str]:
+def _scores(results: Json | None, assessment: Json | None) -> list[str]:
     if results is None:
         return ["The folder was exported away from its run, so its scores are not at hand."]
     scores = known_scores(results)
     rows = [("mean over tasks", "macro", scores["macro"])]
     for name, metrics in scores["tasks"].items():
         rows += [(name, metric, value) for metric, value in metrics.items()]
+    intervals = _intervals(assessment)
     shown = [
-        f"| {markdown.plain(task)} | {markdown.plain(metric)} | {value:.3f} |"
+        f"| {markdown.plain(task)} | {markdown.plain(metric)} | {value:.3f} "
+        f"| {intervals.get((task, metric), '')} |"
         for task, metric, value in rows
         if isinstance(value, int | float)
     ]
     counted = f"{results['data']['parts']['test']:,} texts of test"
     return [
         f"Measured on {counted}, which no choice was made on.",
-        "\n".join(["| task | metric | score |", "|---|---|---|", *shown]),
+        "\n".join(["| task | metric | score | 95 % interval |", "|---|---|---|---|", *shown]),
         results["baseline_sentence"],
     ]
+
+
+def _intervals(assessment: Json | None) -> dict[tuple[str, str], str]:
+    """Return the interval of each score that has one, by task and metric."""
+    if assessment is None:
+        return {}
+    rows = {("mean over tasks", "macro"): assessment["macro"]}
+    rows |= {(name, row["metric"]): row for name, row in assessment["tasks"].items()}
+    return {
+        key: f"{row['low']:.3f} to {row['high']:.3f}"
+        for key, row in rows.items()
+        if row.get("low") is not None and row.get("high") is not None
+    }
 
 
 def _use(shipped: Shipped, with_onnx: bool) -> list[str]:

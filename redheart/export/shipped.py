@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from redheart.model.network import Network
     from redheart.storage.tensors import MaybeDeferred
 
-RESULTS = "final_results.json"
+RESULTS, ASSESSMENT = "final_results.json", "assessment.json"
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,21 @@ class Shipped:
 
     def results(self) -> Json | None:
         """Return the results of the run that it lies in; None: it was taken out of its run."""
-        path = self.folder.absolute().parent / RESULTS
-        if not path.is_file():
-            return None
-        results: Json = files.read_json(path)
-        shipped, mine = results["shipped"], (self.source.get("candidate"), self.source.get("seed"))
-        return results if (shipped["candidate"], shipped["seed"]) == mine else None
+        results = self._of_run(RESULTS)
+        return results if results and self._is_of(results["shipped"]) else None
+
+    def assessment(self) -> Json | None:
+        """Return the scores with intervals of the run that it lies in; None: there are none."""
+        assessment = self._of_run(ASSESSMENT)
+        return assessment if assessment and self._is_of(assessment) else None
+
+    def _of_run(self, name: str) -> Json | None:
+        path = self.folder.absolute().parent / name
+        content: Json | None = files.read_json(path) if path.is_file() else None
+        return content
+
+    def _is_of(self, shipped: Json) -> bool:
+        return all(shipped.get(key) == self.source.get(key) for key in ("candidate", "seed"))
 
 
 def open_shipped(path: Path) -> Shipped:

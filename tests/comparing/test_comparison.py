@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from redheart.cli.main import main
 from redheart.comparing.comparison import compare_runs, notes, verdict
+from redheart.comparing.page import build_page
 from redheart.comparing.runs import open_run
 from redheart.comparing.scores import joined, paired
 from redheart.comparing.words import WIDTH, terminal_lines
@@ -234,6 +235,51 @@ def test_without_a_store_the_reasons_are_unknown(maker, parts):
     assert comparison["data"]["source_sha256"] == [None, None]
     told = " ".join(" ".join(terminal_lines(comparison)).split())
     assert "the same is unknown (not in the store)" in told
+
+
+def test_without_a_record_of_the_steps_none_is_called_the_same(maker, parts):
+    maker.run("one", parts)
+    run = maker.run("two", parts)
+    (run / "artefacts.json").unlink()
+    comparison = compare_runs("one", "two")
+    assert comparison["steps"] is None
+    assert "  unknown: a run has no record of what its steps made (artefacts.json)" in (
+        terminal_lines(comparison)
+    )
+    assert "unknown: a run has no record" in build_page(comparison)
+
+
+def test_a_lost_ledger_hides_no_step(maker, parts):
+    maker.run("one", parts)
+    run = maker.run("two", parts, code="c1")
+    (run / "ledger.jsonl").unlink()
+    assert [row["step"] for row in compare_runs("one", "two")["steps"]] == ["choose_candidate"]
+    shutil.rmtree(maker.store.root)
+    steps = [row["step"] for row in compare_runs("one", "two")["steps"]]
+    assert steps[-1] == "(unknown step)"
+
+
+def test_a_section_that_one_version_lacks_is_told_key_by_key(maker, parts):
+    maker.run("one", parts)
+    run = maker.run("two", parts)
+    config = {
+        **maker.config("two", TASKS, {}),
+        "release": {"language": ["ko"], "model_license": ""},
+    }
+    maker.write(run, "config.json", config)
+    assert compare_runs("one", "two")["settings"] == [
+        {"key": "release.language", "a": "(absent)", "b": ["ko"]},
+        {"key": "release.model_license", "a": "(absent)", "b": ""},
+    ]
+
+
+def test_damaged_predictions_are_told_in_one_line(maker, parts, capsys):
+    maker.run("one", parts)
+    run = maker.run("two", parts)
+    path = run / "seed_0" / "predictions.npz"
+    path.write_bytes(path.read_bytes()[:200])
+    assert main(["compare", "one", "two"]) == 1
+    assert "predictions.npz: damaged" in capsys.readouterr().err
 
 
 # --- the command --------------------------------------------------------------------------------

@@ -176,6 +176,22 @@ def test_a_trunk_has_a_licence_and_a_name(own_folder, tmp_path, capsys):
     assert "release.trunk_license: not stated" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_intervals_are_told_where_the_run_has_them_for_this_model(own_folder, tmp_path, seed):
+    tasks = {
+        "verdict": {"metric": "macro_f1", "low": 0.58, "high": 0.65},
+        "regret": {"metric": "r2", "low": None, "high": None},
+    }
+    macro = {"score": 0.5, "low": 0.41, "high": 0.59}
+    about = {"candidate": "greedy_soup", "seed": seed, "macro": macro, "tasks": tasks}
+    files.write_json(own_folder.parent / "assessment.json", about)
+    export_model(own_folder, tmp_path / "out")
+    _, body = front_matter(tmp_path / "out")
+    assert ("| verdict | macro_f1 | 0.612 | 0.580 to 0.650 |" in body) == (seed == 0)
+    assert ("| mean over tasks | macro | 0.500 | 0.410 to 0.590 |" in body) == (seed == 0)
+    assert "| verdict | accuracy | 0.700 |  |" in body
+
+
 HOSTILE = [
     '": [x',
     "a\n---\nb",
