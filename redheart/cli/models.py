@@ -99,6 +99,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     if not arguments.text and not arguments.texts and sys.stdin and sys.stdin.isatty():
         raise UserError("predict: name a file of texts, - for standard input, or give --text '...'")
     source = inputs.Input(path, arguments.input_format, dict(arguments.column))
+    source.refuse_missing()  # before the seconds that it takes to open the model
     model = ShippedModel(arguments.model)
     texts = (
         inputs.from_words([text for (text,) in arguments.text])

@@ -58,6 +58,11 @@ class Input:
     table_fields: list[str] = field(default_factory=list)
     """The fields of a table, in the order of its columns, known once its first row is read."""
 
+    def refuse_missing(self) -> None:
+        """Raise a UserError if there is no such file."""
+        if self.path != STANDARD_INPUT and not Path(self.path).exists():
+            raise files.unreadable(self.path, FileNotFoundError())
+
     def texts(self) -> Iterator[Given]:
         """Yield each text in order, and one without a place where a pipe has no more for now.
 

@@ -119,6 +119,24 @@ def test_what_json_does_not_have_becomes_null_and_is_told(capsys, tmp_path, mode
     assert errors == "note: in 1 records NaN or infinity, which JSON does not have, became null\n"
 
 
+def test_parquet_is_read_from_a_file_and_from_a_pipe(
+    capsys, tmp_path, texts, model_folder, monkeypatch
+):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows_of = [{"id": i, "text": record["text"]} for i, record in enumerate(RECORDS)]
+    parquet.write_table(arrow.Table.from_pylist(rows_of), tmp_path / "in.parquet")
+    (tmp_path / "in.jsonl").write_text(lines_of(rows_of), "utf-8")
+    expected = run(capsys, model_folder, tmp_path / "in.jsonl")
+    assert run(capsys, model_folder, tmp_path / "in.parquet") == expected
+    for content in (
+        (tmp_path / "in.parquet").read_bytes(),
+        gzip.compress(lines_of(rows_of).encode()),
+    ):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        assert run(capsys, model_folder) == expected
+
+
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xef\xbb\xbf \r\n\t"], ids=repr)
 @pytest.mark.parametrize("name", ["in.jsonl", "in.json", "in.csv", "in.txt"])
 def test_no_text_is_no_answer(capsys, tmp_path, model_folder, name, content):
