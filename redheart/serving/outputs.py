@@ -65,7 +65,7 @@ class Table:
             self.header = list(dict.fromkeys([*given, *row, *answered]))
             self.writer.writerow(self.header)
         row |= answered
-        for name in row.keys() - self.header - self.told:
+        for name in sorted(row.keys() - self.header - self.told):
             self.told.add(name)
             print(
                 f"warning: '{name}' is no field of the first record, so the table has no column "

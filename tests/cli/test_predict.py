@@ -244,6 +244,18 @@ def test_texts_of_the_command_line(capsys, model_folder):
     )
 
 
+def test_a_person_at_a_terminal_gets_words_and_a_program_gets_json(
+    texts, monkeypatch, model_folder
+):
+    for ask, is_words in ((["--text", "she lied"], True), ([str(texts)], False)):
+        terminal = io.TextIOWrapper(io.BytesIO(), "utf-8")
+        terminal.isatty = lambda: True
+        monkeypatch.setattr(sys, "stdout", terminal)
+        assert main(["predict", str(model_folder), *ask]) == 0
+        shown = terminal.buffer.getvalue().decode()
+        assert (shown.splitlines()[0] == "she lied", shown[0] == "{") == (is_words, not is_words)
+
+
 def test_words_tell_labels_values_and_intervals(capsys, decided_folder):
     _, words, _ = run(capsys, decided_folder, "--text", "she lied", "--format", "words")
     emotion, verdict, tags, regret = (line.strip() for line in words.splitlines()[1:])
