@@ -84,9 +84,9 @@ class Words:
 
     def write(self, record: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         """Write one text and its answers."""
-        self.stream.write(f"{_shown(_beginning(record['text']))}\n")
+        self.stream.write(f"{shown(_beginning(record['text']))}\n")
         for name, of_task in answer.items():
-            self.stream.write(f"  {name:{self.width}}  {_shown(_said(of_task))}\n")
+            self.stream.write(f"  {name:{self.width}}  {shown(_said(of_task))}\n")
 
 
 def kept(record: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def _beginning(text: str) -> str:
     return text if len(text) <= TEXT_SHOWN else f"{text[:TEXT_SHOWN]}..."
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Return a text on one line, in which no character commands a terminal."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -8,7 +8,7 @@ from typing import IO
 
 from redheart.errors import UserError
 from redheart.serving.inputs import Given
-from redheart.serving.outputs import Writer, kept_names
+from redheart.serving.outputs import Writer, kept_names, shown
 from redheart.serving.shipped_model import TEXTS_AT_ONCE, ShippedModel
 
 # Texts of the first batch: their answers come before the other texts are read.
@@ -64,14 +64,15 @@ class _Telling:
 
     def of_refused(self, given: Given) -> None:
         """Tell why a text is left out, or note it as what ends the answers."""
+        reason = shown(given.refusal)  # it may quote names of fields
         if not self.skips:
             self.refusal = UserError(
-                f"{given.place}: {given.refusal}; mend it, or leave such out with --on-error skip"
+                f"{given.place}: {reason}; mend it, or leave such out with --on-error skip"
             )
             return
         self.left_out += 1
         if self.left_out <= REFUSALS_SHOWN:
-            print(f"left out: {given.place}: {given.refusal}", file=sys.stderr)
+            print(f"left out: {given.place}: {reason}", file=sys.stderr)
 
     def of_record(self, given: Given) -> None:
         """Tell of a record's fields that are not written as they are."""

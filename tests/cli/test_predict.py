@@ -283,6 +283,10 @@ BROKEN = [
         b'{"txt": "a"}',
         "no text in the field 'text' (did you mean 'txt'?); the record has txt; name",
     ),
+    (
+        b'{"te\\u001bxt": "a"}',
+        "no text in the field 'text' (did you mean 'te\\x1bxt'?); the record has",
+    ),
     (b'{"text": 3}', "field 'text': expected a string, got int"),
     (b'{"text": "  "}', "empty text"),
     (b'{"text": null}', "no text in the field 'text'"),
