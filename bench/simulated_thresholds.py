@@ -107,7 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--runs", type=int, default=12)
     runs = parser.parse_args().runs
     titles = ("probabilities", "records", *RULES, "mean cut - plain cut")
     print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
