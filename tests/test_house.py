@@ -25,7 +25,7 @@ LINES = (
     ("evaluation", "training"),
     ("sweep", "crossover"),
     ("selection", "workflow"),
-    ("assessment", "serving"),
+    ("assessment", "serving", "figures"),
     ("report", "export", "comparing"),
     ("cli",),
 )

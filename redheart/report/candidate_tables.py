@@ -13,12 +13,16 @@ from redheart.tasks.task import Task
 
 SIGNIFICANT = 0.05
 # The beginnings of the titles of the columns that only the table's files have, not the page.
-HIDDEN = ("difference", "low", "high", "test, seed")
+HIDDEN = ("name", "difference", "low", "high", "test, seed")
 
 
 def candidates_table(results: Json, sources: Mapping[str, Json]) -> Table:
-    """Return a row per candidate: its scores on each part, and its cost."""
-    rows = [{"name": name, **scores} for name, scores in results["candidates"].items()]
+    """Return a row per candidate: its scores on each part, and its cost.
+
+    Candidates with the very same weights are one row, under the name of the first of them.
+    """
+    twins = same_weights(results, sources)
+    rows = [{"name": name, **results["candidates"][name]} for name in twins]
     seeds = sources if any("per_seed" in row for row in rows) else ()
 
     def of_seed(row: Json, seed: str) -> float | None:
@@ -34,49 +38,72 @@ def candidates_table(results: Json, sources: Mapping[str, Json]) -> Table:
         column
         for reference in REFERENCES
         for column in (
-            (f"against {reference}", "s", in_brackets(reference)),
-            (f"p by Holm ({reference})", ".2g", compared("p_holm", reference)),
-            *((f"{key}, {reference}", "+.4f", compared(key, reference)) for key in HIDDEN[:3]),
+            (f"against {in_words(reference)}", "s", in_brackets(reference)),
+            ("p by Holm", ".2g", compared("p_holm", reference)),
+            *((f"{key}, {reference}", "+.4f", compared(key, reference)) for key in HIDDEN[1:4]),
         )
     ]
     return make_table(
         rows,
-        ("candidate", "", lambda row: row["name"]),
+        ("candidate", "", lambda row: words_and_names(twins[row["name"]])),
+        ("name", "", lambda row: row["name"]),
         ("passes", "g", lambda row: row["forward_passes"]),
         ("val_select", ".3f", lambda row: row["val_select"]),
         ("val_confirm", ".3f", lambda row: row["val_confirm"]),
         ("test", ".3f", lambda row: row["test"]["macro"]),
         *differences,
         *((f"test, seed {s}", ".3f", lambda row, s=s: of_seed(row, s)) for s in seeds),
-        mark=lambda row: row["name"] == results["shipped"]["candidate"],
+        mark=lambda row: results["shipped"]["candidate"] in twins[row["name"]],
     )
 
 
 def recipes_table(results: Json, sources: Mapping[str, Json]) -> Table:
     """Return a row per candidate: its note, and the weights that make it."""
+    twins = same_weights(results, sources)
     return make_table(
-        list(results["candidates"]),
-        ("candidate", "", lambda name: name),
+        list(twins),
+        ("candidate", "", lambda name: words_and_names(twins[name])),
         ("what it is", "", lambda name: what_it_is(name, sources)),
         ("made of", "", lambda name: _made_of(name, sources)),
-        mark=lambda name: name == results["shipped"]["candidate"],
+        mark=lambda name: results["shipped"]["candidate"] in twins[name],
     )
 
 
 def tasks_table(results: Json, tasks: Sequence[Task]) -> Table:
-    """Return a row per task and metric, the main metric first; a column per candidate."""
+    """Return a row per task, metric and candidate: the value on test, the main metric first."""
     candidates = results["candidates"]
     first = next(iter(candidates.values()))["test"]["tasks"]
-    scores = [
-        (name, ".3f", lambda row, tested=tested["test"]["tasks"]: tested[row[0].name][row[1]])
-        for name, tested in candidates.items()
-    ]
     return make_table(
-        [(task, metric) for task in tasks for metric in first[task.name]],
+        [(t, metric, name) for t in tasks for metric in first[t.name] for name in candidates],
         ("task", "", lambda row: row[0].name),
         ("metric", "", lambda row: row[1]),
-        *scores,
+        ("candidate", "", lambda row: row[2]),
+        ("value", ".3f", lambda row: candidates[row[2]]["test"]["tasks"][row[0].name][row[1]]),
         mark=lambda row: row[1] == MAIN_METRIC[row[0].kind],
+    )
+
+
+def same_weights(results: Json, sources: Mapping[str, Json]) -> dict[str, list[str]]:
+    """Return the candidates by the first one that has the same weights in every training seed.
+
+    Returns
+    -------
+    The names, in the order of the results; each list begins with its key.
+    """
+    twins: dict[str, list[str]] = {}
+    first: dict[str, str] = {}
+    for name in results["candidates"]:
+        equal = {of_seed.get(name, {}).get("same_as") for of_seed in sources.values()}
+        twin = equal.pop() if len(equal) == 1 else None
+        first[name] = first.get(twin, name) if twin else name
+        twins.setdefault(first[name], []).append(name)
+    return twins
+
+
+def words_and_names(names: Sequence[str]) -> str:
+    """Return candidates as words, each with its name: `greedy soup (greedy_soup)`."""
+    return " = ".join(
+        in_words(n) if in_words(n) == n or n == BASELINE else f"{in_words(n)} ({n})" for n in names
     )
 
 
@@ -113,9 +140,15 @@ def _weights(source: Json) -> str:
     epochs = source.get("epochs", ())
     if isinstance(epochs, Mapping):
         base = source.get("base")  # the source of all units without an epoch of their own
-        named = [f"{name} of epoch {epoch}" for name, epoch in epochs.items() if epoch != base]
-        return (f"{base}; " if base else "") + ", ".join(named)
+        named = [f"{name} of {_place(epoch)}" for name, epoch in epochs.items() if epoch != base]
+        if not base:
+            return ", ".join(named)
+        return f"the {in_words(base)}" + (f", with {', '.join(named)}" if named else ", unchanged")
     return f"{'epoch' if len(epochs) == 1 else 'epochs'} {list_epochs(epochs)}"
+
+
+def _place(source: int | str) -> str:
+    return f"epoch {source}" if isinstance(source, int) else f"the {in_words(source)}"
 
 
 def list_epochs(epochs: Sequence[int]) -> str:
@@ -125,12 +158,13 @@ def list_epochs(epochs: Sequence[int]) -> str:
     return ", ".join(map(str, sorted(epochs)))
 
 
-def comparison_rows(results: Json) -> list[dict[str, Any]]:
-    """Return a row per candidate for the forest plot, in the order of the results."""
+def comparison_rows(results: Json, sources: Mapping[str, Json]) -> list[dict[str, Any]]:
+    """Return a row per candidate for the forest plot; those with the same weights are one row."""
+    twins = same_weights(results, sources)
     return [
         {
-            "label": _labelled(name, result["forward_passes"]),
-            "ships": name == results["shipped"]["candidate"],
+            "label": _labelled(name, result["forward_passes"], len(twins[name]) - 1),
+            "ships": results["shipped"]["candidate"] in twins[name],
             "yardstick": name == BASELINE,
             "against": {
                 reference: {
@@ -142,12 +176,13 @@ def comparison_rows(results: Json) -> list[dict[str, Any]]:
                 for reference in REFERENCES
             },
         }
-        for name, result in results["candidates"].items()
+        for name, result in ((name, results["candidates"][name]) for name in twins)
     ]
 
 
-def _labelled(name: str, passes: int) -> str:
-    return f"{in_words(name)} ×{passes}" if passes > 1 else in_words(name)
+def _labelled(name: str, passes: int, others: int) -> str:
+    more = f" (+{others} equal)" if others else ""
+    return f"{in_words(name)} ×{passes}" if passes > 1 else f"{in_words(name)}{more}"
 
 
 def _is_significant(versus: Json) -> bool:

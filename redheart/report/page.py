@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from redheart.crossover.candidates import (
-    BASELINE,
-    BEST_SINGLE,
-    NAMES_IN_WORDS,
-    OF_AVERAGES,
-    REFERENCES,
-)
-from redheart.json_values import Json
+from redheart.crossover.candidates import NAMES_IN_WORDS, OF_AVERAGES, REFERENCES
+from redheart.report.advice import Advice, advice_table, advise
+from redheart.report.answers import answers, confused_words, headline, trained_epochs
 from redheart.report.candidate_tables import (
     HIDDEN,
     candidates_table,
     comparison_rows,
-    difference_in_words,
-    in_words,
     recipes_table,
     tasks_table,
 )
+from redheart.report.contents import FIGURES, ReportInputs, figure_of
 from redheart.report.data_tables import (
     certificate_table,
     classes_table,
@@ -36,95 +29,67 @@ from redheart.report.data_tables import (
     parts_table,
     rejected_table,
 )
-from redheart.report.tables import Table, shown, to_csv, to_markdown
-from redheart.report.training_tables import rates_table, spots_by_group, sweet_spots_table
-from redheart.selection.comparison import noise_sentence
+from redheart.report.tables import Table, shown, to_csv, to_latex, to_markdown
+from redheart.report.task_tables import (
+    calibration_table,
+    class_scores_table,
+    confused_table,
+    metric_in_words,
+    metrics_table,
+    mistakes_table,
+    outputs_table,
+    scores_table,
+    suspected_classes_table,
+    suspects_table,
+)
+from redheart.report.training_tables import (
+    hyperparameters_table,
+    rates_table,
+    spots_by_group,
+    sweet_spots_table,
+)
 from redheart.selection.openings import openings_sentence
-from redheart.tasks.task import Record, Task
 
-TEMPLATE = Path(__file__).with_suffix(".html")
-FIGURES = (
-    *("duplicates", "classes", "lengths", "sweep", "training", "units"),
-    *("comparison", "search", "heat_map"),
-)
-TABLES = (
-    *("labels", "rejected", "duplicates", "conflicts", "clusters"),
-    *("parts", "classes", "certificate"),
-    *("rates", "sweet_spots", "candidates", "recipes", "tasks"),
-)
-# Every file of the report: output name -> path in the run's folder.
-FILES: dict[str, str] = {
-    "report": "report.html",
-    **{f"figure_{name}": f"figures/{name}.svg" for name in FIGURES},
-    **{
-        f"table_{name}_{kind}": f"tables/{name}.{kind}" for name in TABLES for kind in ("md", "csv")
-    },
-}
+if TYPE_CHECKING:
+    from redheart.figures.drawing import Drawing
 
-REFERENCE = BEST_SINGLE
-# The inputs of one file each, without final_results.json.
-SINGLE_FILES = ("records", "dedup", "split", "best", "curves")
-# The parts of final_results.json that differ between two equal runs.
-CLOCK = ("provenance", "cost")
-
-# A description of each figure, for readers who cannot see it; the tables hold its numbers.
-ALT_TEXTS = {
-    "duplicates": "histograms: similarities of removed pairs, label agreement within groups",
-    "classes": "share of each class in all records and in each of the four parts",
-    "lengths": "cumulative distribution of the text lengths of the four parts",
-    "sweep": "validation and training loss of each learning rate by epoch",
-    "training": "training and validation loss of each module group with its sweet spot",
-    "units": "training and validation loss and metric of each unit with its sweet spot",
-    "comparison": "difference of each candidate to best single and greedy soup with intervals",
-    "search": "the moves of the search, one after another, with what each adds",
-    "heat_map": "score of each unit by its epoch and by the epoch of the trunk",
-}
+FOLDER = Path(__file__).parent / "templates"
+TEMPLATE = "page.html"
+# All files that the page is made with; Jinja reads them by name.
+TEMPLATES = sorted(FOLDER.glob("*.*"))
+# The most suspicious records that the page shows.
+MOST_SUSPECTS = 30
 
 
-@dataclass(frozen=True)
-class ReportInputs:
-    """The inputs of the report: the contents of the run's result files."""
-
-    tasks: Sequence[Task]
-    """The tasks of the config, in the order of the report."""
-    results: Json
-    """final_results.json; its provenance and cost are not used."""
-    sources: Mapping[str, Json]
-    """candidates.json by seed: the source of each candidate."""
-    sweet_spots: Mapping[str, Json]
-    """sweet_spots.json by seed."""
-    search: Mapping[str, Json]
-    """search.json by seed; empty if no units were searched."""
-    parts: Mapping[str, Sequence[Record]]
-    """The records by part."""
-    records: Json
-    """records_report.json."""
-    dedup: Json
-    """dedup_report.json."""
-    split: Json
-    """split_report.json."""
-    best: Json
-    """best_lr.json."""
-    curves: Json
-    """curves.json of the sweep."""
-
-
-def without_clock(results: Json) -> dict[str, Any]:
-    """Return `final_results.json` without the parts that a second equal run would change."""
-    return {key: value for key, value in results.items() if key not in CLOCK}
-
-
-def build_report(inputs: ReportInputs) -> dict[str, str]:
+def build_report(inputs: ReportInputs) -> dict[str, bytes]:
     """Return the content of every file of the report.
 
     Returns
     -------
-    The contents by the names of `FILES`. The page needs no other file of the report. The same
-    inputs give the same text: nothing in it depends on the clock.
+    The contents by the names of `report_files`. The page needs no other file of the report. The
+    same inputs give the same bytes: nothing in it depends on the clock.
     """
-    from redheart.report import candidate_figures, data_figures, training_figures
+    drawn, tables = draw_figures(inputs), build_tables(inputs)
+    figures = {name: drawing.files for name, drawing in drawn.items()}
+    kinds = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
+    return {
+        "report": build_page(inputs, drawn, tables).encode(),
+        **{f"figure_{n}_{kind}": data for n, of in figures.items() for kind, data in of.items()},
+        **{
+            f"table_{name}_{kind}": write(table).encode()
+            for name, table in tables.items()
+            for kind, write in kinds.items()
+        },
+    }
+
+
+def draw_figures(inputs: ReportInputs) -> dict[str, Drawing]:
+    """Return the figures of the report by the names in `FIGURES`, and one for each task."""
+    from redheart.figures import candidate_figures, data_figures, task_figures, training_figures
 
     drawn = {
+        "scores": task_figures.draw_scores(inputs.assessment),
+        "map": task_figures.draw_map(inputs.suspects or {"tasks": {}}),
         "duplicates": data_figures.draw_duplicates(inputs.dedup),
         "classes": data_figures.draw_classes(inputs.split),
         "lengths": data_figures.draw_lengths(
@@ -134,23 +99,27 @@ def build_report(inputs: ReportInputs) -> dict[str, str]:
         "training": training_figures.draw_spots(inputs.sweet_spots),
         "units": training_figures.draw_spots(inputs.sweet_spots, "units"),
         "comparison": candidate_figures.draw_comparison(
-            comparison_rows(inputs.results), {name: NAMES_IN_WORDS[name] for name in REFERENCES}
+            comparison_rows(inputs.results, inputs.sources),
+            {name: NAMES_IN_WORDS[name] for name in REFERENCES},
         ),
         "search": candidate_figures.draw_path(inputs.search, len(inputs.tasks)),
         "heat_map": candidate_figures.draw_heat_map(inputs.search),
     }
-    tables = build_tables(inputs)
-    return {
-        "report": _page(inputs, drawn, tables),
-        **{f"figure_{name}": svg for name, svg in drawn.items()},
-        **{f"table_{name}_md": to_markdown(table) for name, table in tables.items()},
-        **{f"table_{name}_csv": to_csv(table) for name, table in tables.items()},
-    }
+    of_tasks = inputs.assessment["tasks"].items()
+    return drawn | {figure_of(name): task_figures.draw_task(task) for name, task in of_tasks}
 
 
 def build_tables(inputs: ReportInputs) -> dict[str, Table]:
     """Return the tables of the report by the names in `TABLES`."""
     return {
+        "scores": scores_table(inputs.assessment),
+        "metrics": metrics_table(inputs.assessment),
+        "class_scores": class_scores_table(inputs.assessment, inputs.decisions),
+        "confused": confused_table(inputs.assessment),
+        "calibration": calibration_table(inputs.assessment),
+        "outputs": outputs_table(inputs.assessment),
+        "mistakes": mistakes_table(inputs.assessment),
+        "advice": advice_table(advice_of(inputs)),
         "labels": labels_table(inputs.tasks, inputs.records),
         "rejected": rejected_table(inputs.records),
         "duplicates": duplicates_table(inputs.dedup),
@@ -164,85 +133,76 @@ def build_tables(inputs: ReportInputs) -> dict[str, Table]:
         "candidates": candidates_table(inputs.results, inputs.sources),
         "recipes": recipes_table(inputs.results, inputs.sources),
         "tasks": tasks_table(inputs.results, inputs.tasks),
+        "hyperparameters": hyperparameters_table(inputs.hyperparameters),
     }
 
 
-def headline(results: Json) -> list[str]:
-    """Return the report's first sentences: baseline, shipped model, its score, noise, openings."""
-    name = results["shipped"]["candidate"]
-    test = results["candidates"][name]["test"]
-    if test["macro"] is None:
-        score = "No task is labelled in the test part, so it has no score there."
-    elif name == REFERENCE:
-        score = f"Its macro score on test is {test['macro']:.3f}."
-    else:
-        score = (
-            f"Its macro score on test is {test['macro']:.3f}; that of {NAMES_IN_WORDS[REFERENCE]} "
-            f"is {_score(results, REFERENCE)}, a difference of "
-            f"{difference_in_words(results, name, REFERENCE)}."
-        )
-    seeds = noise_sentence(_training_seeds(results))
-    access = openings_sentence(results["test_access"])
-    return [results["baseline_sentence"], results["shipped"]["reason"], score, f"{seeds} {access}"]
-
-
-def _training_seeds(results: Json) -> int:
-    return len(results["candidates"][results["shipped"]["candidate"]].get("per_seed", {})) or 1
-
-
-def tiles(results: Json) -> list[dict[str, str]]:
-    """Return the numbers at the top of the page, each with a label and a remark."""
-    name, data = results["shipped"]["candidate"], results["data"]
-    seeds = _training_seeds(results)
-    difference, _, interval = difference_in_words(results, name, REFERENCE).partition(" ")
-    entries = (
-        ("ships", in_words(name), f"of {len(results['candidates'])} candidates"),
-        ("macro on test", _score(results, name), "mean over tasks, 0 to 1"),
-        ("against best single", difference, interval or "no interval"),
-        ("TF-IDF + linear", _score(results, BASELINE), "macro on test, a yardstick"),
-        ("learning rate", str(results["best_learning_rate"]), "chosen in the sweep"),
-        ("records", f"{data['kept']:,}", f"of {data['read']:,} read"),
-        ("near-duplicates", f"{data['removed']:,}", "removed"),
-        (
-            "training seeds",
-            str(seeds),
-            "scores are means" if seeds > 1 else "their noise is unknown",
-        ),
+def advice_of(inputs: ReportInputs) -> list[Advice]:
+    """Return what to do next after this run."""
+    return advise(
+        inputs.assessment,
+        inputs.sweet_spots,
+        trained_epochs(inputs),
+        inputs.hyperparameters.get("model.pretrained"),
+        inputs.installed,
+        inputs.suspects,
+        f"results/{inputs.results['run']}",
     )
-    return [{"label": label, "value": value, "remark": remark} for label, value, remark in entries]
 
 
-def _score(results: Json, name: str) -> str:
-    score = results["candidates"].get(name, {}).get("test", {}).get("macro")
-    return "–" if score is None else f"{score:.3f}"
-
-
-def _page(inputs: ReportInputs, drawn: Mapping[str, str], tables: Mapping[str, Table]) -> str:
-    """Fill in the template; it escapes everything except our own figures."""
+def build_page(
+    inputs: ReportInputs, drawn: Mapping[str, Drawing], tables: Mapping[str, Table]
+) -> str:
+    """Fill in the template; it escapes everything except our own figures and style."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    from redheart.report.figures import inlined
+    from redheart.figures.drawing import inlined
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
+        loader=FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(TEMPLATE.name).render(
+    words = FIGURES | {figure_of(t.name): f"right and wrong of {t.name}" for t in inputs.tasks}
+    advice, suspects = advice_of(inputs), inputs.suspects
+    return environment.get_template(TEMPLATE).render(
         inputs=inputs,
-        headline=headline(inputs.results),
-        tiles=tiles(inputs.results),
-        figures={name: Markup(inlined(svg, name, ALT_TEXTS[name])) for name, svg in drawn.items()},
+        style=Markup((FOLDER / "style.css").read_text("utf-8")),
+        headline=headline(inputs.assessment),
+        answers=answers(inputs, advice),
+        advice=advice,
+        figures={n: Markup(inlined(d.svg, n, words[n])) for n, d in drawn.items()},
+        figure_of=figure_of,
         tables=tables,
+        own=_own_tables(inputs),
+        suspected=suspects_table(suspects, MOST_SUSPECTS) if suspects else None,
+        suspected_classes=suspected_classes_table(suspects) if suspects else None,
+        confused_words=confused_words,
+        metric_in_words=metric_in_words,
         shown=shown,
         left_out=() if "ema" in inputs.results["candidates"] else OF_AVERAGES,
+        openings=openings_sentence(inputs.results["test_access"]),
         label_counts=label_counts,
         cluster_diff=cluster_diff,
         spots=spots_by_group(inputs.sweet_spots),
-        hidden_columns=[
-            c.title for c in tables["candidates"].columns if c.title.startswith(HIDDEN)
-        ],
+        hidden_columns=_hidden(tables["candidates"], HIDDEN),
     )
+
+
+def _own_tables(inputs: ReportInputs) -> dict[str, dict[str, Table]]:
+    """Return each task's own tables, as the page shows them: classes or outputs, and mistakes."""
+    return {
+        name: {
+            "classes": class_scores_table(inputs.assessment, inputs.decisions, name),
+            "outputs": outputs_table(inputs.assessment, name),
+            "mistakes": mistakes_table(inputs.assessment, name),
+        }
+        for name in inputs.assessment["tasks"]
+    }
+
+
+def _hidden(table: Table, beginnings: Sequence[str]) -> list[str]:
+    return [c.title for c in table.columns if c.title.startswith(tuple(beginnings))]

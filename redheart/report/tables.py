@@ -1,4 +1,4 @@
-"""Tables: their columns and cells, and their conversion to Markdown and CSV."""
+"""Tables: their columns and cells, and their conversion to Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -8,6 +8,21 @@ from typing import Any
 
 from redheart import markdown
 from redheart.csv_lines import Cell, csv_line
+
+# What LaTeX takes for markup, and how to write it.
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+}
+LONG = 40  # characters; LaTeX breaks the lines of a column with a longer text
+# Shares of the width of the text that the columns with long texts may take together.
+LATEX_TEXT_WIDTH = 0.75
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,45 @@ def to_markdown(table: Table) -> str:
         ),
     ]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def to_latex(table: Table) -> str:
+    r"""Return a table in LaTeX, for the packages booktabs and array; its texts are no markup.
+
+    A row that begins with a bracket gets an empty group in front: behind `\\\\`, LaTeX would take
+    the bracket for an option. Texts are written as they are, so Korean takes XeLaTeX or LuaLaTeX.
+    """
+    rows = [
+        [latex(shown(*pair)) for pair in zip(row, table.columns, strict=True)] for row in table.rows
+    ]
+    lines = [[latex(column.title) for column in table.columns], *rows]
+    head, *body = [f"{{}}{' & '.join(line)} \\\\\n" for line in lines]
+    return "".join(
+        (
+            f"\\begin{{tabular}}{{{_latex_columns(table)}}}\n\\toprule\n",
+            *(head, "\\midrule\n", *body),
+            "\\bottomrule\n\\end{tabular}\n",
+        )
+    )
+
+
+def latex(text: str) -> str:
+    """Return one line that LaTeX shows as it is, without characters that it cannot show."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return "".join(LATEX.get(character, character) for character in line)
+
+
+def _latex_columns(table: Table) -> str:
+    """Return the columns of a `tabular`: numbers at the right, long texts in lines."""
+    longest = [
+        max((len(str(row[k])) for row in table.rows if row[k] is not None), default=0)
+        for k in range(len(table.columns))
+    ]
+    is_long = [n > LONG and not c.show for n, c in zip(longest, table.columns, strict=True)]
+    width = LATEX_TEXT_WIDTH / max(1, sum(is_long))
+    paragraph = f">{{\\raggedright\\arraybackslash}}p{{{width:.2f}\\linewidth}}"
+    kinds = zip(is_long, table.columns, strict=True)
+    return "".join(paragraph if long else "r" if c.show else "l" for long, c in kinds)
 
 
 def to_csv(table: Table) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,3 +61,16 @@ def spots_by_group(sweet_spots: Mapping[str, Json]) -> list[dict[str, Any]]:
         for group in groups
         for seed, spots in sweet_spots.items()
     ]
+
+
+def hyperparameters_table(hyperparameters: Mapping[str, Any]) -> Table:
+    """Return a row for each key of the config that changes what is learned, with its value."""
+    return make_table(
+        hyperparameters.items(),
+        ("key", "", lambda row: row[0]),
+        ("value", "", lambda row: "null" if row[1] is None else _as_yaml(row[1])),
+    )
+
+
+def _as_yaml(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""The size, style and colours of all the report's figures; equal data give equal bytes."""
+"""The size, style and colours of all figures, and their files; equal data give equal bytes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import html
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -28,6 +32,17 @@ ACCENT, BLUE, ORANGE, GREEN, VIOLET = "#d8404f", "#3a7fc4", "#d07a1f", "#2f9a74"
 MINUS = "\N{MINUS SIGN}"
 NORMAL_95 = 1.96  # standard errors on either side of a mean, for a 95 % interval
 WIDTH = 7.6  # inches
+PNG_DPI = 150  # dots an inch
+# Files of fonts with Korean and Chinese characters, and the family to ask for; the first is taken.
+FALLBACK_FONTS = {
+    "NotoSansCJK-Regular.ttc": "Noto Sans CJK KR",
+    "NotoSansKR-Regular.otf": "Noto Sans KR",
+    "NotoSansKR-Regular.ttf": "Noto Sans KR",
+    "NanumGothic.ttf": "NanumGothic",
+    "malgun.ttf": "Malgun Gothic",
+    "AppleGothic.ttf": "AppleGothic",
+}
+HANGUL_AND_HAN = re.compile("[\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u4e00-\u9fff\uac00-\ud7a3]")
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "redheart",
     "svg.fonttype": "none",
@@ -57,20 +72,75 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def draw_svg(width: float, height: float, draw: Callable[[Figure], None]) -> str:
-    """Return a drawing of `width` x `height` inches, without the user's style and without dates."""
-    stream = io.StringIO()
+class Drawing:
+    """A figure that is drawn once for each format that somebody asks for."""
+
+    def __init__(self, width: float, height: float, draw: Callable[[Figure], None]) -> None:
+        """Keep what draws a figure of `width` x `height` inches."""
+        self._size, self._draw = (width, height), draw
+
+    @cached_property
+    def svg(self) -> str:
+        """The figure as SVG; its text stays text, in whatever font the reader has."""
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        with _style(()):
+            return _saved(self._figure, format="svg", dpi=PNG_DPI, metadata=nothing).decode()
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The figure by the format of its file: SVG and PDF for print, PNG for slides."""
+        undated = dict.fromkeys(("Creator", "Producer", "CreationDate"))
+        fallback = fallback_fonts() if HANGUL_AND_HAN.search(self.svg) else ()
+        with _style(fallback):
+            figure = self._drawn() if fallback else self._figure
+            pdf = _saved(figure, format="pdf", metadata=undated)
+            png = _saved(figure, format="png", dpi=PNG_DPI, metadata={"Software": None})
+            return {"svg": self.svg.encode(), "pdf": pdf, "png": png}
+
+    @cached_property
+    def _figure(self) -> Figure:
+        return self._drawn()
+
+    def _drawn(self) -> Figure:
+        figure = Figure(figsize=self._size, layout="constrained")
+        self._draw(figure)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # the layout is found; no format need search it again
+        return figure
+
+
+@contextmanager
+def _style(fallback: Sequence[str]) -> Iterator[None]:
+    """Set the figures' own style, whatever the user's is; the fonts help out where glyphs lack."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         # Matplotlib's font lacks Korean glyphs. It measures another glyph; the reader's fonts show
         # the names.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
-        figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure)
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(stream, format="svg", metadata=nothing)
+        matplotlib.rcParams["font.family"] = ["sans-serif", *fallback]
+        yield
+
+
+def _saved(figure: Figure, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, **options)
     return stream.getvalue()
+
+
+@cache
+def fallback_fonts() -> tuple[str, ...]:
+    """Return the installed font, if there is one, with Korean, Chinese and Japanese glyphs.
+
+    PDF and PNG hold glyphs, and matplotlib's own font has none of these. Without such a font they
+    show boxes. The file is looked up by its name, since matplotlib's list of fonts may be older.
+    """
+    paths = {Path(path).name: path for path in sorted(font_manager.findSystemFonts())}
+    for file, family in FALLBACK_FONTS.items():
+        if file in paths:
+            font_manager.fontManager.addfont(paths[file])
+            return (family,)
+    return ()
 
 
 def inlined(svg: str, name: str, label: str) -> str:
@@ -92,13 +162,13 @@ def inlined(svg: str, name: str, label: str) -> str:
     return body
 
 
-def nothing(words: str) -> str:
+def nothing(words: str) -> Drawing:
     """Return a figure with only the reason why there is nothing to draw."""
 
     def draw(figure: Figure) -> None:
         figure.text(0.5, 0.5, words, ha="center", va="center", color=THEME["muted"])
 
-    return draw_svg(WIDTH, 0.6, draw)
+    return Drawing(WIDTH, 0.6, draw)
 
 
 def epoch_axis(axes: Axes) -> None:

@@ -11,24 +11,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from redheart.json_values import Json, numbers
-from redheart.report.figures import (
+from redheart.figures.drawing import (
     ACCENT,
     BLUE,
     MINUS,
     THEME,
     WIDTH,
-    draw_svg,
+    Drawing,
     nothing,
     short,
     signed,
 )
+from redheart.json_values import Json, numbers
 
 # Bright is better. The colours differ for every kind of colour vision, and in grey.
 SCORES = "cividis"
 
 
-def draw_comparison(rows: Sequence[Mapping[str, Any]], references: Mapping[str, str]) -> str:
+def draw_comparison(rows: Sequence[Mapping[str, Any]], references: Mapping[str, str]) -> Drawing:
     """Draw each candidate's difference to every reference with its interval, as a forest plot.
 
     Parameters
@@ -55,10 +55,10 @@ def draw_comparison(rows: Sequence[Mapping[str, Any]], references: Mapping[str, 
             color=THEME["muted"],
         )
 
-    return draw_svg(WIDTH, 0.9 + 0.24 * max(3, len(rows)), draw)
+    return Drawing(WIDTH, 0.9 + 0.24 * max(3, len(rows)), draw)
 
 
-def draw_path(searches: Mapping[str, Json], tasks: int) -> str:
+def draw_path(searches: Mapping[str, Json], tasks: int) -> Drawing:
     """Draw the moves of the search as a staircase; a step is a move's gain in macro score.
 
     Parameters
@@ -84,10 +84,10 @@ def draw_path(searches: Mapping[str, Json], tasks: int) -> str:
         grid[-1].xaxis.set_major_locator(MaxNLocator(5))
         grid[-1].xaxis.set_major_formatter(FuncFormatter(signed))
 
-    return draw_svg(WIDTH, 0.6 + 0.35 * len(searches) + 0.26 * sum(lengths), draw)
+    return Drawing(WIDTH, 0.6 + 0.35 * len(searches) + 0.26 * sum(lengths), draw)
 
 
-def draw_heat_map(searches: Mapping[str, Json]) -> str:
+def draw_heat_map(searches: Mapping[str, Json]) -> Drawing:
     """Draw the scores of each unit's epochs on trunks of other epochs, averaged over the seeds.
 
     Parameters
@@ -111,7 +111,7 @@ def draw_heat_map(searches: Mapping[str, Json]) -> str:
         figure.supxlabel("epoch of the unit", fontsize=9, color=THEME["muted"])
         figure.supylabel("epoch of the trunk", fontsize=9, color=THEME["muted"])
 
-    return draw_svg(WIDTH, 0.4 + 1.75 * rows, draw)
+    return Drawing(WIDTH, 0.4 + 1.75 * rows, draw)
 
 
 def _draw_forest(axes: Axes, rows: Sequence[Mapping[str, Any]], reference: str) -> None:

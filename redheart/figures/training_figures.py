@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from redheart.json_values import Json, numbers
-from redheart.report.figures import (
+from redheart.figures.drawing import (
     ACCENT,
     BLUE,
     GREEN,
@@ -22,13 +21,14 @@ from redheart.report.figures import (
     THEME,
     VIOLET,
     WIDTH,
+    Drawing,
     Floats,
-    draw_svg,
     epoch_axis,
     limit,
     nothing,
     short,
 )
+from redheart.json_values import Json, numbers
 
 # From the smallest learning rate to the largest.
 RAMP = LinearSegmentedColormap.from_list("rates", [VIOLET, BLUE, GREEN, "#a08a1c"])
@@ -48,7 +48,7 @@ CURVES: dict[str, dict[str, Any]] = {
 }
 
 
-def draw_sweep(curves: Json, best: Json) -> str:
+def draw_sweep(curves: Json, best: Json) -> Drawing:
     """Draw each learning rate's losses by epoch, the chosen rate in the accent colour.
 
     The axes fit the rates that could be chosen; the curve of an eliminated rate may leave them. The
@@ -77,15 +77,14 @@ def draw_sweep(curves: Json, best: Json) -> str:
             axes.set_title(title)
             epoch_axis(axes)
         if rates:
-            above.legend(
-                *left.get_legend_handles_labels(), loc="outside right upper", title="learning rate"
-            )
+            labelled = left.get_legend_handles_labels()
+            above.legend(*labelled, loc="outside upper left", ncols=3, title="learning rate")
         _draw_choice(below, best)
 
-    return draw_svg(WIDTH, 5.0, draw)
+    return Drawing(WIDTH, 5.6, draw)
 
 
-def draw_spots(sweet_spots: Mapping[str, Json], kind: str = "groups") -> str:
+def draw_spots(sweet_spots: Mapping[str, Json], kind: str = "groups") -> Drawing:
     """Draw a panel for every group or unit: its curves and its sweet spot.
 
     Parameters
@@ -118,9 +117,9 @@ def draw_spots(sweet_spots: Mapping[str, Json], kind: str = "groups") -> str:
         metric = "metric" in by.values()
         shown = {k: v for k, v in CURVES.items() if metric or "metric" not in k}
         handles = [Line2D([], [], label=label, **style) for label, style in shown.items()]
-        figure.legend(handles=handles, loc="outside upper center", ncols=3 if metric else 5)
+        figure.legend(handles=handles, loc="outside upper left", ncols=3)
 
-    return draw_svg(WIDTH, 0.5 + (2.1 if columns < 3 else 1.7) * rows, draw)
+    return Drawing(WIDTH, 0.7 + (2.1 if columns < 3 else 1.7) * rows, draw)
 
 
 def _chosen_by(spot: Json, sweet_spots: Mapping[str, Json], kind: str) -> str:

@@ -15,14 +15,14 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
+from redheart.figures.drawing import BLUE, GREEN, ORANGE, THEME, VIOLET, WIDTH, Drawing, short
 from redheart.json_values import Json
-from redheart.report.figures import BLUE, GREEN, ORANGE, THEME, VIOLET, WIDTH, draw_svg, short
 
 PART_COLOURS = {"train": BLUE, "val_select": ORANGE, "val_confirm": GREEN, "test": VIOLET}
 MOST_CLASSES = 12  # in a figure; the table has all classes
 
 
-def draw_duplicates(dedup: Json) -> str:
+def draw_duplicates(dedup: Json) -> Drawing:
     """Draw the similarity of removed records to the kept ones, and the agreement of labels.
 
     Parameters
@@ -50,10 +50,10 @@ def draw_duplicates(dedup: Json) -> str:
                 axes.set_yticks([])
                 axes.text(0.5, 0.5, "none", transform=axes.transAxes, color=THEME["muted"])
 
-    return draw_svg(WIDTH, 2.5, draw)
+    return Drawing(WIDTH, 2.5, draw)
 
 
-def draw_classes(split: Json) -> str:
+def draw_classes(split: Json) -> Drawing:
     """Draw each class's share in each part and in all records, the largest class first.
 
     Parameters
@@ -83,12 +83,12 @@ def draw_classes(split: Json) -> str:
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.tick_params(axis="y", length=0, labelcolor=THEME["ink"])
         axes.grid(axis="y", visible=False)
-        figure.legend(loc="outside right upper")
+        figure.legend(loc="outside upper left", ncols=3)
 
-    return draw_svg(WIDTH, 0.7 + 0.48 * max(2, len(classes)), draw)
+    return Drawing(WIDTH, 1.1 + 0.48 * max(2, len(classes)), draw)
 
 
-def draw_lengths(lengths: Mapping[str, Sequence[int]]) -> str:
+def draw_lengths(lengths: Mapping[str, Sequence[int]]) -> Drawing:
     """Draw the cumulative distribution of the texts' lengths, a line per part.
 
     Parameters
@@ -117,9 +117,9 @@ def draw_lengths(lengths: Mapping[str, Sequence[int]]) -> str:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set(xlabel="characters in a text", ylim=(0, 1.01))
         axes.set_title("Share of the part's texts that are no longer")
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside upper left", ncols=2)
 
-    return draw_svg(WIDTH, 2.9, draw)
+    return Drawing(WIDTH, 3.2, draw)
 
 
 def _draw_agreement(axes: Axes, agreement: Json) -> None:

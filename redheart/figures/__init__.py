@@ -1,0 +1,1 @@
+"""The figures: each drawn once from result files, and saved as SVG, PDF and PNG."""
