@@ -1,8 +1,22 @@
 # The end: every candidate on held-out data, the decision, the model that ships, the report.
 from redheart.crossover.candidates import stitched_files
-from redheart.report.page import FILES as REPORT_FILES
-from redheart.report.page import TEMPLATE as REPORT_TEMPLATE
+from redheart.report.contents import report_files
+from redheart.report.page import TEMPLATES as REPORT_TEMPLATES
 from redheart.selection.checksums import CHECKSUMS
+
+
+def caption(path):
+    """What `snakemake --report` says of a file of the report."""
+    folder, _, file = path.rpartition("/")
+    name, kind = os.path.splitext(file)
+    if not folder:
+        return {"category": "Report", "caption": "captions/report.rst"}
+    of_task = folder.endswith("tasks")
+    words = f"captions/{'figures/task' if of_task else f'{folder}/{name}'}.rst"
+    kind = kind.removeprefix(".")
+    labels = {"task" if of_task else folder.removesuffix("s"): name.replace("_", " "), "file": kind}
+    return {"category": folder.partition("/")[0].title(), "caption": words, "labels": labels}
+
 
 # The weights of a trunk that learned ship with all other weights, so only its config is added.
 SHIPPED_TRUNK = {**TRUNK} if FROZEN else {"trunk_config": TRUNK["trunk_config"]} if PRETRAINED else {}
@@ -228,6 +242,15 @@ rule write_results:
         "../scripts/write_results.py"
 
 
+# Made by `find_suspects`, where the config asks for a map of the records.
+MAPPED = CONFIG.get("data_map", {}).get("enabled")
+SUSPECTS = {"suspects": f"{RUN}/suspects.json"} if MAPPED else {}
+REPORT_FILES = {
+    name: report(f"{RUN}/{path}", **caption(path))
+    for name, path in report_files(CONFIG["tasks"]).items()
+}
+
+
 rule make_report:
     input:
         results=f"{RUN}/final_results.json",
@@ -237,18 +260,22 @@ rule make_report:
         records=f"{RUN}/data/records_report.json",
         best=f"{RUN}/sweep/best_lr.json",
         curves=f"{RUN}/sweep/curves.json",
-        spots=expand(f"{RUN}/seed_{{seed}}/sweet_spots.json", seed=SEEDS),
+        sweet_spots=expand(f"{RUN}/seed_{{seed}}/sweet_spots.json", seed=SEEDS),
         search=expand(f"{RUN}/seed_{{seed}}/search.json", seed=SEEDS),
         parts=expand(f"{RUN}/data/split/{{part}}.json", part=PARTS),
+        assessment=f"{RUN}/assessment.json",
+        decisions=f"{RUN}/decisions.json",
+        config=f"{RUN}/config.json",
+        **SUSPECTS,
         # It checks every file of the run first, and these are the last ones.
         shipped=rules.ship_model.output,
     output:
-        **{name: f"{RUN}/{path}" for name, path in REPORT_FILES.items()},
+        **REPORT_FILES,
     log:
         f"{RUN}/logs/make_report.log",
     params:
         **shared("make_report"),
-        outside=outside(template=os.path.relpath(REPORT_TEMPLATE)),
+        outside=outside(templates=[os.path.relpath(path) for path in REPORT_TEMPLATES]),
     script:
         "../scripts/make_report.py"
 

@@ -4,27 +4,26 @@ from pathlib import Path
 
 from job import Job
 
-from redheart.report import page
+from redheart.report import contents, page
 from redheart.storage import files, run_files
 from redheart.tasks.task import parse_tasks
 
 job = Job(snakemake, whole_run=True)
-names = [name for name in job.names if name not in ("results", "shipped")]
-results = page.without_clock(files.read_json(job.input.results))
+names = [name for name in job.names if name not in ("results", "config", "shipped")]
+facts = contents.facts(files.read_json(job.input.results), files.read_json(job.input.config))
 
 
-def by_seed(paths):
-    return {run_files.seed_of(path): files.read_json(path) for path in paths}
+def by_seed(name):
+    return {run_files.seed_of(path): files.read_json(path) for path in job.input.get(name, ())}
 
 
 def compute(folder):
-    tasks = parse_tasks(job.settings["tasks"])
-    seeds = [by_seed(job.input.get(kind, ())) for kind in ("sources", "spots", "search")]
     parts = {Path(path).stem: files.read_json(path) for path in job.input.parts}
-    single = {name: files.read_json(job.input[name]) for name in page.SINGLE_FILES}
-    inputs = page.ReportInputs(tasks, results, *seeds, parts=parts, **single)
-    for name, content in page.build_report(inputs).items():
-        files.write_text(folder / name, content)
+    seeds = {name: by_seed(name) for name in contents.SEED_FILES}
+    single = {name: job.read(name) for name in contents.SINGLE_FILES}
+    tasks, suspects = parse_tasks(job.settings["tasks"]), job.optional("suspects", None)
+    told = contents.ReportInputs(tasks, parts=parts, suspects=suspects, **seeds, **single, **facts)
+    page.write_report(folder, told)
 
 
-job.build(compute, uses={**job.content(*names), "results": results})
+job.build(compute, uses={**job.content(*names), **facts})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any
 
 from redheart.json_values import Json
@@ -36,7 +37,8 @@ SUSPECTS = "tables/suspects.csv"
 
 # The parts of final_results.json that differ between two equal runs.
 CLOCK = ("provenance", "cost")
-# The inputs of one file each, without final_results.json and suspects.json.
+# The inputs of one file for each seed, and of one file, but final_results.json and suspects.json.
+SEED_FILES = ("sources", "sweet_spots", "search")
 SINGLE_FILES = ("records", "dedup", "split", "best", "curves", "assessment", "decisions")
 # The sections of the config whose keys are the hyperparameters: they change what is learned, or
 # what is said of it. Left out are the keys that only decide where and how fast it happens.
@@ -87,6 +89,17 @@ class ReportInputs:
     """Those of `TRUNK_PACKAGES` that are installed."""
 
 
+def in_order(inputs: ReportInputs) -> ReportInputs:
+    """Return the inputs with the tasks of every file in the order of the config."""
+
+    def ordered(content: Json) -> Json:
+        tasks = content["tasks"]
+        return content | {"tasks": {t.name: tasks[t.name] for t in inputs.tasks if t.name in tasks}}
+
+    suspects = inputs.suspects and ordered(inputs.suspects)
+    return replace(inputs, assessment=ordered(inputs.assessment), suspects=suspects)
+
+
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the hyperparameters of a run's effective config, by dotted key."""
 
@@ -99,6 +112,21 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
         leaf for name in HYPERPARAMETERS if name in config for leaf in leaves(config[name], name)
     ]
     return {key: value for key, value in chosen if key not in NO_HYPERPARAMETERS}
+
+
+def facts(results: Json, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the report takes from files of which it reads only a part, and of this machine.
+
+    Parameters
+    ----------
+    results, config
+        The contents of `final_results.json` and of `config.json`.
+    """
+    return {
+        "results": without_clock(results),
+        "hyperparameters": hyperparameters(config),
+        "installed": [name for name, module in TRUNK_PACKAGES.items() if find_spec(module)],
+    }
 
 
 def without_clock(results: Json) -> dict[str, Any]:

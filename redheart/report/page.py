@@ -16,7 +16,7 @@ from redheart.report.candidate_tables import (
     recipes_table,
     tasks_table,
 )
-from redheart.report.contents import FIGURES, ReportInputs, figure_of
+from redheart.report.contents import FIGURES, ReportInputs, figure_of, in_order
 from redheart.report.data_tables import (
     certificate_table,
     classes_table,
@@ -49,6 +49,7 @@ from redheart.report.training_tables import (
     sweet_spots_table,
 )
 from redheart.selection.openings import openings_sentence
+from redheart.storage import files
 
 if TYPE_CHECKING:
     from redheart.figures.drawing import Drawing
@@ -69,6 +70,7 @@ def build_report(inputs: ReportInputs) -> dict[str, bytes]:
     The contents by the names of `report_files`. The page needs no other file of the report. The
     same inputs give the same bytes: nothing in it depends on the clock.
     """
+    inputs = in_order(inputs)
     drawn, tables = draw_figures(inputs), build_tables(inputs)
     figures = {name: drawing.files for name, drawing in drawn.items()}
     kinds = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
@@ -81,6 +83,13 @@ def build_report(inputs: ReportInputs) -> dict[str, bytes]:
             for kind, write in kinds.items()
         },
     }
+
+
+def write_report(folder: Path, inputs: ReportInputs) -> None:
+    """Write every file of the report, under its name in `report_files`, into a folder."""
+    for name, content in build_report(inputs).items():
+        with files.atomic(folder / name) as stream:
+            stream.write(content)
 
 
 def draw_figures(inputs: ReportInputs) -> dict[str, Drawing]:

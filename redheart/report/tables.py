@@ -87,8 +87,8 @@ def to_markdown(table: Table) -> str:
 def to_latex(table: Table) -> str:
     r"""Return a table in LaTeX, for the packages booktabs and array; its texts are no markup.
 
-    A row that begins with a bracket gets an empty group in front: behind `\\\\`, LaTeX would take
-    the bracket for an option. Texts are written as they are, so Korean takes XeLaTeX or LuaLaTeX.
+    Each row begins with an empty group: behind `\\`, LaTeX would take a bracket for an option.
+    Texts are written as they are, so Korean takes XeLaTeX or LuaLaTeX.
     """
     rows = [
         [latex(shown(*pair)) for pair in zip(row, table.columns, strict=True)] for row in table.rows
