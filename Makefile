@@ -1,8 +1,10 @@
 # Every target sets itself up: the environment is .venv, made from requirements.lock.
 PYTHON ?= python3
 BIN := .venv/bin
+# Whoever is not root installs as root.
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 
-.PHONY: run test test-full test-kill check format schema bench-dedup bench-training bench-checkpoints \
+.PHONY: run test test-full test-browser test-kill check format schema bench-dedup bench-training bench-checkpoints \
 	simulate-sweeps simulate-thresholds prove-win prove-null lock clean
 
 run: .venv/ready            ## the demo, all phases, to results/demo/
@@ -13,6 +15,10 @@ test: .venv/ready           ## the whole suite, the demo end to end once in it
 
 test-full: .venv/ready      ## and what takes longer: every edit of the rebuild table, runs on a pretrained trunk
 	$(BIN)/pytest --numprocesses 2 -m "not kill"
+
+test-browser: .venv/ready   ## the report in headless Chromium, which it installs where there is none (Debian)
+	command -v chromium || { $(SUDO) apt-get update && $(SUDO) apt-get install --yes chromium fonts-noto-cjk; }
+	$(BIN)/pytest -m browser tests/report/test_browser.py
 
 test-kill: .venv/ready      ## kill whole runs two hundred times, and compare each with one left alone
 	REDHEART_KILLS=200 $(BIN)/pytest -m kill --capture=no tests/runs/test_kill.py

@@ -106,7 +106,7 @@ def evaluating_half(project):
 
 
 def report_code(project):
-    project.edit("redheart/report/page.py", "mean over tasks, 0 to 1", "mean over tasks (0 to 1)")
+    project.edit("redheart/report/answers.py", "What ships", "What will ship")
 
 
 def reordered_config(project):
@@ -137,11 +137,11 @@ def script_formula_of_the_same_time(project):
 def older_library(project):
     """A module from an older copy of the library, as a backup gives it."""
     report_code(project)
-    set_times([project.folder / "redheart/report/page.py"], PAST)
+    set_times([project.folder / "redheart/report/answers.py"], PAST)
 
 
 def page_of_the_same_time(project):
-    path = project.folder / "redheart/report/page.html"
+    path = project.folder / "redheart/report/templates/page.html"
     keep_time(path, path.read_text().replace("</body>", "<!-- a remark --></body>"))
 
 

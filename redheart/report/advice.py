@@ -144,9 +144,9 @@ def fewer_epochs(sweet_spots: Mapping[str, Json], epochs: int) -> Advice | None:
     return Advice(
         "the best epoch is among the first",
         f"Train fewer epochs: {wanted}, not {epochs}",
-        f"No group of modules gets better after epoch {latest} of {epochs}. "
-        f"{wanted} epochs ({MARGIN} times as many as the last of them needs) cost "
-        f"{1 - wanted / epochs:.0%} less time, and more checkpoints then lie where it matters.",
+        f"No group of modules gets better after epoch {latest} of {epochs}. {wanted} epochs, "
+        f"{MARGIN} times as many, cost {100 - 100 * wanted / epochs:.0f} % less time, and the "
+        "checkpoints then lie where it matters.",
         f"train: {{epochs: {wanted}, checkpoint_every: {max(1, wanted // 30)}}}",
     )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from redheart.json_values import Json
 from redheart.report.advice import Advice
 from redheart.report.candidate_tables import SIGNIFICANT, in_words
 from redheart.report.contents import ReportInputs
-from redheart.report.task_tables import metric_in_words
+from redheart.report.task_tables import metric_in_words, percent
 from redheart.selection.comparison import noise_sentence
 from redheart.selection.openings import openings_sentence
 
@@ -43,7 +43,7 @@ def headline(assessment: Json) -> str:
     what = "macro score" if len(assessment["tasks"]) > 1 else _only_metric(assessment)
     return (
         f"On {assessment['records']:,} texts that it has never seen, the model's {what} is "
-        f"{macro['score']:.3f} of 1, between {macro['low']:.3f} and {macro['high']:.3f}: "
+        f"{macro['score']:.3f} of 1 (95 % interval {macro['low']:.3f} to {macro['high']:.3f}): "
         f"{_verdict(assessment)}."
     )
 
@@ -56,12 +56,12 @@ def answers(inputs: ReportInputs, advice: Sequence[Advice]) -> list[Answer]:
         Answer("Compared with what?", tuple(_compared(assessment)), "tasks"),
         Answer("How sure is that?", tuple(_how_sure(inputs)), "reading"),
         Answer("Where is it bad?", tuple(_where_bad(assessment)), "tasks"),
-        Answer("Can its probabilities be believed?", tuple(_probabilities(inputs)), "tasks"),
+        Answer("What next?", tuple(_next(advice)), "next"),
         Answer("Are labels wrong?", tuple(_labels(inputs.suspects)), "suspects"),
+        Answer("Can its probabilities be believed?", tuple(_probabilities(inputs)), "tasks"),
         Answer("Did it train long enough?", tuple(_training(inputs)), "training"),
         Answer("What did it learn from?", tuple(_data(inputs)), "data"),
         Answer("What ships?", tuple(_ships(inputs)), "candidates"),
-        Answer("What next?", tuple(_next(advice)), "next"),
     ]
 
 
@@ -95,10 +95,10 @@ def worst_classes(assessment: Json) -> list[tuple[str, Json]]:
     return sorted(rows, key=lambda row: (row[1]["f1"], row[0], row[1]["name"]))[:WORST]
 
 
-def confused_words(pair: Mapping[str, object]) -> str:
+def confused_words(pair: Json) -> str:
     """Return a confused pair in words."""
     return (
-        f"{pair['share']:.0%} of {_quoted(pair['true'])} are taken for "
+        f"{percent(pair['share'])} of {_quoted(pair['true'])} are taken for "
         f"{_quoted(pair['predicted'])} ({pair['count']})"
     )
 
@@ -122,8 +122,12 @@ def _how_good(assessment: Json) -> Iterator[str]:
     tasks = {n: t for n, t in assessment["tasks"].items() if t["score"] is not None}
     by_score = sorted(tasks, key=lambda name: -tasks[name]["score"])
     shown = by_score if len(by_score) <= MOST_NAMED else [*by_score[:3], *by_score[-3:]]
-    if len(shown) < len(by_score):
-        yield f"The three best and the three worst of {len(by_score)} tasks:"
+    few = (
+        ""
+        if len(shown) == len(by_score)
+        else f", the three best and the three worst of {len(by_score)}"
+    )
+    yield f"By task, 0 to 1, with the 95 % interval{few}:"
     for name in shown:
         task = tasks[name]
         yield (
@@ -205,15 +209,15 @@ def _probabilities(inputs: ReportInputs) -> Iterator[str]:
         worst = max(errors, key=lambda name: errors[name])
         verdict = "No" if min(errors.values()) >= LARGE_ERROR else "Not of every task"
         verdict = "Yes" if errors[worst] < LARGE_ERROR else verdict
-        named = [f"{name} {error:.1%}" for name, error in errors.items()]
+        named = [f"{name} {percent(error, 1)}" for name, error in errors.items()]
         yield f"{verdict}: they miss what came true, on average, by {_listed(named)}."
     for name, task in inputs.assessment["tasks"].items():
         covered = [o["coverage"] for o in task.get("outputs") or () if o["coverage"] is not None]
         stated = inputs.decisions.get("tasks", {}).get(name, {}).get("coverage")
         if covered and stated is not None:
             yield (
-                f"{name}: the {stated:.0%} interval held {sum(covered) / len(covered):.0%} of the "
-                "true values."
+                f"{name}: the {percent(stated)} interval held "
+                f"{percent(sum(covered) / len(covered))} of the true values."
             )
 
 
@@ -229,8 +233,8 @@ def _labels(suspects: Json | None) -> Iterator[str]:
     named = [f"{name} {count:,}" for name, count in counts.items() if count]
     yield f"{total:,} are suspected: {_listed(named)}."
     yield (
-        f"Of such a list at most about {suspects['false_discovery_rate']:.0%} are right after all; "
-        f"{suspects['checkpoints']} checkpoints were asked."
+        f"At most about {percent(suspects['false_discovery_rate'])} of such a list are right after "
+        f"all; {suspects['checkpoints']} checkpoints were asked."
     )
 
 

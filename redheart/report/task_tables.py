@@ -232,6 +232,11 @@ def metric_in_words(metric: str) -> str:
     return METRICS_IN_WORDS.get(metric, metric.replace("_", " "))
 
 
+def percent(share: float, digits: int = 0) -> str:
+    """Return a share as prose writes it: `15 %`."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def cut(text: str, characters: int = SHOWN_CHARACTERS) -> str:
     """Return the beginning of a text."""
     return text if len(text) <= characters else f"{text[:characters].rstrip()} …"

@@ -9,7 +9,7 @@ import pytest
 from project import ROOT, Project
 from rapidfuzz import fuzz, process
 
-from redheart.report.page import FILES
+from redheart.report.contents import report_files
 from redheart.selection import checksums
 from redheart.serving.model_files import CARD, NEEDED
 
@@ -44,7 +44,7 @@ def test_every_artefact_is_there(demo):
             assert demo.result(f"seed_0/ckpt/{name.format(epoch)}").is_file()
     for offset in (-4, -2, 0, 2, 4):
         assert demo.result(f"seed_0/variants/offset_{offset}.pt").is_file()
-    for path in FILES.values():
+    for path in report_files(read(demo, "config.json")["tasks"]).values():
         assert demo.result(path).stat().st_size > 0
     assert checksums.differences(demo.result("model"), (*NEEDED, CARD)) == {}
 
