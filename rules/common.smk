@@ -14,6 +14,7 @@ from redheart.recipe.build import build
 from redheart.recipe.training_options import LegOptions, checkpoint_epochs
 from redheart.storage import artefacts, files, run_files
 from redheart.storage.hashes import Hashes
+from redheart.storage.ledger import Ledger
 from redheart.storage.store import Store
 from redheart.workflow import config as settings
 from redheart.workflow import steps
@@ -224,7 +225,11 @@ def say_results():
         macro = content["candidates"][name]["test"]["macro"]
         print(f"{name} ships (macro {macro:.3f} on test): {RUN}/model/", file=sys.stderr)
     if "make_report" in asked_for:
-        print(f"the whole story: {RUN}/report.html", file=sys.stderr)
+        lines = Ledger(f"{RUN}/{run_files.LEDGER}").lines()
+        made = [n["seconds"] for n in lines if (n["step"], n["outcome"]) == ("make_report", "computed")]
+        # The cost in final_results.json is older than the report.
+        took = f" (made in {made[-1]:.0f} s; the ledger has the seconds of every step)" if made else ""
+        print(f"the whole story: {RUN}/report.html{took}", file=sys.stderr)
 
 
 rule write_config:

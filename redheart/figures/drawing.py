@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -102,9 +103,11 @@ class Drawing:
         return self._drawn()
 
     def _drawn(self) -> Figure:
-        figure = Figure(figsize=self._size, layout="constrained")
+        layout = ConstrainedLayoutEngine()
+        figure = Figure(figsize=self._size, layout=layout)
         self._draw(figure)
-        figure.draw_without_rendering()
+        if figure.axes:
+            layout.execute(figure)
         figure.set_layout_engine("none")  # the layout is found; no format need search it again
         return figure
 
@@ -186,10 +189,10 @@ def limit(axes: Axes, columns: Sequence[Sequence[float | None]]) -> None:
         axes.set_ylim(values.min() - margin, values.max() + margin)
 
 
-def short(name: str) -> str:
-    """Return a name in one line of at most 28 characters."""
+def short(name: str, characters: int = 28) -> str:
+    """Return a name in one line of at most so many characters."""
     line = " ".join(name.split())
-    return line if len(line) <= 28 else f"{line[:27]}…"
+    return line if len(line) <= characters else f"{line[: characters - 1]}…"
 
 
 def signed(value: float, _: int | None = None) -> str:

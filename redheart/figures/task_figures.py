@@ -72,9 +72,9 @@ def draw_scores(assessment: Json) -> Drawing:
             axes.grid(axis="y", visible=False)
             axes.tick_params(axis="y", length=0, labelcolor=THEME["ink"])
         handles = [Line2D([], [], label=label, **style) for label, style in MARKS.items()]
-        figure.legend(handles=handles, loc="outside upper left", ncols=3)
+        figure.legend(handles=handles, loc="outside upper left", ncols=2)
 
-    return Drawing(WIDTH, 0.9 + 0.3 * max(2, len(rows)), draw)
+    return Drawing(WIDTH, 1.1 + 0.3 * max(2, len(rows)), draw)
 
 
 def draw_task(task: Json) -> Drawing:
@@ -99,6 +99,7 @@ def draw_task(task: Json) -> Drawing:
             _draw_confusion(left, task["confusion"])
         else:
             _draw_labels(left, classes)
+            figure.legend(loc="outside upper left", ncols=3)
         _draw_reliability(right, task.get("calibration"))
 
     return Drawing(WIDTH, max(3.2, 1.2 + (0.24 if is_matrix else 0.3) * count), draw)
@@ -176,7 +177,7 @@ def _draw_difference(axes: Axes, y: int, versus: Json) -> None:
 def _draw_confusion(axes: Axes, confusion: Json) -> None:
     """Draw a confusion matrix, each row as shares of the records of its true class."""
     chosen = most_confused(confusion)
-    names = [short(confusion["classes"][i])[:16] for i in chosen]
+    names = [short(confusion["classes"][i], 16) for i in chosen]
     counts = np.array(confusion["counts"], dtype=np.int64)
     totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shown, shares = counts[np.ix_(chosen, chosen)], (counts / totals)[np.ix_(chosen, chosen)]
@@ -210,7 +211,6 @@ def _draw_labels(axes: Axes, classes: Sequence[Json]) -> None:
     few = "" if len(rows) == len(classes) else f", the {len(rows)} lowest F1"
     axes.set_title(f"Labels at their thresholds{few}")
     axes.tick_params(axis="y", length=0, labelcolor=THEME["ink"])
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=3)
 
 
 def _draw_reliability(axes: Axes, calibration: Json | None) -> None:

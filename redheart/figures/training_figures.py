@@ -117,9 +117,9 @@ def draw_spots(sweet_spots: Mapping[str, Json], kind: str = "groups") -> Drawing
         metric = "metric" in by.values()
         shown = {k: v for k, v in CURVES.items() if metric or "metric" not in k}
         handles = [Line2D([], [], label=label, **style) for label, style in shown.items()]
-        figure.legend(handles=handles, loc="outside upper left", ncols=3)
+        figure.legend(handles=handles, loc="outside upper left", ncols=2)
 
-    return Drawing(WIDTH, 0.7 + (2.1 if columns < 3 else 1.7) * rows, draw)
+    return Drawing(WIDTH, 0.9 + (2.1 if columns < 3 else 1.7) * rows, draw)
 
 
 def _chosen_by(spot: Json, sweet_spots: Mapping[str, Json], kind: str) -> str:

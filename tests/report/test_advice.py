@@ -119,7 +119,8 @@ def test_a_wide_interval_says_how_many_texts_narrow_it():
     assessment = {"records": 150, "macro": versus(0.0, -0.06, 0.06)}
     advice = more_test_texts(assessment)
     assert "150 × (0.060 / 0.02)²" in advice.text and "1,400" in advice.short
-    assert more_test_texts({**assessment, "macro": versus(0.0, -GAIN, GAIN)}) is None
+    for half in (GAIN, 1.01 * GAIN):  # enough, and almost enough
+        assert more_test_texts({**assessment, "macro": versus(0.0, -half, half)}) is None
     assert more_test_texts({**assessment, "macro": versus(None, None, None)}) is None
 
 

@@ -35,7 +35,7 @@ SECONDS = 300
 MEASURE = """
 <script>
 const boxes = [...document.querySelectorAll(".scroll")];
-const inside = (el) => el.closest(".scroll, pre, details:not([open])");
+const inside = (el) => el.closest(".scroll, details:not([open])");
 const ends = (el) => el.getBoundingClientRect().right;
 const legends = [...document.querySelectorAll("svg g[id*='-legend_']")];
 const drawn = (text) => {
@@ -70,10 +70,20 @@ const found = {
   korean: drawn("한국어") !== drawn("\\uFFFF\\uFFFE\\uFFFF"),
   ran: window.ran || 0,
 };
-const box = document.createElement("pre");
-box.id = "measured";
-box.textContent = JSON.stringify(found);
-document.body.append(box);
+parent.postMessage(JSON.stringify(found), "*");
+</script>
+"""
+# A window of Chromium is at least 500 pixels wide, and a frame inside of it may be narrower.
+FRAME = """<!doctype html>
+<meta name="color-scheme" content="light dark">
+<iframe src="{source}" style="width: {width}px; height: 900px; border: 0"></iframe>
+<script>
+addEventListener("message", (event) => {{
+  const box = document.createElement("pre");
+  box.id = "measured";
+  box.textContent = event.data;
+  document.body.append(box);
+}});
 </script>
 """
 
@@ -86,9 +96,11 @@ def browse(folder, *arguments):
 
 def measured(folder, page, width, *arguments):
     """Return what the script finds in a copy of the page in a window of this width."""
-    copy = folder / f"copy_{width}.html"
+    copy, frame = folder / "copy.html", folder / "frame.html"
     copy.write_text(page.replace("</body>", f"{MEASURE}</body>"), "utf-8")
-    done = browse(folder, f"--window-size={width},900", *arguments, "--dump-dom", copy.as_uri())
+    frame.write_text(FRAME.format(source=copy.name, width=width), "utf-8")
+    wait = "--virtual-time-budget=10000"
+    done = browse(folder, "--window-size=1500,1000", *arguments, wait, "--dump-dom", frame.as_uri())
     return json.loads(html.unescape(re.search(r'<pre id="measured">(.*?)</pre>', done.stdout)[1]))
 
 
