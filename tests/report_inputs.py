@@ -51,7 +51,8 @@ UNITS = {
     "trunk": GROUPS["A"],
     **{name: (name,) for group in list(GROUPS)[1:] for name in GROUPS[group]},
 }
-HOSTILE = '<script>window.ran = 1</script><img src="x:" onerror="window.ran = 1"> a|b\n*c* _d_ `e` [f](http://g)'
+# Short enough for the previews of texts, which hold 80 characters.
+HOSTILE = "<script>ran=1</script><img src=x onerror=ran=1> a|b\n*c* _d_ `e` [f](g)"
 
 
 def records(n, tasks, generator):
