@@ -16,9 +16,11 @@ from redheart.csv_lines import FORMULA_STARTS
 from redheart.report.tables import (
     Column,
     Table,
+    latex,
     make_table,
     shown,
     to_csv,
+    to_latex,
     to_markdown,
 )
 
@@ -124,3 +126,32 @@ def test_a_table_is_made_row_by_row_and_marks_what_is_chosen():
     assert to_markdown(table).splitlines() == [
         "| rate | note |", "| ---: | --- |", "| 0.10 | – |", "| – | ended |",
     ]  # fmt: skip
+
+
+COMMANDS = re.compile(
+    r"\\(textbackslash|textasciitilde|textasciicircum|textless|textgreater|textbar|textquotedbl)\{\}"
+)
+
+
+@given(st.text())
+@example('[b] 50 % & a_b #1 $x$ {~^} \\\\ "quoted" <i>|')
+def test_no_text_acts_as_markup_in_latex(text):
+    """Without the commands and the escaped marks, nothing is left that LaTeX takes for markup."""
+    line = COMMANDS.sub("", latex(text))
+    assert not re.search(r"[\\&%$#_{}~^<>|\"]", re.sub(r"\\[&%$#_{}]", "", line))
+    assert "\n" not in line and all(map(str.isprintable, line))
+
+
+def test_a_table_in_latex_has_a_row_a_line_and_breaks_long_texts():
+    columns = (Column("a_b"), Column("n", ".2f"), Column("text"))
+    text = to_latex(Table(columns, (("[x]", 1 / 3, "y" * 50), ("z", None, "short"))))
+    assert text.splitlines() == [
+        r"\begin{tabular}{lr>{\raggedright\arraybackslash}p{0.75\linewidth}}",
+        r"\toprule",
+        r"{}a\_b & n & text \\",
+        r"\midrule",
+        rf"{{}}[x] & 0.33 & {'y' * 50} \\",
+        r"{}z & – & short \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]

@@ -30,9 +30,10 @@ def test_after_an_upgrade_only_what_has_a_new_setting_is_computed_again(project,
     assert main(["accept", "--all", "--why", "upgrade", "--store", str(store)]) == 0
     said = capsys.readouterr().out
     assert "train_leg: code " in said and "now counts as" in said
-    # The records are checked for more, two steps are new, and what they found ships with the model.
+    # The records are checked for more, two steps are new, and what they found ships with the model
+    # and is the report's first page.
     new = {"fit_decisions": 1, "assess_model": 1}
-    assert project.computed() == {"read_records": 1, **new, "ship_model": 1}
+    assert project.computed() == {"read_records": 1, **new, "ship_model": 1, "make_report": 1}
     assert project.result("report.html").is_file()
 
 
