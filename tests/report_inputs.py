@@ -344,6 +344,10 @@ def hostile(inputs):
         records={
             **inputs.records,
             "rejected": [{"place": "line 1", "id": "=1", "reason": f"a reason {HOSTILE}"}],
+            "corrections": {
+                **{"file": f"fixes {HOSTILE}", "changed": 1234, "dropped": 5, "undecided": 6},
+                "applied": [],
+            },
         },
         split={
             **inputs.split,

@@ -133,7 +133,7 @@ def draw_map(suspects: Json) -> Drawing:
         figure.supxlabel(label, fontsize=9, color=THEME["muted"])
         label = "mean probability of the record's own label"
         figure.supylabel(label, fontsize=9, color=THEME["muted"])
-        styles = {"as its label says": BLUE, "suspected": ACCENT}
+        styles = {"not suspected": BLUE, "suspected": ACCENT}
         handles = [
             Line2D([], [], label=label, color=colour, marker="o", linestyle="", markersize=5)
             for label, colour in styles.items()

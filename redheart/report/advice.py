@@ -98,10 +98,10 @@ def suspected_labels(suspects: Json | None, run: str) -> Advice | None:
     return Advice(
         "labels are suspected",
         f"Look at {_count(total, 'suspected label')}",
-        f"They are in {where}; about {false:.0f} of them are right after all. Write the list, fill "
-        "in its last column, and name it in the config: the next run computes again only what the "
-        "mended labels change.",
-        f"redheart review {run}        # writes the list as a CSV to fill in\n"
+        f"They are in {where}; about {false:.0f} of them are right after all. Decide on each, and "
+        "name the file with your decisions in the config: the next run computes again only what "
+        "the mended labels change.",
+        f"redheart review {run}        # a dialogue; with --csv fixes.csv a table to fill in\n"
         "data: {corrections: fixes.csv}",
     )
 

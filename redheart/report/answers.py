@@ -181,6 +181,15 @@ def _where_bad(assessment: Json) -> Iterator[str]:
             f"{name}, {_quoted(row['name'])}: F1 {row['f1']:.2f} ({row['support']:,} in test, "
             f"{row['train']:,} in train)."
         )
+    rare = [
+        row
+        for task in assessment["tasks"].values()
+        for row in task.get("classes") or ()
+        if (row["support"] or 0) < ENOUGH_IN_TEST
+    ]
+    if rare:
+        what = "1 class has" if len(rare) == 1 else f"{len(rare)} classes have"
+        yield f"{what} fewer than {ENOUGH_IN_TEST} records in test, too few to tell."
     pairs = [
         (name, pair)
         for name, task in assessment["tasks"].items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from redheart.json_values import Json
@@ -182,14 +181,19 @@ def mistakes_table(assessment: Json, only: str | None = None) -> Table:
 def suspects_table(suspects: Json, most: int) -> Table:
     """Return a row per record whose label is most likely wrong, at most `most` over all tasks.
 
-    The tasks take turns, so that each has its most suspicious records in the table.
+    The suspected ones come first, and are marked. Among them, and among the others, the tasks take
+    turns, so that each has its most suspicious records in the table.
     """
     by_task = [
         [{"task": name, **record} for record in task["records"]]
         for name, task in suspects["tasks"].items()
     ]
+    groups = [
+        [[row for row in rows if bool(row["suspected"]) == suspected] for rows in by_task]
+        for suspected in (True, False)
+    ]
     return make_table(
-        _in_turns(by_task, most),
+        [row for group in groups for row in _in_turns(group)][:most],
         ("id", "", lambda row: row["id"]),
         ("task", "", lambda row: row["task"]),
         ("part", "", lambda row: row["part"]),
@@ -197,6 +201,7 @@ def suspects_table(suspects: Json, most: int) -> Table:
         ("the model says", "", lambda row: as_text(row["model_says"])),
         ("confidence", ".2f", lambda row: row["confidence"]),
         ("text", "", lambda row: cut(row["text"])),
+        mark=lambda row: bool(row["suspected"]),
     )
 
 
@@ -242,11 +247,7 @@ def cut(text: str, characters: int = SHOWN_CHARACTERS) -> str:
     return text if len(text) <= characters else f"{text[:characters].rstrip()} …"
 
 
-def _in_turns(lists: list[list[Json]], most: int) -> list[Json]:
-    """Return the first of each list, then the second of each, and so on, at most `most`."""
-
-    def turns() -> Iterator[Json]:
-        for k in range(max(map(len, lists), default=0)):
-            yield from (rows[k] for rows in lists if k < len(rows))
-
-    return [row for _, row in zip(range(most), turns(), strict=False)]
+def _in_turns(lists: list[list[Json]]) -> list[Json]:
+    """Return the first of each list, then the second of each, and so on."""
+    longest = max(map(len, lists), default=0)
+    return [rows[k] for k in range(longest) for rows in lists if k < len(rows)]

@@ -76,6 +76,8 @@ def test_the_worst_classes_were_seen_often_enough():
     rows[2] |= {"f1": None, "support": 50}
     worst = worst_classes(assessment)
     assert (worst[0][0], worst[0][1]["name"]) == ("verdict", rows[1]["name"])
+    said = answered(replace(synthetic(), assessment=assessment))["Where is it bad?"]
+    assert "1 class has fewer than 5 records in test, too few to tell." in said
     assert len(worst) == 3 and rows[0] not in [row for _, row in worst]
 
 

@@ -386,8 +386,9 @@ def test_what_stands_in_records_stays_text():
         "an assessed class",
         "an output",
     ]
-    shown_once_each += ["갑의 라벨", "을의 아이디", "a claim"]
+    shown_once_each += ["fixes", "갑의 라벨", "을의 아이디", "a claim"]
     words = "".join(page.words)
+    assert "1,234 labels were changed" in words and "6 lines decide nothing yet" in words
     assert page.names >= {"ins", "del"}
     assert f"을{HOSTILE}갑이 말했다" in words
     for place in shown_once_each:

@@ -86,6 +86,20 @@ def test_the_tasks_take_turns_among_the_most_suspicious():
     assert suspects_table({"tasks": {}}, 7).rows == ()
 
 
+def test_the_suspected_come_before_the_merely_suspicious_and_are_marked():
+    def record(name, suspected):
+        words = dict.fromkeys(("part", "label", "model_says", "text"), "x")
+        return {"id": name, "suspected": suspected, "confidence": 0.1, **words}
+
+    tasks = {
+        "a": {"records": [record("a0", True), record("a1", False)]},
+        "b": {"records": [record("b0", True), record("b1", True), record("b2", False)]},
+    }
+    table = suspects_table({"tasks": tasks}, 4)
+    assert [row[0] for row in table.rows] == ["a0", "b0", "b1", "a1"]
+    assert table.marked == {0, 1, 2}
+
+
 def test_hyperparameters_are_what_changes_a_result():
     config = {
         "train": {"epochs": 3, "device": "cpu", "devices": 1}, "store": {"path": "x"},
