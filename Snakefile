@@ -17,6 +17,7 @@ include: "rules/sweep.smk"
 include: "rules/train.smk"
 include: "rules/sweet_spots.smk"
 include: "rules/crossover.smk"
+include: "rules/suspects.smk"
 include: "rules/evaluate.smk"
 
 

@@ -88,6 +88,17 @@ if CONFIG["data"]["source"] != "demo":
     except UserError as error:
         sys.exit(f"error: data.source: {error}; name your corpus, or `demo`")
 
+CORRECTIONS = []
+if CONFIG["data"]["corrections"]:
+    try:
+        CORRECTIONS = input_files(CONFIG["data"]["corrections"])
+    except UserError as error:
+        sys.exit(f"error: data.corrections: {error}; `redheart review` writes it")
+
+# The files from outside that the records are read from.
+READ = {"source": SOURCE, "corrections": CORRECTIONS}
+READ = {name: paths for name, paths in READ.items() if paths}
+
 KEPT = []
 if CONFIG["split"]["keep"]:
     try:
@@ -107,7 +118,7 @@ if PRETRAINED:
     except UserError as error:
         sys.exit(f"error: model.pretrained: {error}")
 try:
-    settings.check_names([*SOURCE, *KEPT, *TRUNK_SOURCE])
+    settings.check_names([*SOURCE, *CORRECTIONS, *KEPT, *TRUNK_SOURCE])
 except UserError as error:
     sys.exit(f"error: {error}")
 
@@ -200,6 +211,7 @@ def every_artefact(wildcards):
         *rules.sweet_spots.input,
         *rules.crossover.input,
         *rules.evaluate.input,
+        *rules.suspects.input,
         *rules.report.input,
     ]
 

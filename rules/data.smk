@@ -23,7 +23,7 @@ rule read_records:
         f"{RUN}/logs/read_records.log",
     params:
         **shared("read_records"),
-        outside=outside(source=SOURCE) if SOURCE else {},
+        outside=outside(**READ) if READ else {},
     script:
         "../scripts/read_records.py"
 

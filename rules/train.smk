@@ -25,6 +25,7 @@ rule train_leg:
         manifest=f"{RUN}/seed_{{seed}}/{run_files.manifest('{epoch}')}",
         steps=f"{RUN}/seed_{{seed}}/{run_files.steps('{epoch}')}",
         metrics=f"{RUN}/seed_{{seed}}/{run_files.metrics('{epoch}')}",
+        opinions=f"{RUN}/seed_{{seed}}/{run_files.scored_opinions('{epoch}')}",
     log:
         f"{RUN}/logs/train_leg_seed_{{seed}}_{{epoch}}.log",
     benchmark:

@@ -19,7 +19,8 @@ def compute(folder):
     options = build(RecordOptions, job.settings["data"])
     tasks = parse_tasks(job.settings["tasks"])
     stratify_by = job.settings["stratify_by"]
-    report = read_source(source, folder / "records", tasks, options, stratify_by)
+    fixes = next(iter(job.paths("corrections")), None) if "corrections" in job.names else None
+    report = read_source(source, folder / "records", tasks, options, stratify_by, fixes)
     files.write_json(folder / "report", report)
 
 

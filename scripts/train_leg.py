@@ -19,12 +19,12 @@ def train(folder):
 def evaluate(folder):
     from redheart.evaluation.scoring import score_leg
 
-    table = score_leg(job.input, job.output, job.settings_of("evaluate_checkpoint"))
+    table = score_leg(job.input, job.output, job.settings_of("evaluate_checkpoint"), folder)
     files.write_json(folder / "metrics", table)
 
 
 job.build(train, names=legs.OUTPUTS, uses=uses, extra=leg.values(stored.devices))
 stored.tidy(*job.params.keep_states)
-used = job.content("train", "val_select", "parent_metrics")
-used |= legs.trained_values(job.output.manifest)
-job.build(evaluate, step="evaluate_checkpoint", names=["metrics"], uses=used, extra=leg.device)
+used = legs.trained_values(job.output.manifest)
+used |= job.content("train", "val_select", "parent_metrics")
+job.build(evaluate, step="evaluate_checkpoint", names=legs.EVALUATED, uses=used, extra=leg.device)

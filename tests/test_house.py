@@ -18,7 +18,7 @@ PACKAGE = ROOT / "redheart"
 LINES = (
     ("csv_lines", "errors", "json_values", "limits", "markdown", "shapes", "spelling", "terminal"),
     ("tasks",),
-    ("storage", "recipe", "sweet_spots"),
+    ("storage", "recipe", "sweet_spots", "suspects"),
     ("data", "duplicates", "encoding"),
     ("split", "model"),
     ("machine",),
@@ -34,7 +34,7 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-WITHOUT_TORCH = ("recipe", "sweet_spots", "workflow", "crossover.stitch_recipe")
+WITHOUT_TORCH = ("recipe", "sweet_spots", "suspects", "workflow", "crossover.stitch_recipe")
 
 
 def imported(path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from redheart.data.absences import Absences, hint_of, listed, names_of
+from redheart.data.corrections import Corrections
 from redheart.data.decoding import LostRows, is_undecoded
 from redheart.data.encodings import how_to_convert, probable
 from redheart.data.records import (
@@ -44,6 +45,7 @@ def read_source(
     tasks: Sequence[Task],
     options: RecordOptions,
     stratify_by: str | None = None,
+    corrections: str | Path | None = None,
 ) -> dict[str, Any]:
     """Write the valid records of a source to `target` as JSON Lines, in the order of the source.
 
@@ -52,12 +54,17 @@ def read_source(
     accepted. If records share an id, the first one is kept. A missing id becomes
     `record-<number>`. `sources.read_items` says which formats a source may have.
 
+    Parameters
+    ----------
+    corrections
+        A file whose lines change labels and drop records (`data.corrections`); None: there is none.
+
     Returns
     -------
     dict with `source`, `read`, `kept`, `rejected` (place, id, reason), `rejected_count`,
         `labelled` (share by task), `renormalised` (distributions whose sum was not quite 1, by
         task), `missing_ids` and `non_finite` (records in which NaN or infinity, in a field that no
-        task reads, became null).
+        task reads, became null); with corrections also `corrections`, what they changed.
 
     Raises
     ------
@@ -66,10 +73,13 @@ def read_source(
         of `data.columns`, or has no label for one of the tasks or its classes, or no value to
         stratify by.
     """
-    reading = _Reading(tasks, options, stratify_by)
+    corrected = Corrections(corrections, tasks) if corrections else None
+    reading = _Reading(tasks, options, stratify_by, corrected)
     with atomic(target) as stream:
         for place, item in read_items(path, reading.as_text):
             stream.write(reading.line(place, item))
+        if corrected:
+            corrected.refuse_unused()
         reading.refuse_bad_source(Path(path))
     return {"source": Path(path).name, **reading.report()}
 
@@ -78,9 +88,13 @@ class _Reading:
     """The counts and the rejected items of a source that is being read."""
 
     def __init__(
-        self, tasks: Sequence[Task], options: RecordOptions, stratify_by: str | None
+        self,
+        tasks: Sequence[Task],
+        options: RecordOptions,
+        stratify_by: str | None,
+        corrections: Corrections | None,
     ) -> None:
-        self.tasks, self.options = tasks, options
+        self.tasks, self.options, self.corrections = tasks, options, corrections
         self.columns = {nfc(f): nfc(column) for f, column in (options.columns or {}).items()}
         self.absences = Absences(tasks, stratify_by, options.allow)
         classes = [task.field for task in tasks if task.kind == "multiclass"]
@@ -130,6 +144,7 @@ class _Reading:
             "renormalised": {name: self.renormalised[name] for name in summed},
             "missing_ids": self.missing_ids,
             "non_finite": self.non_finite,
+            **({"corrections": self.corrections.report()} if self.corrections else {}),
         }
 
     def refuse_bad_source(self, path: Path) -> None:
@@ -176,6 +191,9 @@ class _Reading:
         if not isinstance(item, dict):
             raise ValueError(f"expected an object, got {type(item).__name__}")
         item = modernised(self._renamed(with_nfc_names(item)))
+        item = self._corrected(item)
+        if item is None:
+            return b""
         self.absences.see(item)
         record = {**item, "id": identity_of(item.get("id"), f"record-{self.read:06d}")}
         check_text(record, self.options.max_text_characters)
@@ -193,6 +211,14 @@ class _Reading:
                 self.absences.count(task, target)
         self.renormalised.update(task.name for task in self.tasks if is_rounded(task, record))
         return line
+
+    def _corrected(self, item: dict[str, Any]) -> dict[str, Any] | None:
+        """Return an item with corrected labels, or None for one that the corrections drop."""
+        if not self.corrections:
+            return item
+        identity = identity_of(item.get("id"), f"record-{self.read:06d}")
+        corrected = self.corrections.applied_to({**item, "id": identity})
+        return corrected and {**corrected, "id": item.get("id")}
 
     def _renamed(self, item: dict[str, Any]) -> dict[str, Any]:
         """Take the fields of `data.columns` from their columns; other columns keep their names."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from redheart.encoding.tokens import Encoded, load_encoded
+from redheart.evaluation import opinions
 from redheart.evaluation.fusion import choose_weights, fused_predictions
 from redheart.evaluation.inference import (
     Contributions,
@@ -30,16 +32,18 @@ from redheart.tasks.task import Task
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
-def score_leg(inputs: Any, outputs: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+def score_leg(
+    inputs: Any, outputs: Any, settings: Mapping[str, Any], folder: Path
+) -> dict[str, Any]:
     """Call `score_files` with the sections `tasks`, `model`, `train` and `fusion` of the config."""
     options = build(ScoringOptions, settings["train"])
-    return score_files(inputs, outputs, read_recipe(settings), options)
+    return score_files(inputs, outputs, read_recipe(settings), options, folder / "opinions")
 
 
 def score_files(
-    inputs: Any, outputs: Any, recipe: Recipe, options: ScoringOptions
+    inputs: Any, outputs: Any, recipe: Recipe, options: ScoringOptions, target: Path
 ) -> dict[str, Any]:
-    """Evaluate the checkpoint of a leg from the leg's files.
+    """Evaluate the checkpoint of a leg from the leg's files; write what it says about each record.
 
     Parameters
     ----------
@@ -47,10 +51,13 @@ def score_files(
         Paths `train`, `val_select`, and `parent_metrics`, a list of one or none.
     outputs
         Paths `weights` and `manifest` of the checkpoint.
+    target
+        The file of its opinions about the scored records, which then need no further pass.
     """
     train, validation = load_encoded(inputs.train), load_encoded(inputs.val_select)
     network = network_for(recipe, train)
-    return evaluate_checkpoint(
+    passes: dict[str, Contributions] = {}
+    table = evaluate_checkpoint(
         network,
         load_tensors(outputs.weights),
         files.read_json(outputs.manifest),
@@ -58,7 +65,10 @@ def score_files(
         validation,
         recipe,
         next(map(files.read_json, inputs.parent_metrics), None),
+        passes,
     )
+    opinions.save(target, recipe.tasks, passes, table["fused"]["raw"]["weights"])
+    return table
 
 
 def evaluate_checkpoint(
@@ -69,6 +79,7 @@ def evaluate_checkpoint(
     validation: Encoded,
     recipe: Recipe,
     previous: Mapping[str, Any] | None,
+    passes: dict[str, Contributions] | None = None,
 ) -> dict[str, Any]:
     """Return the table of a checkpoint, with everything that later phases read of it.
 
@@ -82,6 +93,8 @@ def evaluate_checkpoint(
         The part val_select.
     previous
         The table of the previous checkpoint; None: there is none.
+    passes
+        What the modules contribute for each record is added to it, by part.
     """
     tasks = recipe.tasks
     fused, averages = {}, {}
@@ -90,6 +103,8 @@ def evaluate_checkpoint(
         averages["modules_ema"] = _on_validation(tasks, outputs, validation)
     fused["raw"], outputs = _fused(network, saved["weights"], validation, recipe)
     train_outputs = contributions(network, train, recipe.train)
+    if passes is not None:
+        passes |= {"train": train_outputs, "val_select": outputs}
     modules = _module_table(
         module_scores(tasks, train_outputs, train), _on_validation(tasks, outputs, validation)
     )

@@ -11,7 +11,15 @@ from redheart.storage import diary, files
 
 # The steps that read test after it is open. No other step reads test, except for its encoding and
 # the statistics of the parts.
-READERS = ("predict_test", "fit_baseline", "compare_candidates", "assess_model")
+READERS = (
+    "predict_test",
+    "fit_baseline",
+    "compare_candidates",
+    "assess_model",
+    "judge_test",
+    "map_records",
+    "find_suspects",
+)
 # Two openings are the same if these keys are equal: a job that runs again adds no opening.
 IDENTITY = ("run", "choice_sha256")
 # What a line of the log has, as far as it is read again.

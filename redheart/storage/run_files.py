@@ -21,6 +21,7 @@ NO_ARTEFACTS = (LEDGER, ARTEFACTS, HASHES, *LOGS, "tensorboard")
 TOKENIZER = "data/tokenizer.json"
 LEXICON = "data/lexicon.npz"
 SCALES = "data/scales.json"
+SUSPECTS = "suspects.json"
 
 # The files of a pretrained trunk, which brings its own tokenizer. The folder of a model that ships
 # holds the first two under the same names.
@@ -105,6 +106,21 @@ def steps(epoch: int | str) -> str:
 def metrics(epoch: int | str) -> str:
     """Return the file of a checkpoint's table."""
     return f"ckpt/metrics_{epoch_in_name(epoch)}.json"
+
+
+def scored_opinions(epoch: int | str) -> str:
+    """Return the file of what a checkpoint says about the records that its evaluation scored."""
+    return f"ckpt/opinions_{epoch_in_name(epoch)}.npz"
+
+
+def opinions(epoch: int | str) -> str:
+    """Return the file of what it says about the other records of train, and about val_confirm."""
+    return f"opinions/epoch_{epoch_in_name(epoch)}.npz"
+
+
+def opinions_on_test(epoch: int | str) -> str:
+    """Return the file of what it says about test."""
+    return f"opinions/test_{epoch_in_name(epoch)}.npz"
 
 
 def soup(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from redheart.training.snapshots import Snapshots
 MOST_DEVICES = 64
 # The files that a leg's training leaves in its entry of the store.
 OUTPUTS = ("weights", "manifest", "steps")
+# The files that its evaluation leaves.
+EVALUATED = ("metrics", "opinions")
 # What a checkpoint's manifest has, as far as a chain of legs and an evaluation read it.
 IN_CHAIN = {"parent": str | None, "epoch?": int, "state?": str}
 TRAINED = {"weights": dict, "ema": dict, "training": list}
@@ -139,6 +141,16 @@ def trained_values(manifest: str | Path) -> dict[str, Any]:
     """
     content = files.read_shaped(manifest, TRAINED)
     return {name: content[name] for name in TRAINED}
+
+
+def judged_values(
+    manifests: Sequence[Mapping[str, Any]], tables: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return each leg's values that its opinions use: its weights, and what each module counts."""
+    return [
+        {"weights": manifest["weights"], "fusion": table["fused"]["raw"]["weights"]}
+        for manifest, table in zip(manifests, tables, strict=True)
+    ]
 
 
 def nearest_ancestor(store: Store, key: str | None) -> Ancestor | None:

@@ -21,7 +21,13 @@ from redheart.workflow.problems import Origin, cross_problems, schema_problems
 from redheart.workflow.sections import SECTIONS, defaults
 
 # The keys whose values are paths; a model's id has no `~`.
-PATHS = (("data", "source"), ("split", "keep"), ("model", "pretrained"), ("store", "path"))
+PATHS = (
+    ("data", "source"),
+    ("data", "corrections"),
+    ("split", "keep"),
+    ("model", "pretrained"),
+    ("store", "path"),
+)
 # The loader in C takes a tenth of the time, where it is there.
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Aliases of aliases make a file of a few lines larger than any memory. This many values, commas and

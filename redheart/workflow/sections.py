@@ -75,6 +75,9 @@ class DataOptions:
     source: Annotated[str, NotEmpty()] = "demo"
     """Path of the corpus (JSON, JSON Lines, CSV or TSV, each plain or .gz; Parquet; a folder of
     `datasets`), or `demo` for the generated one."""
+    corrections: str | None = None
+    """Path of a file with the columns id, field and value, which changes labels and drops records,
+    as `redheart review` writes it; null: none (docs/mislabelled.md)."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,16 @@ class EvaluationOptions:
 
     resamples: Annotated[int, AtLeast(100), AtMost(100_000)] = 1000
     """Bootstrap resamples behind every interval."""
+
+
+@dataclass(frozen=True)
+class DataMapOptions:
+    """The search for mislabelled records."""
+
+    enabled: bool = True
+    """Whether every checkpoint judges every record, and suspected labels are named."""
+    false_discovery_rate: Annotated[float, AtLeast(0.001), AtMost(0.5)] = 0.1
+    """Share of the named records, at most and on average, whose labels are right after all."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +247,10 @@ SECTIONS: dict[str, Section] = {
     "decisions": Section(
         "How predictions become decisions (docs/deciding.md).",
         (DecisionOptions,),
+    ),
+    "data_map": Section(
+        "Which records look mislabelled (docs/mislabelled.md).",
+        (DataMapOptions,),
     ),
     "release": Section(
         "What `redheart export` tells of the model; no result depends on it (docs/export.md).",

@@ -101,6 +101,12 @@ PHASES: dict[str, dict[str, Step]] = {
         "assess_model": Step(("labels", "evaluation", "decisions")),
         "ship_model": Step(),
     },
+    "suspects": {
+        "judge_records": Step((*_TRAINING, *_keys("train", ScoringOptions))),
+        "judge_test": Step(_TRAINING),
+        "map_records": Step(("labels",)),
+        "find_suspects": Step(("labels", "data_map.false_discovery_rate")),
+    },
     "report": {
         "write_config": Step(),
         "write_results": Step(),

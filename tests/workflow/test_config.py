@@ -445,14 +445,15 @@ def test_a_mapping_may_be_merged_into_others_and_named_twice(tmp_path):
 def test_the_home_folder_is_written_out_in_every_path(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     content = {
-        "data": {"source": "~/mine.jsonl"},
+        "data": {"source": "~/mine.jsonl", "corrections": "~/fixes.csv"},
         "split": {"keep": "~/parts.csv"},
         "model": {"pretrained": "~/trunk"},
         "store": {"path": "~/store"},
     }
     settings = config.read([write(tmp_path, {"tasks": REGRET, **content})])
     paths = [settings[section][key] for section, key in config.PATHS]
-    assert paths == [f"{tmp_path}/{name}" for name in ("mine.jsonl", "parts.csv", "trunk", "store")]
+    names = ("mine.jsonl", "fixes.csv", "parts.csv", "trunk", "store")
+    assert paths == [f"{tmp_path}/{name}" for name in names]
 
 
 def test_the_home_of_nobody_is_refused(tmp_path):

@@ -25,7 +25,7 @@ NO_STEPS = {
     *("seeds", "data.source", "sweep.learning_rates", "sweep.seeds", "sweep.rungs"),
     *("train.epochs", "train.checkpoint_every", "train.devices", "crossover.offsets"),
     *("memory.budget_gb", "memory.tier", "store.path", "store.snapshot_minutes"),
-    *("store.keep_last", "store.keep_every"),
+    *("store.keep_last", "store.keep_every", "data.corrections", "data_map.enabled"),
     *("release.model_license", "release.data_license", "release.trunk_license", "release.language"),
 }
 PHASE_0 = {
@@ -72,7 +72,7 @@ def test_every_setting_reaches_a_step_or_is_known_to_reach_none(demo):
 
 TRAINED = {
     *("sweep_rate", "train_leg", "evaluate_checkpoint", "make_soups", "search_units"),
-    *("predict_candidates", "predict_test"),
+    *("predict_candidates", "predict_test", "judge_records", "judge_test"),
 }
 COMPARING = {"choose_candidate", "compare_candidates"}
 
@@ -87,7 +87,7 @@ COMPARING = {"choose_candidate", "compare_candidates"}
         ("sweep.epochs", {"sweep_rate"}),
         ("sweep.criterion", {"decide_rung", "choose_rate"}),
         ("sweep.reduction_factor", {"decide_rung"}),
-        ("train.scored_train_records", {"evaluate_checkpoint"}),
+        ("train.scored_train_records", {"evaluate_checkpoint", "judge_records"}),
         ("train.max_tokens", {"encode_part", "import_trunk"}),
         ("train.cpu_threads", {*TRAINED, "extract_features"}),
         ("train.deterministic", {*TRAINED, "extract_features"}),
@@ -106,6 +106,7 @@ COMPARING = {"choose_candidate", "compare_candidates"}
         ("dedup.shards", {"find_duplicates"}),
         ("split.seed", {"split_records"}),
         ("demo.records", {"generate_corpus"}),
+        ("data_map.false_discovery_rate", {"find_suspects"}),
         ("tasks.regret.weight", {*TRAINED, *COMPARING, "make_report"}),
     ],
 )
@@ -173,6 +174,9 @@ def test_a_changed_metric_trains_nothing():
         ("redheart.crossover.stitching", {"stitch_crossover", "stitch_variant", "stitch_units"}),
         ("redheart.crossover.search", {"search_units"}),
         ("redheart.selection.baseline", {"fit_baseline"}),
+        ("redheart.suspects.suspicion", {"map_records", "find_suspects"}),
+        ("redheart.suspects.threshold", {"find_suspects"}),
+        ("redheart.data.corrections", {"read_records"}),
         ("redheart.workflow.config", set()),
         ("redheart.storage.store", set()),
         ("redheart.cli.main", set()),
