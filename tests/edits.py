@@ -399,6 +399,55 @@ def kept_parts_of_the_future(project):
     return SPLIT
 
 
+# --- corrections --------------------------------------------------------------------------------
+
+
+def own_corrections(project, part="train", targets=SPLIT) -> Path:
+    """Keep all parts as they are, and change the verdict of the first record of a part."""
+    parts = [
+        f"{record['id']},{name}\n"
+        for name in ("train", "val_select", "val_confirm", "test")
+        for record in json.loads(project.result(f"data/split/{name}.json").read_text())
+    ]
+    (project.folder / "parts.csv").write_text("id,part\n" + "".join(parts))
+    fixes = project.folder / "fixes.csv"
+    fixes.write_text("id,field,value\n")
+    project.set(split={"keep": "parts.csv"}, data={"corrections": fixes.name})
+    project.snakemake(*targets)
+    records = json.loads(project.result(f"data/split/{part}.json").read_text())
+    record = next(record for record in records if "label" in record)
+    other = "INFO" if record["label"] != "INFO" else "OTHER"
+    fixes.write_text(f"id,field,value\n{record['id']},label,{other}\n")
+    return fixes
+
+
+def mended_label(project):
+    own_corrections(project)
+    return SPLIT
+
+
+def mended_label_of_test(project):
+    own_corrections(project, "test", ())
+
+
+def touched_corrections(project):
+    fixes = own_corrections(project)
+    project.snakemake(*SPLIT)
+    set_times([fixes], FUTURE)
+    return SPLIT
+
+
+def corrections_there_and_back(project):
+    fixes = own_corrections(project)
+    project.snakemake(*SPLIT)
+    fixes.write_text("id,field,value\n")
+    return SPLIT
+
+
+def more_careful_threshold(project):
+    project.set(data_map={"false_discovery_rate": 0.01})
+
+
 # --- clocks -------------------------------------------------------------------------------------
 
 

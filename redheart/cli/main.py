@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from redheart import __version__, terminal
-from redheart.cli import before, models, runs, start
+from redheart.cli import before, models, review, runs, start
 from redheart.errors import UserError
 from redheart.storage import files
 
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="redheart", description=PURPOSE)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (before, start, models, runs):
+    for group in (before, start, models, runs, review):
         group.add(commands)
     return parser
 

@@ -140,7 +140,7 @@ class Corrections:
             raise UserError(f"{self.path}: {place}: no task reads the field '{field}'{hint}")
         if value == DROP and not any(DROP in task.classes for task in tasks):
             return None, None
-        return field, _value(tasks[0], value)
+        return field, value_of(tasks[0], value)
 
     def _corrected(self, record: dict[str, Any], line: Correction) -> dict[str, Any]:
         field = line.field or ""
@@ -158,7 +158,7 @@ class Corrections:
         return corrected
 
 
-def _value(task: Task, value: Any) -> Any:
+def value_of(task: Task, value: Any) -> Any:
     """Return what a cell holds: a class, a number, or what JSON or a list with bars says."""
     if task.kind == "multiclass" or not isinstance(value, str):
         return class_named(task.classes, value) or value

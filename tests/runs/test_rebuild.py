@@ -23,9 +23,11 @@ SCORING = ("predict_candidates", "choose_candidate", "predict_test", "compare_ca
 END = (*SCORING, "fit_decisions", "open_test", "assess_model", "ship_model", "make_report")
 STITCHING = ("stitch_crossover", "stitch_variant", "stitch_units")
 SOUPS = ("make_soups", "search_units")
+SUSPECTS = ("judge_records", "judge_test", "map_records", "find_suspects")
 TRAINING = (
     *("train_leg", "evaluate_checkpoint", "find_sweet_spots", *SOUPS),
     *STITCHING,
+    *SUSPECTS,
     *END,
 )
 RECORDS = ("read_records", "deduplicate_records", "split_records")
@@ -54,7 +56,11 @@ REBUILDS = [
     (edits.sweet_spot_weight, ("find_sweet_spots", *STITCHING, *END), ()),
     # The folder that ships holds the config, so it is put together again.
     (edits.losing_rate, (*CHOICE, "ship_model", "make_report"), ("sweep_rate", "join_sweep")),
-    (edits.longer_training, TRAINING, ("train_leg", "evaluate_checkpoint")),
+    (
+        edits.longer_training,
+        TRAINING,
+        ("train_leg", "evaluate_checkpoint", "judge_records", "judge_test"),
+    ),
     (edits.loss_formula, (*CHOICE, *TRAINING), ()),
     (
         edits.changed_split,
@@ -103,6 +109,20 @@ REBUILDS = [
     (edits.source_there_and_back, (), ()),
     (edits.older_kept_parts, ("split_records",), ()),
     (edits.kept_parts_of_the_future, (), ()),
+    # --- corrections: what is mended is read again; a mended label of test trains nothing
+    (edits.mended_label, RECORDS, ()),
+    (edits.touched_corrections, (), ()),
+    (edits.corrections_there_and_back, (), ()),
+    (edits.more_careful_threshold, ("find_suspects", "ship_model", "make_report"), ()),
+    (
+        edits.mended_label_of_test,
+        (
+            *(*RECORDS, "encode_part", "open_test", "predict_test", "fit_baseline"),
+            *("compare_candidates", "judge_test", "map_records", "find_suspects"),
+            *("ship_model", "make_report"),
+        ),
+        ("encode_part",),
+    ),
     # --- clocks
     (edits.older_scripts, (), ()),
     (edits.scripts_of_the_future, (), ()),
