@@ -41,7 +41,11 @@ def score_leg(
 
 
 def score_files(
-    inputs: Any, outputs: Any, recipe: Recipe, options: ScoringOptions, target: Path
+    inputs: Any,
+    outputs: Any,
+    recipe: Recipe,
+    options: ScoringOptions,
+    target: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate the checkpoint of a leg from the leg's files; write what it says about each record.
 
@@ -52,7 +56,8 @@ def score_files(
     outputs
         Paths `weights` and `manifest` of the checkpoint.
     target
-        The file of its opinions about the scored records, which then need no further pass.
+        The file of its opinions about the scored records, which then need no further pass; None:
+        they are not written.
     """
     train, validation = load_encoded(inputs.train), load_encoded(inputs.val_select)
     network = network_for(recipe, train)
@@ -67,7 +72,8 @@ def score_files(
         next(map(files.read_json, inputs.parent_metrics), None),
         passes,
     )
-    opinions.save(target, recipe.tasks, passes, table["fused"]["raw"]["weights"])
+    if target:
+        opinions.save(target, recipe.tasks, passes, table["fused"]["raw"]["weights"])
     return table
 
 
