@@ -140,7 +140,7 @@ def run(folder: Path, name: str, kind: str, share: float, seed: int, network: st
         **opinions,
     }
     with files.atomic(path) as stream:
-        np.savez_compressed(stream, **content)  # type: ignore[arg-type]
+        np.savez_compressed(stream, **content)
     return path
 
 
