@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from redheart.serving.run_results import RunResults
     from redheart.serving.shipped_model import ShippedModel
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 
 def load(path: str | Path) -> ShippedModel:
