@@ -21,7 +21,7 @@ def compute(path, fusion, name, folder):
     from redheart.evaluation import opinions
 
     parts = {part: load_encoded(job.input[part]) for part in ("train", "val_confirm")}
-    parts["train"] = parts["train"].rest(scoring.scored_train_records)
+    parts["train"] = opinions.rest(parts["train"], scoring.scored_train_records)
     opinions.judge(parts, path, fusion, recipe, folder / name)
 
 

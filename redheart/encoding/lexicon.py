@@ -65,12 +65,6 @@ class Ngrams:
         offsets = self.offsets[: count + 1]
         return Ngrams(self.columns[: offsets[-1]], self.values[: offsets[-1]], offsets, self.size)
 
-    def rest(self, count: int) -> Ngrams:
-        """Return the texts behind the first `count`."""
-        offsets = self.offsets[min(count, len(self.offsets) - 1) :]
-        entries = slice(offsets[0], None)
-        return Ngrams(self.columns[entries], self.values[entries], offsets - offsets[0], self.size)
-
     def padded(self, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return columns int64 [B, G] and values float32 [B, G], padded with n-grams of value 0."""
         starts, lengths = self.offsets[rows], np.diff(self.offsets)[rows]

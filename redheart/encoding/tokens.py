@@ -137,16 +137,6 @@ class Encoded:
             features=self.features and self.features[:count],
         )
 
-    def rest(self, count: int) -> Encoded:
-        """Return the texts behind the first `count`; there must be some."""
-        return replace(
-            self,
-            ids=self.ids[count:],
-            targets={name: rows[count:] for name, rows in self.targets.items()},
-            ngrams=self.ngrams and self.ngrams.rest(count),
-            features=self.features and self.features[count:],
-        )
-
 
 def encode_part(
     records: Sequence[Mapping[str, Any]],

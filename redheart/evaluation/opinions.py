@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from redheart.encoding.lexicon import Ngrams
 from redheart.encoding.tokens import Encoded
 from redheart.evaluation import predictions
 from redheart.evaluation.fusion import OFFSET, fused_predictions
@@ -69,6 +71,26 @@ def judge(
     load_into(network, load_verified(checkpoint)["weights"])
     passes = {name: contributions(network, part, recipe.train) for name, part in parts.items()}
     save(target, recipe.tasks, passes, weights)
+
+
+def rest(part: Encoded, count: int) -> Encoded:
+    """Return the texts of a part behind its first `count`, which its evaluation has scored.
+
+    It stands here and not beside `Encoded.head`, since no training depends on it.
+    """
+    return replace(
+        part,
+        ids=part.ids[count:],
+        targets={name: rows[count:] for name, rows in part.targets.items()},
+        ngrams=part.ngrams and _rest_of(part.ngrams, count),
+        features=part.features and part.features[count:],
+    )
+
+
+def _rest_of(ngrams: Ngrams, count: int) -> Ngrams:
+    offsets = ngrams.offsets[min(count, len(ngrams.offsets) - 1) :]
+    first = offsets[0]
+    return Ngrams(ngrams.columns[first:], ngrams.values[first:], offsets - first, ngrams.size)
 
 
 def load(*paths: str | Path) -> Opinions:
