@@ -45,8 +45,8 @@ def _found(run: str) -> Path:
 class Suspect:
     """A suspected label, as a person is asked about it."""
 
-    row: Mapping[str, str]
-    """Its row in the table of suspects."""
+    row: Mapping[str, Any]
+    """Its row in the table of suspects, or in the report; there `named` says that it is no more."""
     task: Any
     """The task."""
     cell: str
@@ -58,7 +58,12 @@ def _review(arguments: argparse.Namespace) -> None:
     suspects = read_suspects(arguments.run_folder, config, arguments.test)
     if arguments.csv:
         write_table(Path(arguments.csv), suspects)
-        print(f"{arguments.csv}: {len(suspects):,} suspected labels; fill in `value`, or `drop`")
+        named = sum("named" not in suspect.row for suspect in suspects)
+        print(
+            f"{arguments.csv}: {named:,} labels that are called wrong, and the "
+            f"{len(suspects) - named:,} most suspicious others; fill in `value`, with `drop` for a "
+            "record that goes"
+        )
         _tell_how_to_go_on(arguments.csv)
         return
     path = Path(arguments.file or config["data"].get("corrections") or DEFAULT_FILE)
@@ -76,7 +81,7 @@ def _tell_how_to_go_on(path: str | Path) -> None:
 
 
 def read_suspects(run: Path, config: Mapping[str, Any], with_test: bool) -> list[Suspect]:
-    """Return the suspected labels of a run, the most suspicious of each task first.
+    """Return the labels that a run names, and then the other most suspicious ones of its report.
 
     Raises
     ------
@@ -90,7 +95,11 @@ def read_suspects(run: Path, config: Mapping[str, Any], with_test: bool) -> list
     if not path.is_file():
         raise UserError(f"{path}: is not there; run it to the end, with data_map.enabled: true")
     with open(path, encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if with_test or row["part"] != TEST]
+        rows = [*csv.DictReader(stream)]
+    content = files.read_shaped(run / run_files.SUSPECTS, {"tasks": dict})
+    for task in content["tasks"].values():
+        rows += [{**row, "named": ""} for row in task["records"] if not row["suspected"]]
+    rows = [row for row in rows if with_test or row["part"] != TEST]
     tasks = {task.field: task for task in reversed(parse_tasks(config["tasks"]))}
     records = {
         record["id"]: record

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from redheart.json_values import Json
 from redheart.report.tables import Table, make_table
@@ -65,6 +67,21 @@ def rejected_table(records: Json) -> Table:
         ("id", "", lambda row: row["id"]),
         ("reason", "", lambda row: row["reason"]),
     )
+
+
+def corrections_table(records: Json) -> Table:
+    """Return a row per change that the file of corrections made."""
+    return make_table(
+        records.get("corrections", {}).get("applied", []),
+        ("id", "", lambda row: row["id"]),
+        ("field", "", lambda row: row.get("field", "")),
+        ("before", "", lambda row: _shown(row.get("before"))),
+        ("after", "", lambda row: "dropped" if row.get("dropped") else _shown(row["after"])),
+    )
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def duplicates_table(dedup: Json) -> Table:

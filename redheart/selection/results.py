@@ -49,6 +49,7 @@ def gather(
         "data": {
             "read": reports["records"]["read"],
             "rejected": reports["records"]["rejected_count"],
+            **_corrected(reports["records"]),
             "removed": reports["dedup"]["removed"],
             "kept": reports["dedup"]["kept"],
             "parts": {name: part["count"] for name, part in reports["split"]["parts"].items()},
@@ -61,6 +62,13 @@ def gather(
     }
     jsonschema.validate(results, files.read_json(SCHEMA))
     return results
+
+
+def _corrected(records: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how many labels a file of corrections changed, and how many records it dropped."""
+    if "corrections" not in records:
+        return {}
+    return {"corrected": {key: records["corrections"][key] for key in ("changed", "dropped")}}
 
 
 def cost(

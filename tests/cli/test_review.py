@@ -21,7 +21,9 @@ TASKS = {
 RECORDS = [
     {"id": "a", "text": "one\x1b[2J\ntwo", "label": "good", "tags": ["x"], "rating": 1},
     {"id": "b", "text": "three", "label": "bad", "tags": [], "rating": 2.5},
+    {"id": "c", "text": "four", "label": "bad"},
 ]
+UNNAMED = {"text": "four", "confidence": 0.2, "suspected": False}
 ROWS = [
     ("a", "train", "label", "good", "bad"),
     ("b", "train", "label", "bad", "good"),
@@ -46,6 +48,12 @@ def run(tmp_path, monkeypatch):
         writer.writerow(["id", "part", "field", "text", "label", "model_says", "confidence"])
         for identity, part, field, label, says in ROWS:
             writer.writerow([identity, part, field, texts.get(identity, "t"), label, says, 0.1])
+    others = [
+        {**dict(zip(("id", "part", "field", "label", "model_says"), row, strict=True)), **UNNAMED}
+        for row in (("c", "train", "label", "bad", "good"), ("t", "test", "label", "bad", "good"))
+    ]
+    content = {"tasks": {"verdict": {"records": others}, "tags": {"records": []}}}
+    (folder / "suspects.json").write_text(json.dumps(content))
     monkeypatch.chdir(tmp_path)
     return folder
 
@@ -73,43 +81,53 @@ def lines(path="fixes.csv"):
 
 
 def test_every_answer_is_a_line_that_the_run_understands(run, answer, capsys, tmp_path):
-    answer("2", "", "1 3", "0.5")
+    answer("2", "", "1 3", "0.5", "3")
     assert main(["review", "mine"]) == 0
     assert lines() == [
         ("a", "label", "bad"),
         ("b", "label", "bad"),
         ("a", "tags", "x|z"),
         ("b", "rating", "0.5"),
+        ("c", "label", "so-so"),
     ]
     said = capsys.readouterr().out
-    assert "fixes.csv: 4 decided now, 0 left" in said and "data: {corrections: fixes.csv}" in said
+    assert "fixes.csv: 5 decided now, 0 left" in said and "data: {corrections: fixes.csv}" in said
     assert "\x1b" not in said and "one [2J two" in said
     corrections = Corrections("fixes.csv", parse_tasks(TASKS))
     mended = [corrections.applied_to(record) for record in RECORDS]
-    assert [m["label"] for m in mended] == ["bad", "bad"]
-    assert [m["tags"] for m in mended] == [["x", "z"], []] and mended[1]["rating"] == 0.5
-    assert corrections.report()["changed"] == 3
+    assert [m["label"] for m in mended] == ["bad", "bad", "so-so"]
+    assert [m["tags"] for m in mended[:2]] == [["x", "z"], []] and mended[1]["rating"] == 0.5
+    assert corrections.report()["changed"] == 4
 
 
 def test_a_review_is_interrupted_and_goes_on(run, answer, capsys):
     answer("2")  # then Ctrl-C
     assert main(["review", "mine"]) == 0
-    assert lines() == [("a", "label", "bad")] and "1 decided now, 3 left" in capsys.readouterr().out
+    assert lines() == [("a", "label", "bad")] and "1 decided now, 4 left" in capsys.readouterr().out
     answer("m", "q")
     assert main(["review", "mine"]) == 0
     assert lines() == [("a", "label", "bad"), ("b", "label", "good")]
-    answer("m", "k")
+    answer("m", "k", "1")
     assert main(["review", "mine"]) == 0
-    assert lines()[2:] == [("a", "tags", "x|y"), ("b", "rating", "2.5")]
+    assert lines()[2:] == [
+        ("a", "tags", "x|y"),
+        ("b", "rating", "2.5"),
+        ("c", "label", "good"),
+    ]
     answer()
     assert main(["review", "mine"]) == 0
     assert "0 decided now, 0 left" in capsys.readouterr().out
 
 
 def test_a_dropped_record_is_asked_about_no_more(run, answer):
-    answer("d", "k", "k")
+    answer("d", "k", "k", "k")
     assert main(["review", "mine"]) == 0
-    assert lines() == [("a", "", "drop"), ("b", "label", "bad"), ("b", "rating", "2.5")]
+    assert lines() == [
+        ("a", "", "drop"),
+        ("b", "label", "bad"),
+        ("b", "rating", "2.5"),
+        ("c", "label", "bad"),
+    ]
 
 
 def test_an_answer_that_is_no_label_is_asked_again(run, answer, capsys):
@@ -132,7 +150,7 @@ def test_a_table_is_filled_in_and_understood(run, capsys, answer):
     text = table.read_text()
     assert text.splitlines()[0] == "id,field,value,part,label,model_says,confidence,text"
     empty = Corrections("table.csv", parse_tasks(TASKS))
-    assert empty.undecided == 4 and not empty.by_id
+    assert empty.undecided == 5 and not empty.by_id
     table.write_text(text.replace("b,label,,", "b,label,good,"))
     corrections = Corrections("table.csv", parse_tasks(TASKS))
     assert corrections.applied_to(RECORDS[1])["label"] == "good"
