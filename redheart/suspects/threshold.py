@@ -34,6 +34,9 @@ STANDARD_ERRORS = 1.0
 MOST_WRONG = 1 / 3
 # Held-out labels, at least, of which a share of wrong ones is taken.
 FEWEST_HELD_OUT = 20
+# The first rank from which no more labels may be expected to be wrong than there are: before it,
+# a single label decides.
+FIRST_RANK = 3
 # How finely the shift of train's suspicions is searched, as a part of their range.
 SHIFT_STEPS = 400
 
@@ -118,6 +121,7 @@ def _shift(ranked: np.ndarray, planted: np.ndarray, share: float, usual: float) 
     ranks = np.arange(1, len(ranked) + 1)
     furthest = max(usual, float(planted[-1] - ranked[-1]))
     for shift in np.linspace(usual, furthest, SHIFT_STEPS):
-        if (share * len(ranked) * _at_least(planted - shift, ranked) <= ranks).all():
+        wrong = share * len(ranked) * _at_least(planted - shift, ranked)
+        if (wrong <= ranks)[FIRST_RANK - 1 :].all():
             return float(shift)
     return furthest
