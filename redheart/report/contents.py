@@ -26,7 +26,7 @@ FIGURES = {
 }
 TABLES = (
     *("scores", "metrics", "class_scores", "confused", "calibration", "outputs", "mistakes"),
-    *("advice", "labels", "rejected", "duplicates", "conflicts", "clusters"),
+    *("advice", "labels", "rejected", "corrections", "duplicates", "conflicts", "clusters"),
     *("parts", "classes", "certificate"),
     *("rates", "sweet_spots", "candidates", "recipes", "tasks", "hyperparameters"),
 )
