@@ -113,15 +113,15 @@ REBUILDS = [
     (edits.mended_label, RECORDS, ()),
     (edits.touched_corrections, (), ()),
     (edits.corrections_there_and_back, (), ()),
-    (edits.more_careful_threshold, ("find_suspects", "ship_model", "make_report"), ()),
+    (edits.more_careful_threshold, ("find_suspects", "ship_model"), ()),
     (
         edits.mended_label_of_test,
         (
-            *(*RECORDS, "encode_part", "open_test", "predict_test", "fit_baseline"),
+            *(*RECORDS, "encode_part", "predict_test", "fit_baseline"),
             *("compare_candidates", "judge_test", "map_records", "find_suspects"),
             *("ship_model", "make_report"),
         ),
-        ("encode_part",),
+        ("encode_part",),  # of test alone
     ),
     # --- clocks
     (edits.older_scripts, (), ()),
