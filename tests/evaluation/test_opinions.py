@@ -34,7 +34,7 @@ def test_scored_and_judged_records_are_the_whole_part(recipe, part, checkpoint, 
     load_into(network, {name: dict(s) for name, s in module_states(network).items()})
     scored = {"train": contributions(network, part.head(25), recipe.train)}
     opinions.save(tmp_path / "scored.npz", recipe.tasks, scored, weights)
-    rest = {"train": part.rest(25), "val_confirm": part}
+    rest = {"train": opinions.rest(part, 25), "val_confirm": part}
     opinions.judge(rest, path, weights, recipe, tmp_path / "judged.npz")
     found = opinions.load(tmp_path / "scored.npz", tmp_path / "judged.npz")
     assert found.keys() == {"train", "val_confirm"}
@@ -45,14 +45,14 @@ def test_scored_and_judged_records_are_the_whole_part(recipe, part, checkpoint, 
 
 def test_a_part_without_further_records_is_passed_over(recipe, part, checkpoint, tmp_path):
     path, weights, _ = checkpoint
-    parts = {"train": part.rest(len(part)), "test": part.head(3)}
+    parts = {"train": opinions.rest(part, len(part)), "test": part.head(3)}
     opinions.judge(parts, path, weights, recipe, tmp_path / "judged.npz")
     found = opinions.load(tmp_path / "judged.npz")
     assert found.keys() == {"test"} and all(len(rows) == 3 for rows in found["test"].values())
 
 
 def test_the_rest_of_a_part_keeps_texts_targets_and_ngrams_together(part):
-    rest = part.rest(7)
+    rest = opinions.rest(part, 7)
     assert len(rest) == len(part) - 7
     for i in (0, len(rest) - 1):
         assert (rest.ids[i] == part.ids[i + 7]).all()
@@ -63,4 +63,4 @@ def test_the_rest_of_a_part_keeps_texts_targets_and_ngrams_together(part):
                 rest.ngrams.padded([i]), part.ngrams.padded([i + 7]), strict=True
             ):
                 np.testing.assert_array_equal(own, whole)
-    assert len(part.rest(1000)) == 0
+    assert len(opinions.rest(part, 1000)) == 0
