@@ -346,7 +346,10 @@ def hostile(inputs):
             "rejected": [{"place": "line 1", "id": "=1", "reason": f"a reason {HOSTILE}"}],
             "corrections": {
                 **{"file": f"fixes {HOSTILE}", "changed": 1234, "dropped": 5, "undecided": 6},
-                "applied": [],
+                "applied": [
+                    {"id": "r1", "field": "label", "before": HOSTILE, "after": ["a", 1]},
+                    {"id": "r2", "dropped": True},
+                ],
             },
         },
         split={

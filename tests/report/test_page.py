@@ -388,7 +388,8 @@ def test_what_stands_in_records_stays_text():
     ]
     shown_once_each += ["fixes", "갑의 라벨", "을의 아이디", "a claim"]
     words = "".join(page.words)
-    assert "1,234 labels were changed" in words and "6 lines decide nothing yet" in words
+    said = " ".join(words.split())
+    assert "changed 1,234 labels and dropped 5" in said and "6 of its lines decide" in said
     assert page.names >= {"ins", "del"}
     assert f"을{HOSTILE}갑이 말했다" in words
     for place in shown_once_each:
