@@ -75,7 +75,7 @@ def corrections_table(records: Json) -> Table:
         records.get("corrections", {}).get("applied", []),
         ("id", "", lambda row: row["id"]),
         ("field", "", lambda row: row.get("field", "")),
-        ("before", "", lambda row: _shown(row.get("before"))),
+        ("before", "", lambda row: "" if row.get("dropped") else _shown(row["before"])),
         ("after", "", lambda row: "dropped" if row.get("dropped") else _shown(row["after"])),
     )
 

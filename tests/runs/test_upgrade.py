@@ -30,10 +30,19 @@ def test_after_an_upgrade_only_what_has_a_new_setting_is_computed_again(project,
     assert main(["accept", "--all", "--why", "upgrade", "--store", str(store)]) == 0
     said = capsys.readouterr().out
     assert "train_leg: code " in said and "now counts as" in said
-    # The records are checked for more, two steps are new, and what they found ships with the model
-    # and is the report's first page.
-    new = {"fit_decisions": 1, "assess_model": 1}
-    assert project.computed() == {"read_records": 1, **new, "ship_model": 1, "make_report": 1}
+    # The records are checked for more, five steps are new, and what they found out ships and is told.
+    # The evaluation keeps its predictions too, for the steps that look for wrong labels.
+    found = {"fit_decisions": 1, "assess_model": 1, "map_records": 1, "find_suspects": 1}
+    new = {**found, "judge_records": 2, "judge_test": 2, "evaluate_checkpoint": 2}
+    computed = project.computed()
+    # On another processor than the earlier version's, the evaluation's last digits may differ, and
+    # then so does what follows from its tables.
+    for step in (
+        *("find_sweet_spots", "make_soups", "predict_candidates", "choose_candidate"),
+        *("predict_test", "compare_candidates"),
+    ):
+        assert computed.pop(step, 1) == 1
+    assert computed == {**new, "read_records": 1, "ship_model": 1, "make_report": 1}
     assert project.result("report.html").is_file()
 
 
