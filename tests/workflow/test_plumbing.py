@@ -174,6 +174,7 @@ class Plan:
             "manifest": run_files.manifest(epoch),
             "steps": run_files.steps(epoch),
             "metrics": run_files.metrics(epoch),
+            "opinions": run_files.scored_opinions(epoch),
         }
         kinds = (run_files.checkpoint, run_files.manifest, run_files.metrics)
         parents = [[f"results/x/{kind(e)}" for e in before] for kind in kinds]
