@@ -247,7 +247,7 @@ MAPPED = CONFIG.get("data_map", {}).get("enabled")
 SUSPECTS = {"suspects": f"{RUN}/suspects.json"} if MAPPED else {}
 REPORT_FILES = {
     name: report(f"{RUN}/{path}", **caption(path))
-    for name, path in report_files(CONFIG["tasks"]).items()
+    for name, path in report_files(CONFIG["tasks"], CONFIG["report"]["figures"]).items()
 }
 
 

@@ -23,7 +23,7 @@ def compute(folder):
     single = {name: job.read(name) for name in contents.SINGLE_FILES}
     tasks, suspects = parse_tasks(job.settings["tasks"]), job.optional("suspects", None)
     told = contents.ReportInputs(tasks, parts=parts, suspects=suspects, **seeds, **single, **facts)
-    page.write_report(folder, told)
+    page.write_report(folder, told, job.settings["report"]["figures"])
 
 
 job.build(compute, uses={**job.content(*names), **facts})

@@ -87,16 +87,17 @@ class Drawing:
         with _style(()):
             return _saved(self._figure, format="svg", dpi=PNG_DPI, metadata=nothing).decode()
 
-    @property
-    def files(self) -> dict[str, bytes]:
-        """The figure by the format of its file: SVG and PDF for print, PNG for slides."""
-        undated = dict.fromkeys(("Creator", "Producer", "CreationDate"))
+    def files(self, kinds: Sequence[str]) -> dict[str, bytes]:
+        """Return the figure by the format of its file: svg, pdf for print, png for slides."""
+        return {kind: self.svg.encode() if kind == "svg" else self._glyphs(kind) for kind in kinds}
+
+    def _glyphs(self, kind: str) -> bytes:
+        """Return the figure in a format that holds glyphs, and so depends on fonts."""
+        undated = {"png": ("Software",), "pdf": ("Creator", "Producer", "CreationDate")}[kind]
         fallback = fallback_fonts() if HANGUL_AND_HAN.search(self.svg) else ()
         with _style(fallback):
             figure = self._drawn() if fallback else self._figure
-            pdf = _saved(figure, format="pdf", metadata=undated)
-            png = _saved(figure, format="png", dpi=PNG_DPI, metadata={"Software": None})
-            return {"svg": self.svg.encode(), "pdf": pdf, "png": png}
+            return _saved(figure, format=kind, dpi=PNG_DPI, metadata=dict.fromkeys(undated))
 
     @cached_property
     def _figure(self) -> Figure:
@@ -108,7 +109,8 @@ class Drawing:
         self._draw(figure)
         if figure.axes:
             layout.execute(figure)
-        figure.set_layout_engine("none")  # the layout is found; no format need search it again
+        # The layout is found. No format need search it again, nor draw twice, as for an engine.
+        figure.set_layout_engine(None)
         return figure
 
 

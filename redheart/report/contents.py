@@ -30,7 +30,7 @@ TABLES = (
     *("parts", "classes", "certificate"),
     *("rates", "sweet_spots", "candidates", "recipes", "tasks", "hyperparameters"),
 )
-FIGURE_KINDS, TABLE_KINDS = ("svg", "pdf", "png"), ("csv", "md", "tex")
+TABLE_KINDS = ("csv", "md", "tex")
 PAGE = "report.html"
 # The file of the step that names suspected labels; the page points to it.
 SUSPECTS = "tables/suspects.csv"
@@ -134,19 +134,21 @@ def without_clock(results: Json) -> dict[str, Any]:
     return {key: value for key, value in results.items() if key not in CLOCK}
 
 
-def report_files(tasks: Iterable[str]) -> dict[str, str]:
+def report_files(tasks: Iterable[str], figure_kinds: Sequence[str]) -> dict[str, str]:
     """Return every file of the report: output name -> path in the run's folder.
 
     Parameters
     ----------
     tasks
         The names of the tasks; each has a figure of its own.
+    figure_kinds
+        The formats of the figures' files, some of svg, pdf and png.
     """
     figures = {name: f"figures/{name}" for name in FIGURES}
     figures |= {figure_of(task): f"figures/tasks/{task}" for task in tasks}
     return {
         "report": PAGE,
-        **{f"figure_{n}_{k}": f"{path}.{k}" for n, path in figures.items() for k in FIGURE_KINDS},
+        **{f"figure_{n}_{k}": f"{path}.{k}" for n, path in figures.items() for k in figure_kinds},
         **{f"table_{n}_{k}": f"tables/{n}.{k}" for n in TABLES for k in TABLE_KINDS},
     }
 

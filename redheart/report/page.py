@@ -63,8 +63,13 @@ TEMPLATES = sorted(FOLDER.glob("*.*"))
 MOST_SUSPECTS = 30
 
 
-def build_report(inputs: ReportInputs) -> dict[str, bytes]:
+def build_report(inputs: ReportInputs, figure_kinds: Sequence[str]) -> dict[str, bytes]:
     """Return the content of every file of the report.
+
+    Parameters
+    ----------
+    figure_kinds
+        The formats of the figures' files, some of svg, pdf and png.
 
     Returns
     -------
@@ -73,7 +78,7 @@ def build_report(inputs: ReportInputs) -> dict[str, bytes]:
     """
     inputs = in_order(inputs)
     drawn, tables = draw_figures(inputs), build_tables(inputs)
-    figures = {name: drawing.files for name, drawing in drawn.items()}
+    figures = {name: drawing.files(figure_kinds) for name, drawing in drawn.items()}
     kinds = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
     return {
         "report": build_page(inputs, drawn, tables).encode(),
@@ -86,9 +91,9 @@ def build_report(inputs: ReportInputs) -> dict[str, bytes]:
     }
 
 
-def write_report(folder: Path, inputs: ReportInputs) -> None:
+def write_report(folder: Path, inputs: ReportInputs, figure_kinds: Sequence[str]) -> None:
     """Write every file of the report, under its name in `report_files`, into a folder."""
-    for name, content in build_report(inputs).items():
+    for name, content in build_report(inputs, figure_kinds).items():
         with files.atomic(folder / name) as stream:
             stream.write(content)
 

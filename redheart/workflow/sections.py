@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from redheart.crossover.stitch_recipe import CrossoverOptions
 from redheart.data.corpus import CorpusOptions
@@ -176,6 +176,19 @@ class ReleaseOptions:
     """Languages of the texts, as the hub names them (`en`, `ko`)."""
 
 
+@dataclass(frozen=True)
+class ReportOptions:
+    """What the report writes beside its page."""
+
+    figures: Annotated[tuple[Literal["svg", "pdf", "png"], ...], MostItems(3), Distinct()] = (
+        "svg",
+        "pdf",
+        "png",
+    )
+    """Formats of the figures as files of their own; the page holds them in any case. PDF and PNG
+    take more time than all the rest of the report."""
+
+
 class Section(NamedTuple):
     """A key of the config that holds other keys."""
 
@@ -251,6 +264,10 @@ SECTIONS: dict[str, Section] = {
     "data_map": Section(
         "Which records look mislabelled (docs/mislabelled.md).",
         (DataMapOptions,),
+    ),
+    "report": Section(
+        "What the report writes beside its page (docs/report.md).",
+        (ReportOptions,),
     ),
     "release": Section(
         "What `redheart export` tells of the model; no result depends on it (docs/export.md).",

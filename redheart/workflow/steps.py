@@ -110,7 +110,7 @@ PHASES: dict[str, dict[str, Step]] = {
     "report": {
         "write_config": Step(),
         "write_results": Step(),
-        "make_report": Step(("run", "tasks")),
+        "make_report": Step(("run", "tasks", "report.figures")),
     },
 }
 

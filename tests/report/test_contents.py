@@ -17,7 +17,7 @@ def test_every_figure_and_table_has_a_caption_and_no_caption_is_left_over():
 
 
 def test_a_task_with_the_name_of_a_figure_has_its_own_file():
-    files = report_files(["scores", "map"])
+    files = report_files(["scores", "map"], ["svg", "pdf", "png"])
     assert len(set(files.values())) == len(files)
     assert files["figure_scores_svg"] == "figures/scores.svg"
     assert files[f"figure_{figure_of('scores')}_pdf"] == "figures/tasks/scores.pdf"

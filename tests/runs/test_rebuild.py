@@ -113,13 +113,13 @@ REBUILDS = [
     (edits.mended_label, RECORDS, ()),
     (edits.touched_corrections, (), ()),
     (edits.corrections_there_and_back, (), ()),
-    (edits.more_careful_threshold, ("find_suspects", "ship_model"), ()),
+    (edits.more_careful_threshold, ("find_suspects", "ship_model", "make_report"), ()),
     (
         edits.mended_label_of_test,
         (
             *(*RECORDS, "encode_part", "predict_test", "fit_baseline"),
-            *("compare_candidates", "judge_test", "map_records", "find_suspects"),
-            *("ship_model", "make_report"),
+            *("compare_candidates", "assess_model", "judge_test", "map_records"),
+            *("find_suspects", "ship_model", "make_report"),
         ),
         ("encode_part",),  # of test alone
     ),
