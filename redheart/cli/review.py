@@ -10,7 +10,7 @@ import argparse
 import csv
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ TEST = "test"
 # Columns of a table to fill in. `data.corrections` reads the first three of them.
 TO_FILL_IN = ("id", "field", "value", "part", "label", "model_says", "confidence", "text")
 KEEP, DROP, MODEL, QUIT = ("", "k"), "d", "m", "q"
+COLUMNS = TO_FILL_IN[:3]
+DROPPED = "drop"
 
 
 def add(commands: Any) -> None:
@@ -123,7 +125,7 @@ def write_table(path: Path, suspects: Sequence[Suspect]) -> None:
     """
     if path.exists():
         raise UserError(f"{path}: is there already, and may be filled in; name another file")
-    with open(path, "w", encoding="utf-8", newline="") as stream:
+    with files.writable(path), open(path, "w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, TO_FILL_IN, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for suspect in suspects:
@@ -145,7 +147,8 @@ def decide(
     -------
     How many are decided now, and how many are left.
     """
-    decided, dropped = _decided(path)
+    _refuse_unwritable(path)
+    decided, dropped = _decided(path, {s.task.field for s in suspects if DROPPED in s.task.classes})
     waiting = [
         suspect
         for suspect in suspects
@@ -181,7 +184,7 @@ def _answer(
         if said == QUIT:
             return None
         if said == DROP:
-            return identity, "", "drop"
+            return identity, "", DROPPED
         if said in KEEP:
             return identity, field, suspect.cell
         try:
@@ -217,34 +220,79 @@ def _numbered(task: Any, word: str) -> str:
     return name
 
 
-def _decided(path: Path) -> tuple[set[tuple[str, str]], set[str]]:
+def _decided(path: Path, drop_is_class: Container[str]) -> tuple[set[tuple[str, str]], set[str]]:
     """Return what the file decides: pairs of id and field, and ids of dropped records."""
     from redheart.data.sources import read_items
 
     decided, dropped = set(), set()
-    if path.exists():
-        for place, item in read_items(path, as_text=("id", "field", "value")):
+    if not _is_new(path):
+        for place, item in read_items(path, as_text=COLUMNS):
             if not isinstance(item, dict) or "id" not in item:
                 raise UserError(f"{path}: {place}: expected an id, a field and a value, got {item}")
-            if item.get("field") is None:
-                dropped.add(str(item["id"]))
-            elif item.get("value") is not None:
-                decided.add((str(item["id"]), str(item["field"])))
+            identity, field, value = (item.get(name) for name in COLUMNS)
+            if field is None or (value == DROPPED and field not in drop_is_class):
+                dropped.add(str(identity))
+            elif value is not None:
+                decided.add((str(identity), str(field)))
     return decided, dropped
+
+
+def _is_new(path: Path) -> bool:
+    return not path.exists() or (path.is_file() and not path.stat().st_size)
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Raise a UserError for a file that takes no decisions, before a person makes any.
+
+    Raises
+    ------
+    UserError
+        It is no table, lacks a column, or cannot be written.
+    """
+    from redheart.data.tables import SEPARATORS
+
+    if path.suffix.lower() not in SEPARATORS:
+        raise UserError(f"{path}: decisions are lines of a table; --file fixes.csv names another")
+    is_there, is_new = path.exists(), _is_new(path)
+    with files.writable(path):
+        with open(path, "ab"):
+            pass
+        if not is_there:
+            path.unlink()
+    columns = COLUMNS if is_new else _layout(path)[0]
+    if lacking := [name for name in COLUMNS if name not in columns]:
+        raise UserError(
+            f"{path}: its first line names no column '{lacking[0]}', so it takes no decisions; add "
+            f"the columns {', '.join(COLUMNS)}, or name another file with --file"
+        )
+
+
+def _layout(path: Path) -> tuple[list[str], str]:
+    """Return the columns and the separator of a table."""
+    from redheart.data.tables import separator_of
+
+    with files.opened(path) as stream:
+        header = stream.readline().removeprefix(b"\xef\xbb\xbf")
+    separator = separator_of(path.suffix.lower(), header)
+    cells = next(csv.reader([header.decode("utf-8", "replace")], delimiter=separator), [])
+    return [name.strip() for name in cells], separator
 
 
 def _append(path: Path, line: tuple[str, str, str]) -> None:
     """Add a line in the order of the file's columns, and see it on the disk before the next."""
-    is_new = not path.exists()
-    columns = ["id", "field", "value"]
-    if not is_new:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            columns = next(csv.reader(stream))
-    with open(path, "a", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n", restval="")
+    from redheart.data.tables import SEPARATORS
+
+    is_new = _is_new(path)
+    columns, separator = ([*COLUMNS], SEPARATORS[path.suffix.lower()]) if is_new else _layout(path)
+    with files.writable(path), open(path, "a", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(
+            stream, columns, delimiter=separator, lineterminator="\n", restval=""
+        )
         if is_new:
             writer.writeheader()
-        writer.writerow(dict(zip(("id", "field", "value"), line, strict=True)))
+        elif not path.read_bytes().endswith(b"\n"):
+            stream.write("\n")  # an editor left the last line open
+        writer.writerow(dict(zip(COLUMNS, line, strict=True)))
         stream.flush()
         os.fsync(stream.fileno())
 

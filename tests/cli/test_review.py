@@ -166,3 +166,62 @@ def test_a_run_without_suspects_says_what_to_do(run, capsys):
     (run / "tables/suspects.csv").unlink()
     assert main(["review", "mine"]) == 1
     assert "run it to the end, with data_map.enabled: true" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "id,field,value\na,label,bad",
+        "id;field;value\r\na;label;bad\r\n",
+        "\ufeffvalue;note;id;field\nbad;so;a;label",
+    ],
+)
+def test_a_table_from_another_program_is_continued(run, answer, content):
+    Path("fixes.csv").write_bytes(content.encode())
+    answer("2")
+    assert main(["review", "mine"]) == 0
+    found = Corrections("fixes.csv", parse_tasks(TASKS)).by_id
+    assert found["a"][0].value == "bad"
+    assert found["b"][0].value == "bad"
+
+
+def test_a_drop_beside_a_field_is_a_decision_about_the_record(run, answer, capsys):
+    Path("fixes.csv").write_text("id,field,value\na,label,drop\n")
+    answer("q")
+    assert main(["review", "mine"]) == 0
+    assert "1 of 3: b " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("fixes.jsonl", '{"id": "a"}\n', "decisions are lines of a table"),
+        ("fixes.csv.gz", None, "decisions are lines of a table"),
+        ("fixes.csv", "id,field\na,label\n", "names no column 'value'"),
+        ("fixes.csv", '{"id": "a", "field": "label", "value": "bad"}\n', "names no column 'id'"),
+        ("none/fixes.csv", None, "cannot be written"),
+    ],
+)
+def test_a_file_that_takes_no_decisions_is_refused_before_one_is_made(
+    run, capsys, name, content, said
+):
+    if content:
+        Path(name).write_text(content)
+    assert main(["review", "mine", "--file", name]) == 1
+    output = capsys.readouterr()
+    assert said in output.err
+    assert output.out == ""
+    assert Path(name).exists() == bool(content)
+    assert not content or Path(name).read_text() == content
+
+
+def test_an_empty_file_is_a_new_one(run, answer):
+    Path("fixes.csv").write_text("")
+    answer("k")
+    assert main(["review", "mine"]) == 0
+    assert lines() == [("a", "label", "good")]
+
+
+def test_a_table_that_cannot_be_written_is_one_line(run, capsys):
+    assert main(["review", "mine", "--csv", "none/fixes.csv"]) == 1
+    assert "cannot be written" in capsys.readouterr().err
