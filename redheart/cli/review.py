@@ -249,6 +249,7 @@ def _refuse_unwritable(path: Path) -> None:
     UserError
         It is no table, lacks a column, or cannot be written.
     """
+    from redheart.data.corrections import layout
     from redheart.data.tables import SEPARATORS
 
     if path.suffix.lower() not in SEPARATORS:
@@ -259,7 +260,7 @@ def _refuse_unwritable(path: Path) -> None:
             pass
         if not is_there:
             path.unlink()
-    columns = COLUMNS if is_new else _layout(path)[0]
+    columns = COLUMNS if is_new else layout(path)[0]
     if lacking := [name for name in COLUMNS if name not in columns]:
         raise UserError(
             f"{path}: its first line names no column '{lacking[0]}', so it takes no decisions; add "
@@ -267,23 +268,13 @@ def _refuse_unwritable(path: Path) -> None:
         )
 
 
-def _layout(path: Path) -> tuple[list[str], str]:
-    """Return the columns and the separator of a table."""
-    from redheart.data.tables import separator_of
-
-    with files.opened(path) as stream:
-        header = stream.readline().removeprefix(b"\xef\xbb\xbf")
-    separator = separator_of(path.suffix.lower(), header)
-    cells = next(csv.reader([header.decode("utf-8", "replace")], delimiter=separator), [])
-    return [name.strip() for name in cells], separator
-
-
 def _append(path: Path, line: tuple[str, str, str]) -> None:
     """Add a line in the order of the file's columns, and see it on the disk before the next."""
+    from redheart.data.corrections import layout
     from redheart.data.tables import SEPARATORS
 
     is_new = _is_new(path)
-    columns, separator = ([*COLUMNS], SEPARATORS[path.suffix.lower()]) if is_new else _layout(path)
+    columns, separator = ([*COLUMNS], SEPARATORS[path.suffix.lower()]) if is_new else layout(path)
     with files.writable(path), open(path, "a", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(
             stream, columns, delimiter=separator, lineterminator="\n", restval=""

@@ -8,15 +8,19 @@ is not decided yet and changes nothing.
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from redheart.data.decoding import is_undecoded
+from redheart.data.encodings import how_to_convert, probable
 from redheart.data.sources import read_items
-from redheart.data.tables import put
+from redheart.data.tables import SEPARATORS, put, separator_of, suffix_of
 from redheart.errors import UserError, did_you_mean, nearest
 from redheart.spelling import nfc
+from redheart.storage.files import opened
 from redheart.tasks.task import Task, class_named, lookup, read_target
 
 COLUMNS = ("id", "field", "value")
@@ -56,6 +60,7 @@ class Corrections:
         self.applied: list[dict[str, Any]] = []
         for place, item in read_items(path, as_text=COLUMNS):
             self._add(place, item)
+        self._refuse_lacking_column()
 
     def applied_to(self, record: dict[str, Any]) -> dict[str, Any] | None:
         """Return a record as the file corrects it, or None where the file drops it.
@@ -100,9 +105,21 @@ class Corrections:
     def _some_ids(self) -> str:
         return f"; the ids: {', '.join(sorted(self.used))}" if len(self.used) <= IDS_SHOWN else ""
 
+    def _refuse_lacking_column(self) -> None:
+        """Refuse a table in which no line can say anything, as under a header with `Value`."""
+        path = Path(self.path)
+        if self.by_id or suffix_of(path) not in SEPARATORS:
+            return
+        columns = layout(path)[0]
+        if "value" not in columns:
+            near = did_you_mean("value", columns, "its columns")
+            raise UserError(f"{path}: its first line names no column 'value'{near}; rename it")
+
     def _add(self, place: str, item: Any) -> None:
         if isinstance(item, ValueError):
-            raise UserError(f"{self.path}: {place}: {item}")
+            path = Path(self.path)
+            how = how_to_convert(path, probable(path)) if is_undecoded(item) else "mend it"
+            raise UserError(f"{self.path}: {place}: {item}; {how}")
         if not isinstance(item, dict) or item.get("id") is None:
             raise UserError(
                 f"{self.path}: {place}: expected an id, a field and a value, got {item}"
@@ -158,13 +175,22 @@ class Corrections:
         return corrected
 
 
+def layout(path: Path) -> tuple[list[str], str]:
+    """Return the columns of a table, as its first line names them, and its separator."""
+    with opened(path) as stream:
+        header = stream.readline().removeprefix(b"\xef\xbb\xbf")
+    separator = separator_of(suffix_of(path), header)
+    cells = next(csv.reader([header.decode("utf-8", "replace")], delimiter=separator), [])
+    return [nfc(name.strip()) for name in cells], separator
+
+
 def value_of(task: Task, value: Any) -> Any:
     """Return what a cell holds: a class, a number, or what JSON or a list with bars says."""
     if task.kind == "multiclass" or not isinstance(value, str):
         return class_named(task.classes, value) or value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     names = [nfc(name).strip() for name in value.split(SEPARATOR)]
     return names if task.kind == "multilabel" and task.width > 1 else value

@@ -6,11 +6,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
 from redheart.data.absences import TEXT, hint_of, listed, names_of
-from redheart.data.decoding import decoded
+from redheart.data.decoding import decoded, is_undecoded
+from redheart.data.encodings import how_to_convert, probable
 from redheart.data.quoting import rows
 from redheart.data.records import check_text, written
 from redheart.data.sources import read_items
@@ -43,6 +45,8 @@ class Given(NamedTuple):
     """Why it cannot be predicted; "" for a text that can."""
     is_mended: bool = False
     """Whether NaN or infinity, which JSON does not have, became null in another field."""
+    remedy: str = "mend it"
+    """What to do about a text that cannot be predicted."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,14 @@ class Input:
             The input cannot be read, or cannot be read further than some place.
         """
         for place, item in self._items():
-            yield Given("", {}) if item is WAITING else _given(place, item, self.columns)
+            given = Given("", {}) if item is WAITING else _given(place, item, self.columns)
+            if isinstance(item, ValueError) and is_undecoded(item) and Path(self.path).is_file():
+                given = given._replace(remedy=self._conversion)
+            yield given
+
+    @cached_property
+    def _conversion(self) -> str:
+        return how_to_convert(Path(self.path), probable(Path(self.path)))
 
     def _items(self) -> Iterator[Item]:
         path = Path(self.path)

@@ -67,7 +67,7 @@ class _Telling:
         reason = shown(given.refusal)  # it may quote names of fields
         if not self.skips:
             self.refusal = UserError(
-                f"{given.place}: {reason}; mend it, or leave such out with --on-error skip"
+                f"{given.place}: {reason}; {given.remedy}, or leave such out with --on-error skip"
             )
             return
         self.left_out += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -220,6 +220,11 @@ def _threads_kept() -> Iterator[None]:
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
     if isinstance(texts, str | bytes):
         raise UserError("expected a list of texts, got a single one; write [text]")
+    # A record, a frame and a set can be iterated too: over their names, or in any order.
+    in_order = isinstance(texts, Iterable) and not isinstance(texts, Mapping | Set)
+    if not in_order or getattr(texts, "ndim", 1) != 1:
+        kind = type(texts).__name__
+        raise UserError(f"expected a list of texts, got {kind}; of a table, give one column")
     checked = (_checked(text, place) for place, text in enumerate(texts))
     while batch := list(islice(checked, TEXTS_AT_ONCE)):
         yield batch

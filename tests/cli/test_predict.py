@@ -345,6 +345,19 @@ def test_another_encoding_is_told(capsys, tmp_path, model_folder, name):
     assert f"error: {tmp_path / name}: is " in errors and "iconv" in errors
 
 
+@pytest.mark.parametrize("name", ["in.txt", "in.csv", "in.jsonl"])
+def test_a_line_in_a_probable_encoding_names_the_command_that_converts_it(
+    capsys, tmp_path, model_folder, name
+):
+    line = '{"text": "그는 갔다"}\n' if name == "in.jsonl" else "text\n그는 갔다\n"
+    (tmp_path / name).write_bytes(line.encode("cp949"))
+    code, _, errors = run(capsys, model_folder, tmp_path / name)
+    assert code == 1
+    assert "not UTF-8" in errors and "mend it" not in errors
+    assert f"convert it with `iconv -f CP949 -t UTF-8 {tmp_path / name} > " in errors
+    assert errors.endswith("name the new file, or leave such out with --on-error skip\n")
+
+
 def test_missing_files_are_named(capsys, tmp_path, model_folder):
     done = run(capsys, model_folder, tmp_path / "absent.jsonl")
     assert done == (1, "", f"error: {tmp_path}/absent.jsonl: the file is missing; check the path\n")

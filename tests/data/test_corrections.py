@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -143,3 +144,23 @@ def test_a_cell_is_read_back(tmp_path, task, value):
     record = Corrections(tmp_path / "fixes.csv", [task]).applied_to({"id": "r", "text": ""})
     found = record["meta"]["tags"] if task is TAGS else record[task.field]
     assert found == value
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("id,field,Value\nr1,label,bad\n", "names no column 'value'; did you mean 'Value'?"),
+        ("id;field\nr1;label\n", "names no column 'value'"),
+        (f"id,field,value\nr1,mood,{'[' * 10_000}\n", "line 2: field 'mood'"),
+        ("id,field,value\nr1,label\n", "expected 3 cells, as in the header, got 2; mend it"),
+        (
+            "id,field,value\nr1,label,좋음\n",
+            "it is probably CP949 (Korean); convert it with `iconv",
+        ),
+    ],
+)
+def test_a_table_of_another_program_is_refused_in_one_line(tmp_path, content, message):
+    path = tmp_path / "fixes.csv"
+    path.write_bytes(content.encode("cp949"))
+    with pytest.raises(UserError, match=re.escape(message)):
+        Corrections(path, TASKS).applied_to({"id": "r1", "text": "one"})

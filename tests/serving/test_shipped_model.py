@@ -200,6 +200,11 @@ def test_texts_may_be_of_any_kind_of_collection(model_folder):
         (["a", None], "text 1, counted from 0: expected a str, got NoneType (None)"),
         ([float("nan")], "text 0, counted from 0: expected a str, got float (nan)"),
         (["a", "b", " "], "text 2, counted from 0: empty text; leave it out"),
+        ({"text": "she lied"}, "expected a list of texts, got dict; of a table, give one column"),
+        ({"she lied"}, "expected a list of texts, got set; of a table, give one column"),
+        (np.array([["a"]]), "expected a list of texts, got ndarray; of a table, give one column"),
+        (np.array("a"), "expected a list of texts, got ndarray; of a table, give one column"),
+        (None, "expected a list of texts, got NoneType; of a table, give one column"),
         (["half \ud83d"], "text 0, counted from 0: holds half of a character"),
     ],
 )
