@@ -48,7 +48,7 @@ def snakemake_command(words: Sequence[str]) -> list[str]:
     Raises
     ------
     UserError
-        A config file cannot be read. Snakemake, which reads it before any line of the workflow,
+        A config is named without its ending, or cannot be read. Snakemake, which reads it before any line of the workflow,
         would end in a traceback.
     """
     from redheart.workflow import config
@@ -58,6 +58,9 @@ def snakemake_command(words: Sequence[str]) -> list[str]:
     others = [word for word in words[:options] if word not in configs]
     for path in (word for word in words if word.endswith(CONFIG_ENDINGS)):
         config.read_file(path)
+    for word in others:
+        if found := next((e for e in CONFIG_ENDINGS if Path(word + e).is_file()), ""):
+            raise UserError(f"{word}: is no target; for the config, write {word}{found}")
     cores = [] if any(map(CORES.fullmatch, words)) else ["--cores", "1"]
     chosen = ["--configfile", *configs] if configs else []
     # `--configfile` takes all words up to the next option, so another option has to follow it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from redheart.errors import UserError
 from redheart.evaluation import predictions
 from redheart.json_values import Json
+from redheart.shapes import Shape
 from redheart.storage import files, run_files
 from redheart.storage.artefacts import Artefacts, Made
 from redheart.storage.ledger import Ledger
@@ -22,6 +24,12 @@ from redheart.tasks.task import Record, Task, parse_tasks
 
 CHOICE, ACCESS, RESULTS = "choice.json", "test_access.json", "final_results.json"
 RECORDS_REPORT, CLUSTERS = "data/records_report.json", "data/split/clusters.json"
+# What a comparison needs of the JSON files.
+CONFIG_SHAPE: Shape = {"tasks": dict, "data": {"source": str}}
+SHAPES: Mapping[str, Shape] = {
+    CHOICE: {"candidate": str, "seed": int},
+    CLUSTERS: {"val_select": [int], "val_confirm": [int], "test": [int]},
+}
 
 
 class NotComparable(Exception):
@@ -45,7 +53,7 @@ class Run:
     @cached_property
     def config(self) -> Json:
         """The effective config."""
-        config: Json = files.read_json(self.folder / run_files.CONFIG)
+        config: Json = files.read_shaped(self.folder / run_files.CONFIG, CONFIG_SHAPE)
         return config
 
     @cached_property
@@ -84,7 +92,7 @@ class Run:
         """
         if not (self.folder / name).is_file():
             raise NotComparable(f"{self.letter} has no {name} yet")
-        return files.read_json(self.folder / name)
+        return files.read_shaped(self.folder / name, SHAPES.get(name, dict | list))
 
     def read_or_none(self, name: str) -> Any:
         """Return the content of a JSON file of the run; None: there is none yet."""

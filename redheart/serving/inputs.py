@@ -85,7 +85,9 @@ class Input:
 
     @cached_property
     def _conversion(self) -> str:
-        return how_to_convert(Path(self.path), probable(Path(self.path)))
+        """What to do about bytes that are not UTF-8: not all of the file need be such."""
+        encoding = probable(Path(self.path))
+        return how_to_convert(Path(self.path), encoding) if encoding else "mend it"
 
     def _items(self) -> Iterator[Item]:
         path = Path(self.path)
@@ -222,6 +224,11 @@ def _renamed(item: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]
     """Take fields from their columns, as `data.columns` of a run does."""
     columns = {nfc(name): nfc(column) for name, column in columns.items()}
     values = {name: lookup(item, column) for name, column in columns.items()}
+    if TEXT in columns and values[TEXT] is None:  # a `text` of its own was not asked for
+        names = sorted(names_of(item))
+        column = columns[TEXT]
+        has = f"; the record has {listed(names)}" if names else ""
+        raise ValueError(f"no text in the column '{column}'{hint_of(column, names)}{has}")
     record = {name: value for name, value in item.items() if name not in columns.values()}
     for name, value in values.items():
         if value is not None:

@@ -32,6 +32,8 @@ FOLDER = "model"
 CARD = "README.md"
 WEIGHTS, RECIPE, TOKENIZER, LEXICON = "weights.pt", "recipe.json", "tokenizer.json", "lexicon.npz"
 SCALES = "scales.json"
+# The weights in a folder that `redheart export` made.
+EXPORTED = "model.safetensors"
 # The files that not every model has, which change the predictions of those that have them.
 OPTIONAL = (SCALES, run_files.TRUNK_CONFIG, run_files.TRUNK_WEIGHTS)
 # The files that no model lacks, all of which change its predictions.
@@ -71,6 +73,11 @@ def find_model(path: str | Path) -> Path:
         raise UserError(f"{path}: {what}; {named}{near}")
     for folder in (place, place / FOLDER):
         if any((folder / name).exists() for name in (WEIGHTS, checksums.CHECKSUMS)):
+            if (folder / EXPORTED).exists() and not (folder / WEIGHTS).exists():
+                raise UserError(
+                    f"{folder}: is an exported model, for other programs; name the folder that it "
+                    "was exported from, such as results/demo/model"
+                )
             return folder
     raise UserError(f"{path}: holds no {WEIGHTS}, so no model shipped into it; {named}")
 

@@ -309,7 +309,8 @@ def test_a_broken_line_ends_the_answers_or_is_left_out(
     code, output, errors = run(capsys, model_folder, path)
     assert (code, [row["text"] for row in rows(output)]) == (1, ["fine"])
     assert errors.startswith(f"error: line 2: {reason}")
-    assert errors.endswith("; mend it, or leave such out with --on-error skip\n")
+    remedy = "and name the new file" if "not UTF-8" in reason else "; mend it"
+    assert errors.endswith(f"{remedy}, or leave such out with --on-error skip\n")
     code, output, errors = run(capsys, model_folder, path, "--on-error", "skip")
     assert (code, [row["text"] for row in rows(output)]) == (3, ["fine", "too"])
     assert errors.startswith(f"left out: line 2: {reason}") and errors.count("\n") == 1
@@ -356,6 +357,14 @@ def test_a_line_in_a_probable_encoding_names_the_command_that_converts_it(
     assert "not UTF-8" in errors and "mend it" not in errors
     assert f"convert it with `iconv -f CP949 -t UTF-8 {tmp_path / name} > " in errors
     assert errors.endswith("name the new file, or leave such out with --on-error skip\n")
+
+
+def test_a_column_that_is_not_there_is_refused_though_the_record_has_a_text(
+    capsys, texts, model_folder
+):
+    code, output, errors = run(capsys, model_folder, texts, "--column", "text=bdy")
+    assert (code, output) == (1, "")
+    assert errors.startswith("error: line 1: no text in the column 'bdy'; the record has ")
 
 
 def test_missing_files_are_named(capsys, tmp_path, model_folder):

@@ -83,3 +83,12 @@ def test_it_starts_snakemake_and_passes_its_exit_code_on(tmp_path):
     )
     assert (tmp_path / "results" / "mine" / "config.json").is_file()
     assert run("results/mine/nothing").returncode == 1
+
+
+def test_a_config_without_its_ending_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("run: mine\n")
+    assert main(["run", "mine"]) == 1
+    assert capsys.readouterr().err == (
+        "error: mine: is no target; for the config, write mine.yaml\n"
+    )

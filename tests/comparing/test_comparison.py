@@ -285,6 +285,14 @@ def test_damaged_predictions_are_told_in_one_line(maker, parts, capsys):
 # --- the command --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["config.json", "choice.json", "data/split/clusters.json"])
+def test_a_file_that_lacks_a_value_is_told_in_one_line(maker, parts, capsys, name):
+    first, second = maker.run("one", parts), maker.run("two", parts)
+    (second / name).write_text("{}")
+    assert main(["compare", str(first), str(second)]) == 1
+    assert f"error: {second / name}: damaged, since its JSON lacks a" in capsys.readouterr().err
+
+
 def test_the_command_prints_80_columns(maker, parts, capsys):
     name = "a" * 100
     maker.run(name, parts, label_smoothing="그" * 300, **{f"key_{i}": i for i in range(60)})

@@ -246,3 +246,11 @@ def test_onnx_is_refused_in_one_line_where_it_is_not_installed(
     assert errors.startswith("error: the ONNX exporter is not installed; `pip install onnx")
     assert errors.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_predict_tells_an_exported_folder_from_a_damaged_one(shipped_folder, tmp_path, capsys):
+    export_model(shipped_folder, tmp_path / "out")
+    assert main(["predict", str(tmp_path / "out"), "--text", "she lied"]) == 1
+    said = capsys.readouterr().err
+    assert "is an exported model, for other programs; name the folder" in said
+    assert "rm -r" not in said
