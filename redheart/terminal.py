@@ -44,6 +44,12 @@ def shows_any_text() -> bool:
     return "utf" in (sys.stdout.encoding or "utf-8").lower()
 
 
+def escaped(text: str) -> str:
+    """Return a text in which no character commands a terminal; lines stay lines."""
+    keeps = (c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    return "".join(keeps)
+
+
 def write_utf8() -> None:
     """Let standard output be UTF-8 whatever the terminal is, as in files that are read again."""
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -29,7 +29,7 @@ def _run(arguments: Sequence[str]) -> int:
             )
         return int(parsed.run(parsed) or 0)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {terminal.escaped(str(error))}", file=sys.stderr)
         return 1
 
 

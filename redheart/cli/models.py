@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LEFT_OUT = 3
 
 NOTES = """\
+example: redheart predict demo texts.jsonl > answers.jsonl
+
 Input, by name and content: .txt holds lines of plain text, .csv and .tsv tables, all other files
 JSON Lines or an array of records, or Parquet. Each record has a `text`; every other field is kept.
 
@@ -73,7 +75,11 @@ def add(commands: Any) -> None:
     )
     predict.set_defaults(run=_predict)
 
-    export = commands.add_parser("export", help="write a model that shipped for other programs")
+    export = commands.add_parser(
+        "export",
+        help="write a model that shipped for other programs",
+        epilog="example: redheart export results/demo/model my_model --onnx",
+    )
     export.add_argument("model", type=Path, help="the folder results/<run>/model")
     export.add_argument("folder", type=Path, help="the folder to make")
     export.add_argument(

@@ -29,7 +29,11 @@ DROPPED = "drop"
 
 def add(commands: Any) -> None:
     """Add this command to the parser's."""
-    review = commands.add_parser("review", help="decide on suspected labels, for data.corrections")
+    review = commands.add_parser(
+        "review",
+        help="decide on suspected labels, for data.corrections",
+        epilog="example: redheart review demo --file fixes.csv",
+    )
     review.add_argument("run_folder", type=_found, metavar="RUN", help="its folder, or its name")
     review.add_argument("--csv", metavar="FILE", help="write a table to fill in, and ask nothing")
     review.add_argument(

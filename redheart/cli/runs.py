@@ -52,7 +52,11 @@ def add(commands: Any) -> None:
     _add_run(prune)
     prune.set_defaults(run=_prune)
 
-    compare = commands.add_parser("compare", help="tell what differs between two runs")
+    compare = commands.add_parser(
+        "compare",
+        help="tell what differs between two runs",
+        epilog="example: redheart compare demo other --html comparison.html",
+    )
     compare.add_argument("first", metavar="A", help="a run's folder, or its name")
     compare.add_argument("second", metavar="B", help="the run to compare with it")
     compare.add_argument("--html", type=Path, metavar="FILE", help="write a page of HTML")

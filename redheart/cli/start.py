@@ -48,8 +48,8 @@ def snakemake_command(words: Sequence[str]) -> list[str]:
     Raises
     ------
     UserError
-        A config is named without its ending, or cannot be read. Snakemake, which reads it before any line of the workflow,
-        would end in a traceback.
+        A config is named without its ending, or cannot be read. Snakemake, which reads it before
+        any line of the workflow, would end in a traceback.
     """
     from redheart.workflow import config
 

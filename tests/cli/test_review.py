@@ -225,3 +225,9 @@ def test_an_empty_file_is_a_new_one(run, answer):
 def test_a_table_that_cannot_be_written_is_one_line(run, capsys):
     assert main(["review", "mine", "--csv", "none/fixes.csv"]) == 1
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_message_commands_no_terminal(run, capsys):
+    assert main(["review", "mine", "--file", "fi\x1b[2Jxes"]) == 1
+    said = capsys.readouterr().err
+    assert "fi\\x1b[2Jxes" in said and "\x1b" not in said
