@@ -20,6 +20,7 @@ OUTPUTS = {
     "manifest": "epoch_{:03d}.json",
     "steps": "steps_{:03d}.jsonl",
     "metrics": "metrics_{:03d}.json",
+    "opinions": "opinions_{:03d}.npz",
 }
 OF_PARENT = ("weights", "manifest", "metrics")
 
