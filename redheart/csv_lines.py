@@ -16,10 +16,18 @@ def csv_line(row: Sequence[Cell]) -> str:
     """Return one line of CSV; numbers keep their full precision, None is an empty cell."""
     stream = io.StringIO()
     # With both characters in the end of a line, a cell that holds either of them is quoted.
-    csv.writer(stream, lineterminator="\r\n").writerow(map(_escaped, row))
+    csv.writer(stream, lineterminator="\r\n").writerow(map(escaped, row))
     return stream.getvalue().removesuffix("\r\n") + "\n"
 
 
-def _escaped(cell: Cell) -> Cell:
-    is_formula = isinstance(cell, str) and cell.startswith(FORMULA_STARTS)
+def restored(text: str) -> str:
+    """Return the text that `csv_line` wrote as this cell."""
+    is_escaped = text.startswith("'") and text.lstrip("'").startswith(FORMULA_STARTS)
+    return text[1:] if is_escaped else text
+
+
+def escaped(cell: Cell) -> Cell:
+    """Return a cell that no spreadsheet takes for a formula; numbers and None stay."""
+    # A text that looks escaped gets one more mark, so that each can be restored.
+    is_formula = isinstance(cell, str) and cell.lstrip("'").startswith(FORMULA_STARTS)
     return f"'{cell}" if is_formula else cell

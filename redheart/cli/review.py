@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from redheart.csv_lines import escaped, restored
 from redheart.errors import UserError
 from redheart.storage import files, run_files
 
@@ -101,7 +102,7 @@ def read_suspects(run: Path, config: Mapping[str, Any], with_test: bool) -> list
     if not path.is_file():
         raise UserError(f"{path}: is not there; run it to the end, with data_map.enabled: true")
     with open(path, encoding="utf-8", newline="") as stream:
-        rows = [*csv.DictReader(stream)]
+        rows = [{k: restored(v) for k, v in row.items()} for row in csv.DictReader(stream)]
     content = files.read_shaped(run / run_files.SUSPECTS, {"tasks": dict})
     for task in content["tasks"].values():
         rows += [{**row, "named": ""} for row in task["records"] if not row["suspected"]]
@@ -133,7 +134,9 @@ def write_table(path: Path, suspects: Sequence[Suspect]) -> None:
         writer = csv.DictWriter(stream, TO_FILL_IN, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for suspect in suspects:
-            writer.writerow({**suspect.row, "value": ""})
+            # `data.corrections` looks for the ids and fields as they are.
+            shown = {key: escaped(suspect.row[key]) for key in ("label", "model_says", "text")}
+            writer.writerow({**suspect.row, **shown, "value": ""})
 
 
 def decide(

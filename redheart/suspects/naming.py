@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from redheart.csv_lines import csv_line
 from redheart.suspects.mapping import HELD_OUT, TRAIN, Mapped, over_seeds, populations
 from redheart.suspects.measures import Measures
 from redheart.suspects.threshold import METHOD, Verdict, judge, wrong_share
@@ -67,12 +66,8 @@ def find_suspects(
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the rows as a table."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
+    """Return the rows as a table, in which no text acts as a spreadsheet's formula."""
+    return "".join(map(csv_line, (COLUMNS, *([row[key] for key in COLUMNS] for row in rows))))
 
 
 def _of_task(
@@ -91,8 +86,9 @@ def _of_task(
         whole = [(part, record) for part in parts for record in records[part]]
         measures, suspicion, _ = mapped[name]
         rows = ((_row(task, *whole[i], measures, i, scale), i) for i in _labelled(suspicion))
+        place = _places(suspicion)
         places += [
-            (-suspicion[i], str(row["id"]), {**row, "suspected": bool(verdicts[name].named[i])})
+            (place[i], str(row["id"]), {**row, "suspected": bool(verdicts[name].named[i])})
             for row, i in rows
         ]
     ordered = [row for _, _, row in sorted(places, key=lambda place: place[:2])]
@@ -123,6 +119,17 @@ def judge_populations(mapped: Mapping[str, Mapped], rate: float) -> dict[str, Ve
 def _labelled(suspicion: np.ndarray) -> list[int]:
     found: list[int] = np.flatnonzero(~np.isnan(suspicion)).tolist()
     return found
+
+
+def _places(suspicion: np.ndarray) -> np.ndarray:
+    """Return the share of a population's labels that look at least as wrong as each.
+
+    Labels of train were learned, and look less wrong than held-out ones. Both populations are drawn
+    from the same records, so as large a share of either is wrong: places can be compared.
+    """
+    known = np.sort(suspicion[~np.isnan(suspicion)])
+    places: np.ndarray = (len(known) - np.searchsorted(known, suspicion)) / max(1, len(known))
+    return places
 
 
 def _row(

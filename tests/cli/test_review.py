@@ -231,3 +231,14 @@ def test_a_message_commands_no_terminal(run, capsys):
     assert main(["review", "mine", "--file", "fi\x1b[2Jxes"]) == 1
     said = capsys.readouterr().err
     assert "fi\\x1b[2Jxes" in said and "\x1b" not in said
+
+
+def test_no_text_of_the_table_acts_as_a_formula_and_the_dialogue_shows_it_as_it_is(run):
+    path = run / "tables/suspects.csv"
+    path.write_text(path.read_text().replace(",three,", ",'=1+1,"))
+    config = {"tasks": TASKS}
+    assert "=1+1" in [one.row["text"] for one in review.read_suspects(run, config, False)]
+    review.write_table(Path("t.csv"), review.read_suspects(run, config, False))
+    with open("t.csv", newline="") as stream:
+        texts = {row["id"]: row["text"] for row in csv.DictReader(stream)}
+    assert texts["b"] == "'=1+1"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from redheart.suspects.mapping import make_map
-from redheart.suspects.naming import as_csv, find_suspects
+from redheart.suspects.naming import COLUMNS, as_csv, find_suspects
 from redheart.suspects.suspicion import checkpoint_weights, suspicions
 from redheart.suspects.threshold import judge, wrong_share
 from redheart.tasks.task import Task
@@ -110,6 +110,21 @@ def test_the_records_are_told_with_the_most_suspicious_first():
     assert sum(c["suspected"] for c in content["classes"].values()) == len(rows)
     assert sum(content["map"]["suspected"]) == sum(row["part"] == "train" for row in rows)
     assert len(as_csv(rows).splitlines()) == len(rows) + 1
+
+
+def test_the_most_suspicious_records_come_from_all_parts_alike():
+    # Labels of train were learned, so a wrong one looks less wrong than one of the other parts.
+    content, rows, wrong = named(0.1, rate=1e-9)
+    others = content["records"][len(rows) :]
+    assert len(others) >= 20
+    assert np.mean([row["part"] == "train" for row in others]) == pytest.approx(0.64, abs=0.2)
+    assert np.mean([row["id"] in wrong for row in others]) > 0.9
+
+
+def test_no_text_of_the_table_of_suspects_acts_as_a_formula():
+    cells = dict.fromkeys(COLUMNS, "x") | {"text": "=1+1", "label": "@b", "margin": -0.5}
+    line = as_csv([cells]).splitlines()[1]
+    assert line == "x,x,x,'=1+1,'@b,x,x,x,-0.5"
 
 
 def test_where_few_are_named_the_thirty_most_suspicious_are_told_all_the_same():
