@@ -14,7 +14,7 @@ from redheart.tasks.task import Task
 # A confusion matrix of more classes would be a large file that nobody can look at.
 LARGEST_MATRIX = 100
 # So many pairs of classes are named, those that are confused most often.
-CONFUSED_PAIRS = 10
+CONFUSED_PAIRS = 9
 
 
 def one_hot(values: np.ndarray) -> np.ndarray:

@@ -120,6 +120,9 @@ def _verdict(assessment: Json) -> str:
 
 def _how_good(assessment: Json) -> Iterator[str]:
     tasks = {n: t for n, t in assessment["tasks"].items() if t["score"] is not None}
+    if not tasks:
+        yield "Nobody knows: no record of test has a label."
+        return
     by_score = sorted(tasks, key=lambda name: -tasks[name]["score"])
     shown = by_score if len(by_score) <= MOST_NAMED else [*by_score[:3], *by_score[-3:]]
     few = (
@@ -146,6 +149,8 @@ def _compared(assessment: Json) -> Iterator[str]:
             f"{LINEAR}: {macro['baseline']:.3f}, so the model's gain is "
             f"{versus['difference']:+.3f} [{versus['low']:+.3f}, {versus['high']:+.3f}]."
         )
+    else:
+        yield f"It cannot be compared with {LINEAR}: no record of test has a label."
     for words, key in (("Worse", "worse"), ("Better", "better")):
         if groups[key]:
             named = [
@@ -206,6 +211,9 @@ def _where_bad(assessment: Json) -> Iterator[str]:
     ]
     for r2, name in sorted(outputs)[:1]:
         yield f"Least well predicted number: {name} (R² {r2:.2f})."
+    unseen = [n for n, task in assessment["tasks"].items() if not task["labelled"]]
+    if unseen:
+        yield f"Nobody knows of {_listed(unseen)}: no record of test has a label."
 
 
 def _probabilities(inputs: ReportInputs) -> Iterator[str]:
@@ -228,6 +236,10 @@ def _probabilities(inputs: ReportInputs) -> Iterator[str]:
                 f"{name}: the {percent(stated)} interval held "
                 f"{percent(sum(covered) / len(covered))} of the true values."
             )
+        elif task["kind"] == "regression":
+            few = all(o["half_width"] is None for o in task.get("outputs") or ())
+            why = "too few validation records" if few else "no test record has a value"
+            yield f"{name}: how often an interval holds is not known, {why}."
 
 
 def _labels(suspects: Json | None) -> Iterator[str]:
@@ -252,8 +264,8 @@ def _training(inputs: ReportInputs) -> Iterator[str]:
     epochs, last = [spot["epoch"] for spot in spots], trained_epochs(inputs)
     over = sum(spot["overfitting_epoch"] is not None for spot in spots)
     yield (
-        f"The groups of modules are best in epochs {min(epochs)} to {max(epochs)} of {last}; "
-        f"{over} of {len(spots)} provably get worse behind theirs."
+        f"The groups of modules are best in {_range(min(epochs), max(epochs))} of {last}; "
+        f"{over} of {len(spots)} provably {'gets' if over == 1 else 'get'} worse behind theirs."
     )
     yield f"Learning rate {inputs.results['best_learning_rate']}, chosen in the sweep."
 
@@ -290,6 +302,10 @@ def _next(advice: Sequence[Advice]) -> Iterator[str]:
         yield "No rule has anything to say."
     for number, entry in enumerate(advice, 1):
         yield f"{number}. {entry.short}."
+
+
+def _range(first: int, last: int) -> str:
+    return f"epoch {first}" if first == last else f"epochs {first} to {last}"
 
 
 def _only_metric(assessment: Json) -> str:

@@ -125,3 +125,45 @@ def test_tasks_stand_in_the_order_of_the_config():
     mixed = replace(inputs, assessment={**inputs.assessment, "tasks": tasks})
     assert [*in_order(mixed).assessment["tasks"]] == [task.name for task in TASKS]
     assert in_order(mixed).suspects is None
+
+
+def test_a_number_without_interval_or_without_test_records_is_told():
+    inputs = synthetic()
+    tasks = copy.deepcopy(inputs.assessment["tasks"])
+    name = next(n for n, task in tasks.items() if task["kind"] == "regression")
+    only = tasks[name]
+    for output in only["outputs"]:
+        output |= {"coverage": None, "half_width": None}
+    assessment = {**inputs.assessment, "tasks": {name: only}}
+    said = answered(replace(inputs, assessment=assessment))
+    assert "too few validation records" in said["Can its probabilities be believed?"][0]
+    only["labelled"] = 0
+    for output in only["outputs"]:
+        output |= {"r2": None, "half_width": 0.5}
+    said = answered(replace(inputs, assessment=assessment))
+    assert "no test record has a value" in said["Can its probabilities be believed?"][0]
+    assert said["Where is it bad?"][-1] == f"Nobody knows of {name}: no record of test has a label."
+
+
+def test_groups_that_are_best_in_one_epoch_are_told_so():
+    inputs = synthetic()
+    spots = copy.deepcopy(inputs.sweet_spots)
+    for of_seed in spots.values():
+        for number, spot in enumerate(of_seed["groups"].values()):
+            spot |= {"epoch": 3, "overfitting_epoch": None if number else 5}
+    said = answered(replace(inputs, sweet_spots=spots))["Did it train long enough?"][0]
+    assert "are best in epoch 3 of" in said and "provably gets worse" in said
+
+
+def test_no_question_of_a_run_without_labels_in_test_is_left_without_an_answer():
+    inputs = synthetic()
+    nothing = dict.fromkeys(("score", "low", "high", "baseline", "majority"))
+    versus = {"versus_baseline": dict.fromkeys(("difference", "low", "high", "p", "p_holm"))}
+    tasks = copy.deepcopy(inputs.assessment["tasks"])
+    for task in tasks.values():
+        task |= {**nothing, **versus, "labelled": 0, "classes": [], "confused": [], "outputs": []}
+        task["calibration"] = None
+    assessment = {**inputs.assessment, "macro": {**nothing, **versus}, "tasks": tasks}
+    said = answered(replace(inputs, assessment=assessment, suspects=None))
+    assert all(said.values()), said
+    assert not any(sentence.endswith(":") for answer in said.values() for sentence in answer)
