@@ -20,6 +20,7 @@ from redheart.storage.artefacts import WITNESSES, Artefacts, Made
 from redheart.storage.hashes import Hashes
 from redheart.storage.ledger import Ledger
 from redheart.storage.store import HASHED, Action, Outcome, Store
+from redheart.terminal import escaped
 from redheart.workflow import space, steps
 
 VERSIONED = ("redheart", "torch", "snakemake", "numpy", "rapidfuzz", "tokenizers", "scikit-learn")
@@ -218,7 +219,7 @@ def _one_line(kind: type[BaseException], error: BaseException, trace: Any) -> No
     """Show a user's error in one line; show a traceback for a bug."""
     if issubclass(kind, UserError):
         logging.error("%s", error)
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {escaped(str(error))}", file=sys.stderr)
     else:
         logging.error("a bug", exc_info=(kind, error, trace))
         sys.__excepthook__(kind, error, trace)
