@@ -85,6 +85,13 @@ def test_results_say_what_became_of_the_records():
     assert content["shipped"]["candidate"] == "greedy_soup"
 
 
+def test_results_say_what_the_corrections_changed():
+    applied = {"file": "fixes.csv", "changed": 2, "dropped": 1, "undecided": 4, "applied": []}
+    records = GIVEN["reports"]["records"] | {"corrections": applied}
+    content = results.gather(**GIVEN | {"reports": GIVEN["reports"] | {"records": records}})
+    assert content["data"]["corrected"] == {"changed": 2, "dropped": 1}
+
+
 def test_sweet_spots_are_by_seed_only_if_there_are_several():
     assert results.gather(**GIVEN)["sweet_spots"] == {"A": 8, "B": 4}
     several = {0: GIVEN["spots"][0], 7: {"groups": {"A": {"epoch": 2}, "B": {"epoch": 2}}}}
